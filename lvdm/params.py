@@ -1,0 +1,287 @@
+"""The frozen, typed mirror of params.yaml: what is computed, never where or on what (that is machine.py).
+
+`train_autoencoder`, `train_denoiser` and `sample` hold the values that all named entries share; an entry under
+`autoencoders:` or `experiments:` names only what it changes. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from lvdm.errors import ParamsError
+from lvdm.section import Section, parse, read_yaml
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+Count = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Ingest(Section):
+    source: Annotated[str, Field(min_length=1)]  # builtin, a folder, or s3://bucket/prefix
+    captions: str | None  # a CSV, JSONL or Parquet table; null looks for captions.* in the source
+    test_fraction: Fraction  # of the videos whose split no table names
+    seed: Seed
+
+
+class Validate(Section):
+    min_fps: Positive
+    max_fps: Positive
+    min_side: Count  # pixels
+    max_side: Count
+    max_reject_fraction: Fraction
+    require_labels: bool
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Validate:
+        if self.min_fps > self.max_fps or self.min_side > self.max_side:
+            raise ValueError("a minimum that is not above its maximum")
+        return self
+
+
+class Clips(Section):
+    """The geometry that every network sees."""
+
+    frames: Count  # frames of a training clip
+    size: Count  # side of the square, pixels: shorter side resized, centre cropped
+    stride: Count  # every n-th frame of the video
+
+
+class AutoencoderNetwork(Section):
+    kind: Literal["causal", "identity"]  # identity: the denoiser works on pixels, which is VDM
+    time_factor: Literal[1, 2, 4]
+    space_factor: Literal[1, 2, 4, 8]
+    latent_channels: Count
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # from the finest level to the coarsest
+    num_blocks: Count  # residual blocks a level
+
+
+class AutoencoderObjective(Section):
+    reconstruction: Literal["l1", "l2", "l1+l2"]
+    kl_weight: NonNegative
+
+
+class Training(Section):
+    steps: Count
+    batch_size: Count  # clips or windows a device
+    learning_rate: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    gradient_clip: Positive
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    checkpoint_every: Count  # steps between two states that a killed run resumes from
+    seed: Seed
+
+
+class TrainAutoencoder(Section):
+    network: AutoencoderNetwork
+    objective: AutoencoderObjective
+    training: Training
+
+
+class EncodeLatents(Section):
+    chunk_frames: Count  # frames encoded at once: bounds the memory, does not change the latents
+    shard_megabytes: Count
+
+
+class DenoiserNetwork(Section):
+    channels: Count  # at the finest level
+    channel_multipliers: Annotated[tuple[Count, ...], Field(min_length=1)]
+    num_blocks: Count  # residual blocks a level
+    attention_levels: tuple[Annotated[int, Field(ge=0)], ...]  # levels with attention, 0 the finest
+    head_channels: Count
+    temporal_convolution: bool
+    condition: Literal["none", "label"]
+
+
+class Tasks(Section):
+    """How often training asks for each task; what is not named is unconditional."""
+
+    predict: Fraction
+    interpolate: Fraction
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Tasks:
+        if self.predict + self.interpolate > 1:
+            raise ValueError("predict + interpolate of at most 1")
+        return self
+
+
+class TrainedPerturbation(Section):
+    """Conditional latent perturbation as trained: given frames at a level drawn from [0, max_level]."""
+
+    max_level: Annotated[float, Field(ge=0, lt=1)]
+    alpha: NonNegative  # the seed's z + alpha * Perturb(c); 0 is the paper
+
+
+class DenoiserObjective(Section):
+    schedule: Literal["cosine", "scaled_linear"]
+    prediction: Literal["v", "eps", "x0"]
+    loss: Literal["l1", "l2"]
+    min_snr_gamma: Positive | None  # null: no weighting
+    tasks: Tasks
+    max_given: Count  # prediction is trained with 1 to max_given given latents
+    perturbation: TrainedPerturbation
+    raise_given: Fraction  # of the windows with given frames: these raised to the top level
+    drop_condition: Fraction  # of the windows: label dropped
+
+    @model_validator(mode="after")
+    def _eps_needs_signal(self) -> DenoiserObjective:
+        if self.prediction == "eps" and self.schedule == "cosine":
+            raise ValueError("v or x0 with the cosine schedule: at zero terminal SNR eps says nothing of the video")
+        return self
+
+
+class TrainDenoiser(Section):
+    window: Annotated[int, Field(ge=2)]  # latents that the network sees at once
+    strides: Annotated[tuple[Count, ...], Field(min_length=1)]  # between the latents of a window, finest first
+    network: DenoiserNetwork
+    objective: DenoiserObjective
+    training: Training
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainDenoiser:
+        if self.strides[0] != 1 or list(self.strides) != sorted(set(self.strides)):
+            raise ValueError("strides that begin with 1 and rise")
+        if self.objective.max_given >= self.window:
+            raise ValueError("objective.max_given below window")
+        return self
+
+
+class Sample(Section):
+    sampler: Literal["ddpm", "ddim", "dpmpp2m"]
+    steps: Count
+    eta: NonNegative  # of DDIM: 0 deterministic, 1 as noisy as DDPM
+    guidance: Annotated[float, Field(ge=-1)]  # w of unconditional guidance: 0 conditional, -1 unconditional
+    label_guidance: Annotated[float, Field(ge=-1)]
+    perturbation_level: Annotated[float, Field(ge=0, lt=1)]  # s of the given frames
+    num_clips: Count
+    num_long_videos: Count
+    long_frames: Count
+    scheme: Literal["hierarchical", "autoregressive"]
+    overlap: Count  # latents given when a sequence is extended
+    refine_strength: Annotated[float, Field(gt=0, le=1)]  # 1: gaps start from noise (paper)
+    batch_size: Count  # windows denoised at once
+    seed: Seed
+
+
+class Evaluate(Section):
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)]
+    clip_frames: Count
+    num_clips: Count  # on both sides
+    seed: Seed
+
+
+class Experiment(Section):
+    """A named entry of `experiments:` with what it shares filled in."""
+
+    name: str
+    autoencoder: str
+    train_denoiser: TrainDenoiser
+    sample: Sample
+
+
+class _AutoencoderEntry(Section):
+    train_autoencoder: dict[str, Any]
+
+
+class _ExperimentEntry(Section):
+    autoencoder: str
+    train_denoiser: dict[str, Any]
+    sample: dict[str, Any]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    ingest: Ingest
+    validate_: Validate = Field(alias="validate")
+    clips: Clips
+    train_autoencoder: TrainAutoencoder
+    encode_latents: EncodeLatents
+    train_denoiser: TrainDenoiser
+    sample: Sample
+    evaluate: Evaluate
+    autoencoders: dict[str, _AutoencoderEntry]
+    experiments: dict[str, _ExperimentEntry]
+
+    def autoencoder(self, name: str) -> TrainAutoencoder:
+        """The parameters of the entry `name` of `autoencoders:`.
+
+        Raises:
+            ParamsError: no such entry.
+        """
+        entry = _entry(self.autoencoders, name, "autoencoders")
+        return _overridden(self.train_autoencoder, entry.train_autoencoder, f"autoencoders.{name}.train_autoencoder")
+
+    def experiment(self, name: str) -> Experiment:
+        """The parameters of the entry `name` of `experiments:`.
+
+        Raises:
+            ParamsError: no such entry, or its autoencoder is not an entry of `autoencoders:`.
+        """
+        entry, at = _entry(self.experiments, name, "experiments"), f"experiments.{name}"
+        _entry(self.autoencoders, entry.autoencoder, "autoencoders")
+        return Experiment(
+            name=name,
+            autoencoder=entry.autoencoder,
+            train_denoiser=_overridden(self.train_denoiser, entry.train_denoiser, f"{at}.train_denoiser"),
+            sample=_overridden(self.sample, entry.sample, f"{at}.sample"),
+        )
+
+
+def load_params(path: Path) -> Params:
+    """Reads and checks params.yaml, every named entry included.
+
+    Raises:
+        ParamsError: no file, no YAML, an unknown key or a wrong value; one line names the field.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path}: no such file", remedy="run in the project's folder, or `lvdm preset` writes one")
+    return parse_params(read_yaml(path))
+
+
+def parse_params(document: Any) -> Params:
+    """Checks the content of params.yaml, every named entry included.
+
+    Raises:
+        ParamsError: an unknown key or a wrong value; one line names the field.
+    """
+    params = parse(Params, document)
+    for kind, names in (("autoencoders", params.autoencoders), ("experiments", params.experiments)):
+        for name in names:
+            if not NAME_PATTERN.fullmatch(name):
+                raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
+    for name in params.autoencoders:
+        params.autoencoder(name)
+    for name in params.experiments:
+        params.experiment(name)
+    return params
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _overridden(shared: S, overrides: Mapping[str, Any], at: str) -> S:
+    return parse(type(shared), _merged(shared.model_dump(by_alias=True), overrides), at)
+
+
+def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _entry(entries: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in entries:
+        raise ParamsError(f"params.yaml: {kind}", expected=f"one of {', '.join(entries) or 'no entries yet'}", got=name)
+    return entries[name]

@@ -1,0 +1,78 @@
+"""A part of a YAML file as a frozen, typed object, and what is wrong with it as one line.
+
+Not here: which sections there are; those are in params.py and machine.py. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lvdm.errors import ParamsError
+
+
+class Section(BaseModel):
+    """Frozen, every key known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(section: type[S], document: Any, at: str = "", file: str = "params.yaml") -> S:
+    """Checks `document` as `section`, found at `at` of `file`.
+
+    Raises:
+        ParamsError: the first thing wrong, in one line.
+    """
+    try:
+        return section.model_validate(document)
+    except ValidationError as error:
+        raise _one_line(section, error, at, file) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ParamsError: it is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not YAML", got=str(error)) from None
+
+
+def _one_line(section: type[Section], error: ValidationError, at: str, file: str) -> ParamsError:
+    first = error.errors()[0]
+    keys = [str(key) for key in first["loc"]]
+    field = ".".join(([at] if at else []) + keys)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(section, keys[:-1])
+        close = difflib.get_close_matches(keys[-1], known, n=1)
+        return ParamsError(
+            f"{file}: {field}: unknown key",
+            expected=close[0] if close else f"one of {', '.join(known)}",
+            got=keys[-1],
+        )
+    if first["type"] == "missing":
+        return ParamsError(f"{file}: {field}: missing", remedy="give it a value; `lvdm preset` prints a whole file")
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    got = None if isinstance(first["input"], dict) else first["input"]
+    return ParamsError(f"{file}: {field or 'the file'}", expected=expected, got=got)
+
+
+def _known_keys(section: type[Section], path: list[str]) -> list[str]:
+    for key in path:
+        annotation: Any = next((f.annotation for n, f in section.model_fields.items() if key in (n, f.alias)), section)
+        section = next((a for a in (annotation, *get_args(annotation)) if _is_section(a)), section)
+    return [f.alias or n for n, f in section.model_fields.items()]
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -1,0 +1,239 @@
+"""Where every artefact lies, named once, and how files are written so that no half of one is ever read.
+
+Artefacts appear by rename only, so a path that exists is whole. What a killed run resumes from lies under `.lvdm/`,
+apart from the artefacts, because DVC removes a stage's outputs before it runs it.
+Not here: what is inside an artefact; that belongs to the room that makes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lvdm.errors import ArtefactError
+from lvdm.machine import Machine, load_machine
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds params.yaml, and every path below it."""
+
+    root: Path
+    machine: Machine = field(default_factory=Machine)
+
+    @classmethod
+    def at(cls, root: Path) -> Workspace:
+        """The workspace of the folder `root`, with the machine that its machine.yaml describes."""
+        return cls(root=root.resolve(), machine=load_machine(root / "machine.yaml"))
+
+    @property
+    def artefacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def videos(self) -> Path:
+        """Videos that ingest rendered or fetched; videos of a local folder stay where they are."""
+        return self.artefacts / "videos"
+
+    @property
+    def manifest(self) -> Path:
+        return self.artefacts / "manifest.parquet"
+
+    @property
+    def validated(self) -> Path:
+        return self.artefacts / "validated.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.artefacts / "quarantine.csv"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.artefacts / "data_docs"
+
+    def autoencoder(self, name: str) -> Path:
+        return self.artefacts / "autoencoder" / name
+
+    def latents(self, autoencoder: str) -> Path:
+        return self.artefacts / "latents" / autoencoder
+
+    def denoiser(self, experiment: str) -> Path:
+        return self.artefacts / "denoiser" / experiment
+
+    def samples(self, experiment: str) -> Path:
+        return self.artefacts / "samples" / experiment
+
+    def metrics(self, experiment: str) -> Path:
+        return self.root / "metrics" / f"{experiment}.json"
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.artefacts / "leaderboard"
+
+    def report(self, stage: str, name: str | None) -> Path:
+        return self.artefacts / "reports" / stage / (name or "all")
+
+    @property
+    def weights(self) -> Path:
+        """Pretrained networks, put there by `lvdm weights`."""
+        return self.root / "weights"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again and is worth keeping, each file named by the hash of what it came from."""
+        return self.root / ".lvdm" / "cache"
+
+    def scratch(self, stage: str, name: str | None, fingerprint: str) -> Path:
+        """The folder that a killed run of exactly this work resumes from; folders of other work are removed."""
+        parent = self.root / ".lvdm" / "scratch" / stage / (name or "all")
+        folder = parent / fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+        for other in parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other)
+        return folder
+
+    @contextlib.contextmanager
+    def lock(self, stage: str, name: str | None) -> Iterator[None]:
+        """Holds the work on one artefact; the kernel releases it when the process dies.
+
+        Raises:
+            ArtefactError: another process holds it.
+        """
+        path = self.root / ".lvdm" / "locks" / f"{stage}-{name or 'all'}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ArtefactError(
+                    f"{stage} {name or ''} is already running as process {file.read().strip() or 'unknown'}",
+                    remedy="wait for it to end, or end it, and run this again",
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def need(path: Path, stage: str) -> Path:
+    """`path`, if it exists.
+
+    Raises:
+        ArtefactError: it does not; the remedy names the stage that makes it.
+    """
+    if not path.exists():
+        raise ArtefactError(f"{path}: not there", remedy=f"run `lvdm {stage}` first")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; it becomes `path` only if the body ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path` to fill; it becomes `path` only if the body ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        shutil.rmtree(path, ignore_errors=True)
+        beside.replace(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Writes `document` to `path` in one piece, with sorted keys."""
+    with atomic_file(path) as beside:
+        beside.write_text(json.dumps(document, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
+    """A short hash of plain values and of the contents of files and folders: equal work has equal fingerprints."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+    for path in files:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(f"{file.relative_to(path.parent)} {sha256(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation of the data gate, as it came out."""
+
+    name: str
+    passed: bool
+    critical: bool
+    description: str
+    unexpected: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a stage says of its run: numbers to plot, pictures to look at, files to open."""
+
+    stage: str
+    name: str | None
+    metrics: dict[str, float]
+    pictures: dict[str, Path] = field(default_factory=dict)  # PNG or GIF, below 200 kB
+    links: dict[str, Path] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+
+    def write(self, workspace: Workspace) -> Report:
+        """Writes report.json and copies of the pictures into the stage's report folder; returns the report of these."""
+        folder = workspace.report(self.stage, self.name)
+        with atomic_folder(folder) as beside:
+            pictures = {}
+            for title, picture in self.pictures.items():
+                shutil.copyfile(picture, beside / picture.name)
+                pictures[title] = folder / picture.name
+            report = Report(self.stage, self.name, self.metrics, pictures, self.links, self.checks)
+            document = asdict(report)
+            for paths in ("pictures", "links"):
+                document[paths] = {k: os.path.relpath(v, workspace.root) for k, v in document[paths].items()}
+            write_json(beside / "report.json", document)
+        return report
+
+    @classmethod
+    def read(cls, workspace: Workspace, stage: str, name: str | None) -> Report:
+        """The report of the last run of a stage.
+
+        Raises:
+            ArtefactError: the stage has not run.
+        """
+        document = json.loads(need(workspace.report(stage, name) / "report.json", f"{stage} {name or ''}").read_text())
+        for paths in ("pictures", "links"):
+            document[paths] = {k: workspace.root / v for k, v in document[paths].items()}
+        document["checks"] = tuple(Check(**{**c, "examples": tuple(c["examples"])}) for c in document["checks"])
+        return cls(**document)

@@ -1,0 +1,20 @@
+"""What all tests share: shapes are checked at run time, and nothing reaches for a network, a GPU or many threads."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    DAGSTER_DISABLE_TELEMETRY="1",
+    DVC_NO_ANALYTICS="1",
+    GX_ANALYTICS_ENABLED="false",
+    HF_HUB_OFFLINE="1",
+)
+
+from jaxtyping import install_import_hook
+
+install_import_hook("lvdm", "beartype.beartype")
