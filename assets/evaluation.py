@@ -1,0 +1,28 @@
+"""The group `evaluation`: the metrics of each experiment, and the leaderboard over all of them."""
+
+import dagster as dg
+
+from assets.catalog import made_by
+from assets.materialization import materialise
+from assets.runner import StageRunner
+
+
+@dg.asset(
+    **made_by("evaluate"),
+    group_name="evaluation",
+    kinds={"pytorch", "dvc"},
+    deps=["samples", "validated", "manifest"],
+    pool="gpu",
+)
+def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+    yield from materialise(context, runner, "evaluate")
+
+
+@dg.asset(
+    **made_by("compare"),
+    group_name="evaluation",
+    kinds={"python", "dvc"},
+    deps=["metrics", "samples", "denoiser", "autoencoder"],
+)
+def leaderboard(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+    yield from materialise(context, runner, "compare")

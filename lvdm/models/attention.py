@@ -1,0 +1,65 @@
+"""Self-attention of a video along one of its axes: over the positions of a frame, or over the frames of a position.
+
+Not here: which levels of a network attend; that is in denoiser.py.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lvdm.models.layers import ChannelNorm, zero_initialised
+
+ROTARY_BASE = 100.0  # wavelengths of 6 to 600 latents
+
+
+class SelfAttention(nn.Module):
+    """Normalise, attend, add: the part that both axes share."""
+
+    def __init__(self, channels: int, head_channels: int):
+        super().__init__()
+        self.head_channels = head_channels
+        self.norm = ChannelNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = zero_initialised(nn.Linear(channels, channels))
+
+    def attend(self, tokens: Float[Tensor, "g n c"], rotary: Tensor | None = None) -> Float[Tensor, "g n c"]:
+        q, k, v = rearrange(self.qkv(tokens), "g n (three m d) -> three g m n d", three=3, d=self.head_channels)
+        if rotary is not None:
+            q, k = rotate(q, rotary), rotate(k, rotary)
+        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "g m n d -> g n (m d)"))
+
+
+class SpatialAttention(SelfAttention):
+    """Every position of a frame attends to all positions of that frame."""
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+        b, _, _, h, _ = x.shape
+        tokens = rearrange(self.norm(x), "b c t h w -> (b t) (h w) c")
+        return x + rearrange(self.attend(tokens), "(b t) (h w) c -> b c t h w", b=b, h=h)
+
+
+class TemporalAttention(SelfAttention):
+    """Every frame of a position attends to all frames of that position, told apart by rotary positions."""
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+        b, _, t, h, _ = x.shape
+        tokens = rearrange(self.norm(x), "b c t h w -> (b h w) t c")
+        attended = self.attend(tokens, rotary_angles(t, self.head_channels, x.device))
+        return x + rearrange(attended, "(b h w) t c -> b c t h w", b=b, h=h)
+
+
+def rotary_angles(length: int, channels: int, device: torch.device) -> Float[Tensor, "n e"]:
+    """The angle of each position and pair of channels (Su et al., arXiv 2104.09864), of the index alone."""
+    pairs = torch.arange(0, channels, 2, device=device, dtype=torch.float32)
+    return torch.arange(length, device=device)[:, None] * ROTARY_BASE ** (-pairs / channels)
+
+
+def rotate(x: Float[Tensor, "*g n d"], angles: Float[Tensor, "n e"]) -> Float[Tensor, "*g n d"]:
+    """`x` with each pair of channels (i, i + d/2) turned by the angle of its position."""
+    real, imaginary = x.chunk(2, dim=-1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)

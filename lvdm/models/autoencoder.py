@@ -1,0 +1,247 @@
+"""The video autoencoder: clips in [-1, 1] to whitened latents and back, causal in time, in chunks of any size.
+
+Latent i stands for frames n*i .. n*i + n-1, n the time factor, and sees all of them and none later: each resampling
+gathers whole groups of frames into channels. Not here: losses and training; those are in lvdm/training.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lvdm.errors import ParamsError
+from lvdm.models.layers import (
+    CausalConvolution,
+    CausalState,
+    ChannelNorm,
+    Factors,
+    depth_to_space,
+    space_to_depth,
+    zero_initialised,
+)
+from lvdm.params import AutoencoderNetwork
+
+
+class Autoencoder(nn.Module, ABC):
+    """What every autoencoder offers: whitened latents, whole or in chunks, and the measurement that whitens them."""
+
+    def __init__(self, config: AutoencoderNetwork):
+        super().__init__()
+        self.config = config
+        self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
+        self.register_buffer("latent_std", torch.ones(config.latent_channels))
+        self.latent_mean: Tensor
+        self.latent_std: Tensor
+
+    @abstractmethod
+    def moments(
+        self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None
+    ) -> tuple[Float[Tensor, "b c u i j"], Float[Tensor, "b c u i j"]]:
+        """Mean and log-variance of the raw latent.
+
+        Raises:
+            ParamsError: frames or sides are no multiples of the factors.
+        """
+
+    @abstractmethod
+    def reconstruct(
+        self, raw_latent: Float[Tensor, "b c u i j"], state: CausalState | None = None
+    ) -> Float[Tensor, "b 3 t h w"]:
+        """The clip of a raw latent."""
+
+    def encode(
+        self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None
+    ) -> Float[Tensor, "b c u i j"]:
+        """The whitened mean latent of a clip; with a state, of the next chunk of a video.
+
+        Raises:
+            ParamsError: frames or sides are no multiples of the factors.
+        """
+        mean, _ = self.moments(clip, state)
+        return (mean - _per_channel(self.latent_mean)) / _per_channel(self.latent_std)
+
+    def decode(
+        self, latent: Float[Tensor, "b c u i j"], state: CausalState | None = None
+    ) -> Float[Tensor, "b 3 t h w"]:
+        """The clip of a whitened latent; with a state, the next chunk of a video."""
+        return self.reconstruct(latent * _per_channel(self.latent_std) + _per_channel(self.latent_mean), state)
+
+    def encode_stream(self, chunks: Iterable[Float[Tensor, "b 3 t h w"]]) -> Iterator[Float[Tensor, "b c u i j"]]:
+        """The latents of a video that comes in chunks: the numbers of the whole, in constant memory."""
+        state = CausalState()
+        return (self.encode(chunk, state) for chunk in chunks)
+
+    def decode_stream(self, chunks: Iterable[Float[Tensor, "b c u i j"]]) -> Iterator[Float[Tensor, "b 3 t h w"]]:
+        """The video of latents that come in chunks: the numbers of the whole, in constant memory."""
+        state = CausalState()
+        return (self.decode(chunk, state) for chunk in chunks)
+
+    @torch.no_grad()
+    def measure_latents(self, clips: Iterable[Float[Tensor, "b 3 t h w"]]) -> None:
+        """Sets the whitening to the mean and standard deviation of each channel over `clips`, summed in float64."""
+        count, total, total_of_squares = 0, torch.zeros(()), torch.zeros(())
+        for clip in clips:
+            raw_latent = self.moments(clip)[0].double()
+            count += raw_latent[:, 0].numel()
+            total = total.to(raw_latent) + raw_latent.sum(dim=(0, 2, 3, 4))
+            total_of_squares = total_of_squares.to(raw_latent) + raw_latent.square().sum(dim=(0, 2, 3, 4))
+        assert count > 0, "measure_latents needs a clip"
+        mean = total / count
+        self.latent_mean.copy_(mean)
+        self.latent_std.copy_((total_of_squares / count - mean.square()).clamp(min=1e-12).sqrt())
+
+
+class VideoAutoencoder(Autoencoder):
+    """Causal 3D convolutions between a clip and a diagonal Gaussian over its raw latent."""
+
+    def __init__(self, config: AutoencoderNetwork):
+        super().__init__(config)
+        patch, resamplings = resampling_plan(config)
+        self.encoder = Encoder(config, patch, resamplings)
+        self.decoder = Decoder(config, patch, resamplings)
+        self.to(memory_format=torch.channels_last_3d)
+
+    def moments(
+        self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None
+    ) -> tuple[Float[Tensor, "b c u i j"], Float[Tensor, "b c u i j"]]:
+        _check_multiples(clip, self.config)
+        mean, logvar = self.encoder(clip, state).chunk(2, dim=1)
+        return mean, logvar.clamp(-30, 20)
+
+    def reconstruct(
+        self, raw_latent: Float[Tensor, "b c u i j"], state: CausalState | None = None
+    ) -> Float[Tensor, "b 3 t h w"]:
+        return self.decoder(raw_latent, state)
+
+
+class IdentityAutoencoder(Autoencoder):
+    """Pixels as latents, whitened: with it the denoiser is a video diffusion model on pixels (VDM, arXiv 2204.03458)."""
+
+    def moments(
+        self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None
+    ) -> tuple[Float[Tensor, "b c u i j"], Float[Tensor, "b c u i j"]]:
+        return clip, torch.full_like(clip, -30)
+
+    def reconstruct(
+        self, raw_latent: Float[Tensor, "b c u i j"], state: CausalState | None = None
+    ) -> Float[Tensor, "b 3 t h w"]:
+        return raw_latent
+
+
+def build_autoencoder(config: AutoencoderNetwork) -> Autoencoder:
+    """The untrained autoencoder that `config` describes."""
+    return VideoAutoencoder(config) if config.kind == "causal" else IdentityAutoencoder(config)
+
+
+def resampling_plan(config: AutoencoderNetwork) -> tuple[Factors, list[Factors]]:
+    """The patch that the input is cut into, and the factors between each two levels, finest first.
+
+    Each step between levels halves what is left to halve, in space and in time; the patch takes the rest.
+    """
+    time, space = config.time_factor, config.space_factor
+    resamplings: list[Factors] = []
+    for _ in config.channels[1:]:
+        t, s = min(time, 2), min(space, 2)
+        resamplings.insert(0, (t, s, s))
+        time, space = time // t, space // s
+    return (time, space, space), resamplings
+
+
+class CausalBlock(nn.Module):
+    """A residual block: a convolution in space and time, then one in space."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm_in, self.norm_out = ChannelNorm(channels), ChannelNorm(channels)
+        self.in_conv = CausalConvolution(channels, channels, KERN)
+        self.out_conv = zero_initialised(CausalConvolution(channels, channels, KERN2))
+
+    def forward(self, x: Tensor, state: CausalState | None) -> Tensor:
+        h = self.in_conv(F.silu(self.norm_in(x)), state)
+        return x + self.out_conv(F.silu(self.norm_out(h)), state)
+
+KFIRST=(1,3,3)
+KLAST=(1,3,3)
+KERN=(3,3,3)
+KERN2=(1,3,3)
+
+class Encoder(nn.Module):
+    """A clip to the two moments of its raw latent, stacked in channels."""
+
+    def __init__(self, config: AutoencoderNetwork, patch: Factors, resamplings: list[Factors]):
+        super().__init__()
+        channels = config.channels
+        self.patch, self.resamplings = patch, resamplings
+        self.first = CausalConvolution(3 * _volume(patch), channels[0], KFIRST)
+        self.levels = nn.ModuleList(
+            nn.ModuleList(CausalBlock(width) for _ in range(config.num_blocks)) for width in channels
+        )
+        self.downs = nn.ModuleList(
+            nn.Conv3d(fine * _volume(factors), coarse, 1)
+            for fine, coarse, factors in zip(channels, channels[1:], resamplings, strict=False)
+        )
+        self.norm = ChannelNorm(channels[-1])
+        self.last = nn.Conv3d(channels[-1], 2 * config.latent_channels, 1)
+
+    def forward(self, clip: Tensor, state: CausalState | None = None) -> Tensor:
+        x = space_to_depth(clip, self.patch).contiguous(memory_format=torch.channels_last_3d)
+        x = self.first(x, state)
+        for i, blocks in enumerate(self.levels):
+            for block in blocks:
+                x = block(x, state)
+            if i < len(self.downs):
+                x = self.downs[i](space_to_depth(x, self.resamplings[i]))
+        return self.last(F.silu(self.norm(x)))
+
+
+class Decoder(nn.Module):
+    """A raw latent to its clip."""
+
+    def __init__(self, config: AutoencoderNetwork, patch: Factors, resamplings: list[Factors]):
+        super().__init__()
+        channels = config.channels
+        self.patch, self.resamplings = patch, resamplings
+        self.first = CausalConvolution(config.latent_channels, channels[-1], (3, 3, 3))
+        self.levels = nn.ModuleList(
+            nn.ModuleList(CausalBlock(width) for _ in range(config.num_blocks + 0)) for width in channels
+        )
+        self.ups = nn.ModuleList(
+            nn.Conv3d(coarse, fine * _volume(factors), 1)
+            for fine, coarse, factors in zip(channels, channels[1:], resamplings, strict=False)
+        )
+        self.norm = ChannelNorm(channels[0])
+        self.last = CausalConvolution(channels[0], 3 * _volume(patch), KLAST)
+
+    def forward(self, raw_latent: Tensor, state: CausalState | None = None) -> Tensor:
+        x = self.first(raw_latent.contiguous(memory_format=torch.channels_last_3d), state)
+        for i in reversed(range(len(self.levels))):
+            for block in self.levels[i]:
+                x = block(x, state)
+            if i > 0:
+                x = depth_to_space(self.ups[i - 1](x), self.resamplings[i - 1])
+        return depth_to_space(self.last(F.silu(self.norm(x)), state), self.patch)
+
+
+def _volume(factors: Factors) -> int:
+    t, h, w = factors
+    return t * h * w
+
+
+def _per_channel(values: Float[Tensor, " c"]) -> Float[Tensor, "c 1 1 1"]:
+    return values[:, None, None, None]
+
+
+def _check_multiples(clip: Tensor, config: AutoencoderNetwork) -> None:
+    t, h, w = clip.shape[2:]
+    if t % config.time_factor or h % config.space_factor or w % config.space_factor:
+        raise ParamsError(
+            "a clip for the autoencoder (frames, height, width)",
+            expected=f"multiples of {config.time_factor}, {config.space_factor} and {config.space_factor}",
+            got=(t, h, w),
+            remedy="change clips.frames or clips.size, or the factors of the autoencoder",
+        )

@@ -1,0 +1,162 @@
+"""The denoiser: the paper's factorised 3D UNet, with a noise level for every frame.
+
+Convolutions and attention are spatial or temporal, never both; resampling is spatial. What a level means (schedule,
+prediction) belongs to lvdm/diffusion.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from lvdm.models.attention import SpatialAttention, TemporalAttention
+from lvdm.models.layers import ChannelNorm, zero_initialised
+from lvdm.params import DenoiserNetwork
+
+MAX_PERIOD = 10_000.0
+
+
+class Denoiser(nn.Module):
+    """Predicts, from noisy latents, the level of each, the stride between them and a label, one tensor like them.
+
+    Args:
+        config: sizes.
+        latent_channels: of the autoencoder.
+        num_labels: the label `num_labels` says that there is none.
+    """
+
+    def __init__(self, config: DenoiserNetwork, latent_channels: int, num_labels: int):
+        super().__init__()
+        self.config, self.latent_channels, self.num_labels = config, latent_channels, num_labels
+        widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
+        self.condition = FrameCondition(config.channels, 4 * config.channels, num_labels)
+        self.first = spatial_convolution(latent_channels, widths[0])
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(widths):
+            above = widths[max(level - 1, 0)]
+            resample = spatial_convolution(above, width, stride=2) if level else nn.Identity()
+            self.downs.append(nn.ModuleList([resample, self._stage(level, width, width)]))
+            resample = spatial_convolution(width, above) if level else nn.Identity()
+            self.ups.insert(0, nn.ModuleList([self._stage(level, 2 * width, width), resample]))
+        self.middle = self._stage(len(widths) - 1, widths[-1], widths[-1])
+        self.norm = ChannelNorm(widths[0])
+        self.last = zero_initialised(spatial_convolution(widths[0], latent_channels))
+        self.to(memory_format=torch.channels_last_3d)
+
+    def _stage(self, level: int, in_channels: int, out_channels: int) -> nn.ModuleList:
+        attends = level in self.config.attention_levels
+        widths = [in_channels] + [out_channels] * self.config.num_blocks
+        return nn.ModuleList(Block(i, o, self.config, attends) for i, o in zip(widths, widths[1:], strict=False))
+
+    def forward(
+        self,
+        z: Float[Tensor, "b c t h w"],
+        level: Float[Tensor, "b t"],
+        stride: Int64[Tensor, " b"],
+        label: Int64[Tensor, " b"],
+    ) -> Float[Tensor, "b c t h w"]:
+        condition = self.condition(level, stride, label)
+        x = self.first(z.contiguous(memory_format=torch.channels_last_3d))
+        skips = []
+        for resample, stage in self.downs:
+            x = resample(x)
+            for block in stage:
+                x = block(x, condition)
+            skips.append(x)
+        for block in self.middle:
+            x = block(x, condition)
+        for stage, resample in self.ups:
+            skip = skips.pop()
+            if x.shape[2:] != skip.shape[2:]:
+                x = F.interpolate(x, size=skip.shape[2:], mode="nearest")
+            x = torch.cat([x, skip], dim=1)
+            for block in stage:
+                x = block(x, condition)
+            x = resample(x)
+        return self.last(F.silu(self.norm(x)))
+
+
+class FrameCondition(nn.Module):
+    """One vector a frame: of its noise level, and of the stride and the label of its window."""
+
+    def __init__(self, channels: int, out_channels: int, num_labels: int):
+        super().__init__()
+        self.channels = channels
+        self.level = nn.Sequential(nn.Linear(channels, out_channels), nn.SiLU(), nn.Linear(out_channels, out_channels))
+        self.stride = nn.Linear(channels, out_channels)
+        self.label = nn.Embedding(num_labels + 1, out_channels)
+
+    def forward(
+        self, level: Float[Tensor, "b t"], stride: Int64[Tensor, " b"], label: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b t e"]:
+        of_level = self.level(sinusoids(1000 * level, self.channels))
+        of_stride = self.stride(sinusoids(100 * stride.to(level.dtype).log2(), self.channels))
+        return F.silu(of_level + (of_stride + self.label(label))[:, None])
+
+
+class Block(nn.Module):
+    """Spatial convolution, then, each where configured, temporal convolution, spatial and temporal attention."""
+
+    def __init__(self, in_channels: int, out_channels: int, config: DenoiserNetwork, attends: bool):
+        super().__init__()
+        self.spatial = SpatialBlock(in_channels, out_channels, 4 * config.channels)
+        self.mixers = nn.ModuleList()
+        if config.temporal_convolution:
+            self.mixers.append(TemporalConvolution(out_channels))
+        if attends:
+            self.mixers.append(SpatialAttention(out_channels, config.head_channels))
+            self.mixers.append(TemporalAttention(out_channels, config.head_channels))
+
+    def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
+        x = self.spatial(x, condition)
+        for mixer in self.mixers:
+            x = mixer(x)
+        return x
+
+
+class SpatialBlock(nn.Module):
+    """Two 3x3 convolutions with a residual; the condition of each frame scales and shifts between them (AdaGN)."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition_channels: int):
+        super().__init__()
+        self.norm_in, self.norm_out = ChannelNorm(in_channels), ChannelNorm(out_channels)
+        self.in_conv = spatial_convolution(in_channels, out_channels)
+        self.modulation = zero_initialised(nn.Linear(condition_channels, 2 * out_channels))
+        self.out_conv = zero_initialised(spatial_convolution(out_channels, out_channels))
+        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
+        scale, shift = rearrange(self.modulation(condition), "b t (two d) -> two b d t 1 1", two=2)
+        h = self.in_conv(F.silu(self.norm_in(x)))
+        h = self.out_conv(F.silu(self.norm_out(h) * (1 + scale) + shift))
+        return self.skip(x) + h
+
+
+class TemporalConvolution(nn.Module):
+    """A residual convolution over the three nearest frames, past and future."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.conv = zero_initialised(nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0)))
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+        return x + self.conv(F.silu(self.norm(x)))
+
+
+def spatial_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d:
+    """A 3x3 convolution of each frame; with stride 2, an odd side of 2n+1 becomes n+1."""
+    return nn.Conv3d(in_channels, out_channels, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1))
+
+
+def sinusoids(values: Float[Tensor, "*n"], channels: int) -> Float[Tensor, "*n {channels}"]:
+    """Cosines and sines of `values` at `channels`/2 frequencies (Vaswani et al., arXiv 1706.03762)."""
+    half = channels // 2
+    exponents = torch.arange(half, device=values.device, dtype=values.dtype) / half
+    angles = values[..., None] * torch.exp(-math.log(MAX_PERIOD) * exponents)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -1,0 +1,39 @@
+"""Configurations at the paper's sizes: one template, and what each dataset changes in it.
+
+Not here: the demo; that is the committed params.yaml.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a dataset changes; `source` is where you put its videos."""
+
+    title: str
+    source: str
+    stride: int  # frames between the frames of a clip
+    condition: str  # label: the class folders' names, through the captions table
+    require_labels: str
+    autoencoder_learning_rate: str  # the reference's
+    note: str
+
+
+DATASETS = {
+    "ucf101": Dataset("UCF-101", "data/ucf101", 1, "label", "true", "3.6e-5", "13,320 clips of 101 actions, 25 fps"),
+    "sky_timelapse": Dataset("SkyTimelapse", "data/sky_timelapse", 1, "none", "false", "3.6e-5", "skies, many long"),
+    "faceforensics": Dataset("FaceForensics", "data/faceforensics", 1, "none", "false", "3.6e-5", "news presenters"),
+    "mead": Dataset("MEAD", "data/mead", 1, "label", "true", "3.6e-5", "talking faces, 8 emotions as labels, 30 fps"),
+    "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, "none", "false", "1.6e-5", "every 4th frame"),
+}
+NAMES = tuple(DATASETS)
+
+
+def render(name: str) -> str:
+    """The whole params.yaml of a preset, comments included."""
+    template = string.Template((Path(__file__).parent / "paper.yaml").read_text())
+    return template.substitute(asdict(DATASETS[name]), name=name)

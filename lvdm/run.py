@@ -1,0 +1,44 @@
+"""Runs one stage for one entry: one at a time, with what it was made from written beside what it says.
+
+Not here: what a stage does (stages.py), and any orchestration (assets/, pipelines/, dvc.yaml).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+from lvdm.graph import STAGES
+from lvdm.params import Params
+from lvdm.provenance import Provenance, hashes
+from lvdm.workspace import Report, Workspace, need
+
+log = logging.getLogger(__name__)
+
+
+def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "") -> Report:
+    """Runs the stage `verb` for the entry `name` and returns its report, which is also written.
+
+    Raises:
+        LvdmError: what the person has to mend.
+    """
+    stage = STAGES[verb]
+    with workspace.lock(verb, name):
+        for path in stage.inputs(workspace, params, name):
+            need(path, _maker(path, params, workspace))
+        inputs = hashes(stage.inputs(workspace, params, name), workspace)
+        function = getattr(importlib.import_module("lvdm.stages"), verb)  # late: stages.py imports torch
+        report: Report = function(params, workspace, name).write(workspace)
+        Provenance.of(stage, params, workspace, name, inputs).write(workspace)
+    for metric, value in report.metrics.items():
+        log.info("%s %s: %s = %.6g", verb, name, metric, value)
+    return report
+
+
+def _maker(path: object, params: Params, workspace: Workspace) -> str:
+    for stage in STAGES.values():
+        for name in stage.names(params):
+            made = (*stage.outputs(workspace, params, name), workspace.report(stage.verb, name).parent)
+            if any(path == output or path in output.parents for output in made):
+                return f"{stage.verb} {name}".strip()
+    return "ingest"

@@ -1,0 +1,54 @@
+"""`python -m pipelines.everything`: brings every stage of every experiment up to date, through Dagster and DVC.
+
+The same as the job `everything`, for a terminal: `make demo` is this.
+"""
+
+import logging
+import os
+import sys
+import time
+import warnings
+
+import dagster as dg
+
+from assets.catalog import ROOT
+from lvdm.workspace import Workspace
+
+
+def main() -> int:
+    """Runs the legs in order; returns 0, or 1 at the first that failed."""
+    os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+    from pipelines.definitions import materialize_leg
+    from pipelines.jobs import legs
+
+    row, start = list(legs()), time.monotonic()
+    with dg.DagsterInstance.get() as instance:
+        for number, leg in enumerate(row, 1):
+            title = f"{', '.join(leg.assets)}{f' of {leg.partition}' if leg.partition else ''}"
+            print(f"[{number}/{len(row)}] {title} ({time.monotonic() - start:.0f} s so far)", flush=True)
+            result = materialize_leg(leg, instance)
+            if not result.success:
+                print(f"failed: {title}; mend what is said above and run this again", file=sys.stderr)
+                return 1
+    print(f"everything is up to date after {time.monotonic() - start:.0f} s")
+    print(_where(Workspace.at(ROOT)))
+    return 0
+
+
+def _where(workspace: Workspace) -> str:
+    def relative(path) -> str:
+        return os.path.relpath(path)
+
+    return "\n".join(
+        (
+            f"  videos    {relative(workspace.samples('x').parent)}/<experiment>/",
+            f"  report    {relative(workspace.leaderboard / 'index.html')}",
+            f"  metrics   {relative(workspace.metrics('x').parent)}/<experiment>.json",
+            f"  data docs {relative(workspace.data_docs / 'index.html')}",
+            "  the UI    make ui, then http://127.0.0.1:3000",
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The house rules as tests; each rule is also shown to fail on a tree that breaks it on purpose."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lvdm.graph import STAGES
+from lvdm.params import load_params
+from lvdm.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("lvdm", "assets", "pipelines")
+LADDER = {
+    "lvdm": {"dagster", "dvc", "assets", "pipelines"},
+    "assets": {"dvc", "pipelines", "torch", "great_expectations"},
+    "pipelines": {"dvc", "torch", "great_expectations"},
+}
+ONE_IMPORTER = {
+    "decord": "lvdm/data/video.py",
+    "s3fs": "lvdm/data/sources.py",
+    "great_expectations": "lvdm/data/expectations.py",
+}
+FORBIDDEN = {
+    r"\.cuda\(": "the Trainer or the inputs decide the device",
+    r"strict=False": "weights load strictly",
+    r"weights_only=False": "checkpoints are data, not code",
+    r"except( Exception)?:\s*$": "an error that nobody named is our own bug",
+}
+MAX_LINES = 300
+
+
+def sources(root: Path, *rooms: str) -> Iterator[Path]:
+    for room in rooms:
+        yield from sorted((root / room).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """The names of all modules that a file imports, wherever in the file, and their top-level packages."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return {module.split(".")[0] for module in modules}
+
+
+def climbing_imports(root: Path) -> list[str]:
+    return [
+        f"{path.relative_to(root)} imports {module}"
+        for room, forbidden in LADDER.items()
+        for path in sources(root, room)
+        for module in sorted(imports(path) & forbidden)
+        if str(path.relative_to(root)) != ONE_IMPORTER.get(module)
+    ]
+
+
+def second_importers(root: Path) -> list[str]:
+    return [
+        f"{path.relative_to(root)} imports {library}; only {owner} may"
+        for library, owner in ONE_IMPORTER.items()
+        for path in sources(root, *ROOMS)
+        if library in imports(path) and str(path.relative_to(root)) != owner
+    ]
+
+
+def long_files(root: Path) -> list[str]:
+    return [
+        f"{path.relative_to(root)} has {lines} lines"
+        for path in sources(root, *ROOMS)
+        if (lines := len(path.read_text().splitlines())) > MAX_LINES
+    ]
+
+
+def forbidden_words(root: Path) -> list[str]:
+    return [
+        f"{path.relative_to(root)}:{number}: {reason}"
+        for path in sources(root, *ROOMS)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for pattern, reason in FORBIDDEN.items()
+        if re.search(pattern, line)
+    ]
+
+
+def undocumented_modules(root: Path) -> list[str]:
+    return [
+        str(path.relative_to(root))
+        for path in sources(root, *ROOMS)
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+
+
+RULES = [climbing_imports, second_importers, long_files, forbidden_words, undocumented_modules]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_tree_keeps_the_rule(rule):
+    assert rule(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "file", "text"),
+    [
+        (climbing_imports, "lvdm/diffusion/new.py", '"""New."""\nimport dagster\n'),
+        (climbing_imports, "assets/new.py", '"""New."""\nfrom pipelines.jobs import legs\n'),
+        (second_importers, "lvdm/models/new.py", '"""New."""\ndef read():\n    from decord import VideoReader\n'),
+        (second_importers, "lvdm/evaluation/new.py", '"""New."""\nimport s3fs\n'),
+        (long_files, "lvdm/new.py", '"""New."""\n' + "x = 1\n" * MAX_LINES),
+        (forbidden_words, "lvdm/new.py", '"""New."""\nmodel.cuda()\n'),
+        (undocumented_modules, "lvdm/new.py", "x = 1\n"),
+    ],
+)
+def test_the_rule_fails_on_a_tree_that_breaks_it(rule, file, text, tmp_path):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert len(rule(tmp_path)) == 1
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level packages that a fresh interpreter has loaded after `statement`."""
+    program = f"{statement}\nimport sys\nprint(*{{m.split('.')[0] for m in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_loading_the_definitions_imports_neither_torch_nor_great_expectations():
+    assert not loaded_by("import pipelines.definitions") & {"torch", "great_expectations", "decord", "pytorch_lightning"}
+
+
+def test_the_command_line_and_the_parameters_need_no_torch():
+    assert not loaded_by("import lvdm.__main__, lvdm.params, lvdm.workspace") & {"torch", "pandas", "dagster", "dvc"}
+
+
+# What dvc.yaml, lvdm/graph.py and the asset graph say of the same pipeline.
+
+
+def dvc_stages(root: Path) -> dict[str, dict]:
+    """The stages of dvc.yaml with their templates filled in: 'train_denoiser@perturbed': {'deps': ..., 'outs': ...}."""
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    resolved = {}
+    for verb, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items():
+        entries = params[stage["foreach"].strip("${}")] if "foreach" in stage else {"": {}}
+        for name, entry in entries.items():
+            text = yaml.safe_dump(stage.get("do", stage)).replace("${key}", name)
+            text = text.replace("${item.autoencoder}", entry.get("autoencoder", ""))
+            text = text.replace("${ingest.source}", params["ingest"]["source"])
+            resolved[f"{verb}@{name}" if name else verb] = yaml.safe_load(text)
+    return resolved
+
+
+def dvc_edges(root: Path) -> set[tuple[str, str]]:
+    """(maker, user) pairs of stages: a dep lies in an out, or an out below a dep."""
+    stages, edges = dvc_stages(root), set()
+    for maker, made in stages.items():
+        outs = [Path(next(iter(o)) if isinstance(o, dict) else o) for k in ("outs", "metrics") for o in made.get(k, [])]
+        for user, stage in stages.items():
+            for dep in map(Path, stage["deps"]):
+                if any(dep == out or dep in out.parents or out in dep.parents for out in outs):
+                    edges.add((maker.split("@")[0], user.split("@")[0]))
+    return edges
+
+
+def asset_edges() -> set[tuple[str, str]]:
+    from assets.catalog import STAGE_TAG
+    from pipelines.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    stage = {key: graph.get(key).tags[STAGE_TAG] for key in graph.get_all_asset_keys()}
+    return {(stage[parent], stage[key]) for key in stage for parent in graph.get(key).parent_keys}
+
+
+def test_the_edges_of_dvc_are_the_edges_of_the_asset_graph():
+    assert dvc_edges(ROOT) == asset_edges()
+
+
+def test_a_dependency_dropped_from_dvc_yaml_is_noticed(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    broken = (ROOT / "dvc.yaml").read_text().replace("- artifacts/latents/${item.autoencoder}\n", "- lvdm\n")
+    (tmp_path / "dvc.yaml").write_text(broken)
+    assert asset_edges() - dvc_edges(tmp_path) == {("encode_latents", "train_denoiser")}
+
+
+@pytest.mark.parametrize("verb", STAGES)
+def test_dvc_yaml_says_of_a_stage_what_the_library_says(verb):
+    stage, params, workspace = STAGES[verb], load_params(ROOT / "params.yaml"), Workspace(ROOT)
+    for name in stage.names(params):
+        said = dvc_stages(ROOT)[f"{verb}@{name}" if name else verb]
+
+        def relative(paths) -> set[str]:
+            return {os.path.relpath(path, ROOT) for path in paths}
+
+        source = {params.ingest.source} if verb == "ingest" else set()
+        inputs = relative(stage.inputs(workspace, params, name)) | source
+        assert set(said["deps"]) == inputs | {f"lvdm/{part}" for part in stage.code}
+        outputs = relative([*stage.outputs(workspace, params, name), workspace.report(verb, name)])
+        metrics = {next(iter(metric)) for metric in said.get("metrics", [])}
+        assert set(said["outs"]) | metrics == outputs
+        assert said["cmd"] == f"python -m lvdm {verb} {name}".strip()
+        assert {p.split(".")[0] for p in said["params"]} - {stage.over} >= set(stage.sections) - {stage.over}
+
+
+def test_every_stage_function_is_short_and_in_the_order_of_the_picture():
+    tree = ast.parse((ROOT / "lvdm/stages.py").read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in STAGES]
+    assert [function.name for function in functions] == list(STAGES)
+    assert {f.name: f.end_lineno - f.lineno for f in functions if f.end_lineno - f.lineno >= 25} == {}
