@@ -8,7 +8,11 @@ from assets.runner import StageRunner
 
 
 @dg.asset(
-    **made_by("train_autoencoder"), group_name="autoencoder", kinds={"pytorch", "dvc"}, deps=["validated", "manifest"], pool="gpu"
+    **made_by("train_autoencoder"),
+    group_name="autoencoder",
+    kinds={"pytorch", "dvc"},
+    deps=["validated", "manifest"],
+    pool="gpu",
 )
 def autoencoder(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
     yield from materialise(context, runner, "train_autoencoder")

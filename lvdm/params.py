@@ -127,7 +127,7 @@ class DenoiserObjective(Section):
     loss: Literal["l1", "l2"]
     min_snr_gamma: Positive | None  # null: no weighting
     tasks: Tasks
-    max_given: Count  # prediction is trained with 1 to max_given given latents
+    max_given: Count  # prediction is trained with 1 to max_given given latents; sampling gives `overlap` of them
     perturbation: TrainedPerturbation
     raise_given: Fraction  # of the windows with given frames: these raised to the top level
     drop_condition: Fraction  # of the windows: label dropped
@@ -158,7 +158,7 @@ class TrainDenoiser(Section):
 class Sample(Section):
     sampler: Literal["ddpm", "ddim", "dpmpp2m"]
     steps: Count
-    eta: NonNegative  # of DDIM: 0 deterministic, 1 as noisy as DDPM
+    eta: Fraction  # of DDIM: 0 deterministic, 1 as noisy as DDPM
     guidance: Annotated[float, Field(ge=-1)]  # w of unconditional guidance: 0 conditional, -1 unconditional
     label_guidance: Annotated[float, Field(ge=-1)]
     perturbation_level: Annotated[float, Field(ge=0, lt=1)]  # s of the given frames
@@ -167,13 +167,22 @@ class Sample(Section):
     long_frames: Count
     scheme: Literal["hierarchical", "autoregressive"]
     overlap: Count  # latents given when a sequence is extended
-    refine_strength: Annotated[float, Field(gt=0, le=1)]  # 1: gaps start from noise (paper)
+    refine_strength: Fraction  # 1: gaps start from noise (paper); 0: gaps are their ends interpolated
     batch_size: Count  # windows denoised at once
     seed: Seed
 
+    @model_validator(mode="after")
+    def _eta_has_effect(self) -> Sample:
+        if self.eta > 0 and self.sampler != "ddim":
+            raise ValueError(f"eta 0 with {self.sampler}: eta is of ddim alone")
+        return self
+
 
 class Evaluate(Section):
-    metrics: Annotated[tuple[str, ...], Field(min_length=1)]
+    metrics: Annotated[
+        tuple[Literal["fd_tn2", "fd_efflite0", "kd_efflite0", "fvd", "kvd", "fid", "kid", "clipsim"], ...],
+        Field(min_length=1),
+    ]
     clip_frames: Count
     num_clips: Count  # on both sides
     seed: Seed

@@ -42,7 +42,10 @@ def bring_everything_up_to_date(context: dg.OpExecutionContext) -> None:
             raise dg.Failure(f"{', '.join(leg.assets)} failed: see that run", allow_retries=False)
 
 
-@dg.job(description="One action that brings every stage of every experiment up to date.", executor_def=dg.in_process_executor)
+@dg.job(
+    description="One action that brings every stage of every experiment up to date.",
+    executor_def=dg.in_process_executor,
+)
 def everything() -> None:
     bring_everything_up_to_date()
 
@@ -50,7 +53,6 @@ def everything() -> None:
 nightly = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.assets("samples", "metrics", "leaderboard"),
-    partitions_def=EXPERIMENTS,
     description="Samples and evaluates one experiment, then refreshes the leaderboard.",
     tags={"dagster/max_runtime": str(6 * 3600)},
 )

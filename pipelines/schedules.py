@@ -20,6 +20,4 @@ def every_night(context: dg.ScheduleEvaluationContext):
     if busy:
         return dg.SkipReason(f"run {busy[0].run_id[:8]} of an earlier night is still in progress")
     night = f"{context.scheduled_execution_time:%Y-%m-%d}"
-    return [
-        dg.RunRequest(run_key=f"{night}-{name}", partition_key=name) for name in EXPERIMENTS.get_partition_keys()
-    ]
+    return [dg.RunRequest(run_key=f"{night}-{name}", partition_key=name) for name in EXPERIMENTS.get_partition_keys()]

@@ -34,7 +34,7 @@ def frechet_distance(real: Float64[Tensor, "n d"], fake: Float64[Tensor, "m d"])
 
 
 def kernel_distance(real: Float64[Tensor, "n d"], fake: Float64[Tensor, "n d"]) -> float:
-    """Unbiased squared MMD with the kernel (x.y / d + 1)^3 over all rows at once; its expectation is 0 for equal sets."""
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3 over all rows at once; 0 on average for equal sets."""
     return poly_mmd(real, fake).item()
 
 

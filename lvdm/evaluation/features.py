@@ -126,7 +126,7 @@ class Extractor:
 
     @property
     def num_features(self) -> int:
-        return self.network.num_features
+        return int(self.network.num_features)  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def __call__(self, frames: UInt8[Tensor, "t h w 3"], caption: str | None = None) -> Float64[Tensor, "n d"]:
@@ -140,7 +140,9 @@ class Extractor:
         with exact:
             features = self.network(clip, caption) if self.needs_captions else self.network(clip)
         if features.ndim != 2 or features.shape[1] != self.num_features:
-            raise WeightsError(f"{self.name}: features", expected=f"(n, {self.num_features})", got=tuple(features.shape))
+            raise WeightsError(
+                f"{self.name}: features", expected=f"(n, {self.num_features})", got=tuple(features.shape)
+            )
         return features.double().cpu()
 
 

@@ -54,7 +54,9 @@ METRICS: Mapping[str, Metric] = {
             "caption",
             lower_is_better=False,
         ),
-        Metric("motion_gap", "Difference to real video of the mean |frame difference|, grey levels", "motion", "mean_gap"),
+        Metric(
+            "motion_gap", "Difference to real video of the mean |frame difference|, grey levels", "motion", "mean_gap"
+        ),
         Metric("static_gap", "Difference to real video of the share of static frames", "static", "mean_gap"),
     )
 }

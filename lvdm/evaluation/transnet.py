@@ -21,9 +21,7 @@ class _Separable(nn.Module):
     def __init__(self, c_in: int, c_out: int, dilation: int):
         super().__init__()
         space = nn.Conv3d(c_in, 2 * c_out, (1, 3, 3), padding=(0, 1, 1), bias=False)
-        time = nn.Conv3d(
-            2 * c_out, c_out, (3, 1, 1), padding=(dilation, 0, 0), dilation=(dilation, 1, 1), bias=False
-        )
+        time = nn.Conv3d(2 * c_out, c_out, (3, 1, 1), padding=(dilation, 0, 0), dilation=(dilation, 1, 1), bias=False)
         self.layers = nn.Sequential(space, time)
 
     def forward(self, x: Tensor) -> Tensor:
