@@ -6,16 +6,18 @@ Only this module prints. It imports no torch until a stage needs it, so `--help`
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 from lvdm import presets
 from lvdm.errors import LvdmError
-from lvdm.graph import STAGES
+from lvdm.graph import STAGES, Stage
 from lvdm.params import load_params
 from lvdm.run import run_stage
 from lvdm.workspace import Workspace
@@ -80,7 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of params.yaml (default: this one)")
     commands = parser.add_subparsers(dest="stage", required=True, metavar="command")
     for verb, stage in STAGES.items():
-        command = commands.add_parser(verb, help=stage.summary, description=_teach(verb))
+        command = commands.add_parser(
+            verb,
+            help=stage.summary,
+            description=_teach(stage, Path()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if stage.over:
             command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
         command.set_defaults(run=_stage)
@@ -95,10 +102,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _teach(verb: str) -> str:
-    stage = STAGES[verb]
-    sections = ", ".join(f"`{section}`" for section in stage.sections)
-    return f"{stage.summary[0].upper()}{stage.summary[1:]}. Set by {sections} in params.yaml."
+def _teach(stage: Stage, root: Path) -> str:
+    """What a stage does, reads and writes, and the part of params.yaml that sets it, comments included."""
+    name = f"<{stage.over.removesuffix('s')}>" if stage.over else ""
+    workspace, paths = Workspace(root), {}
+    with contextlib.suppress(LvdmError):  # without a params.yaml, help is shorter
+        params = load_params(root / "params.yaml")
+        entry = stage.names(params)[0]
+        for title, found in (("reads", stage.inputs), ("writes", stage.outputs)):
+            relative = (str(path.relative_to(root)) for path in found(workspace, params, entry))
+            paths[title] = ", ".join(path.replace(entry or path, name or path) for path in relative)
+    verb = f"{stage.verb}@{name}" if name else stage.verb
+    lines = [f"{stage.summary[0].upper()}{stage.summary[1:]}.", ""]
+    lines += [f"{title:<7} {found}" for title, found in paths.items() if found]
+    lines += [f"dvc     dvc repro {verb}", ""]
+    if (root / "params.yaml").is_file():
+        lines += ["set in params.yaml by", ""]
+        lines += [f"  {line}" for line in _sections((root / "params.yaml").read_text(), stage.sections)]
+    return "\n".join(lines)
+
+
+def _sections(text: str, sections: tuple[str, ...]) -> list[str]:
+    blocks = re.split(r"\n(?=\w)", text)
+    return [line for block in blocks if block.split(":")[0] in sections for line in block.rstrip().splitlines()]
 
 
 def _die_with_parent() -> None:

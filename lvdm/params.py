@@ -74,6 +74,7 @@ class Training(Section):
     batch_size: Count  # clips or windows a device
     learning_rate: Positive
     warmup_steps: Annotated[int, Field(ge=0)]
+    decay: Literal["cosine", "constant"]  # of the learning rate, after the warm-up
     gradient_clip: Positive
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     checkpoint_every: Count  # steps between two states that a killed run resumes from

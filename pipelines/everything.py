@@ -3,11 +3,9 @@
 The same as the job `everything`, for a terminal: `make demo` is this.
 """
 
-import logging
 import os
 import sys
 import time
-import warnings
 
 import dagster as dg
 

@@ -1,7 +1,7 @@
 """The two ways to run a stage: through DVC in a process of its own (production), or right here (tests).
 
-Through DVC, dvc.lock is the one memory of what was made from what, GPU memory is returned when a step ends, and Lightning
-may start its own ranks.
+Through DVC, dvc.lock is the one memory of what was made from what, GPU memory is returned when a step ends, and
+Lightning may start its own ranks.
 """
 
 import ctypes

@@ -21,7 +21,9 @@ from jaxtyping import UInt8
 from lvdm.errors import VideoError
 from lvdm.workspace import atomic_file
 
-MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"mfra", b"uuid"})
+MP4_BOXES = frozenset(
+    {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"mfra", b"uuid"}
+)
 MATROSKA, MATROSKA_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -31,7 +33,8 @@ class UnreadableVideo(VideoError):
 
     def __init__(self, path: Path, reason: str, detail: object):
         super().__init__(f"{path}: {reason}: {detail}")
-        self.path, self.reason, self.detail = path, reason, " ".join(str(detail).split())
+        self.reason = reason
+        self.detail = " ".join(str(detail).replace(str(path), path.name).split())  # equal wherever the file lies
 
 
 @dataclass(frozen=True)

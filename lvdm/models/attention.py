@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lvdm.models.layers import ChannelNorm, zero_initialised
+from lvdm.models.layers import channel_norm, zero_initialised
 
 ROTARY_BASE = 100.0  # wavelengths of 6 to 600 latents
 
@@ -22,7 +22,6 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, head_channels: int):
         super().__init__()
         self.head_channels = head_channels
-        self.norm = ChannelNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zero_initialised(nn.Linear(channels, channels))
 
@@ -38,7 +37,7 @@ class SpatialAttention(SelfAttention):
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
         b, _, _, h, _ = x.shape
-        tokens = rearrange(self.norm(x), "b c t h w -> (b t) (h w) c")
+        tokens = rearrange(channel_norm(x), "b c t h w -> (b t) (h w) c")
         return x + rearrange(self.attend(tokens), "(b t) (h w) c -> b c t h w", b=b, h=h)
 
 
@@ -47,7 +46,7 @@ class TemporalAttention(SelfAttention):
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
         b, _, t, h, _ = x.shape
-        tokens = rearrange(self.norm(x), "b c t h w -> (b h w) t c")
+        tokens = rearrange(channel_norm(x), "b c t h w -> (b h w) t c")
         attended = self.attend(tokens, rotary_angles(t, self.head_channels, x.device))
         return x + rearrange(attended, "(b h w) t c -> b c t h w", b=b, h=h)
 

@@ -18,8 +18,8 @@ from lvdm.errors import ParamsError
 from lvdm.models.layers import (
     CausalConvolution,
     CausalState,
-    ChannelNorm,
     Factors,
+    channel_norm,
     depth_to_space,
     space_to_depth,
     zero_initialised,
@@ -157,13 +157,12 @@ class CausalBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.norm_in, self.norm_out = ChannelNorm(channels), ChannelNorm(channels)
         self.in_conv = CausalConvolution(channels, channels, KERN)
         self.out_conv = zero_initialised(CausalConvolution(channels, channels, KERN2))
 
     def forward(self, x: Tensor, state: CausalState | None) -> Tensor:
-        h = self.in_conv(F.silu(self.norm_in(x)), state)
-        return x + self.out_conv(F.silu(self.norm_out(h)), state)
+        h = self.in_conv(F.silu(channel_norm(x)), state)
+        return x + self.out_conv(F.silu(channel_norm(h)), state)
 
 KFIRST=(1,3,3)
 KLAST=(1,3,3)
@@ -185,7 +184,6 @@ class Encoder(nn.Module):
             nn.Conv3d(fine * _volume(factors), coarse, 1)
             for fine, coarse, factors in zip(channels, channels[1:], resamplings, strict=False)
         )
-        self.norm = ChannelNorm(channels[-1])
         self.last = nn.Conv3d(channels[-1], 2 * config.latent_channels, 1)
 
     def forward(self, clip: Tensor, state: CausalState | None = None) -> Tensor:
@@ -196,7 +194,7 @@ class Encoder(nn.Module):
                 x = block(x, state)
             if i < len(self.downs):
                 x = self.downs[i](space_to_depth(x, self.resamplings[i]))
-        return self.last(F.silu(self.norm(x)))
+        return self.last(F.silu(channel_norm(x)))
 
 
 class Decoder(nn.Module):
@@ -214,7 +212,6 @@ class Decoder(nn.Module):
             nn.Conv3d(coarse, fine * _volume(factors), 1)
             for fine, coarse, factors in zip(channels, channels[1:], resamplings, strict=False)
         )
-        self.norm = ChannelNorm(channels[0])
         self.last = CausalConvolution(channels[0], 3 * _volume(patch), KLAST)
 
     def forward(self, raw_latent: Tensor, state: CausalState | None = None) -> Tensor:
@@ -224,7 +221,7 @@ class Decoder(nn.Module):
                 x = block(x, state)
             if i > 0:
                 x = depth_to_space(self.ups[i - 1](x), self.resamplings[i - 1])
-        return depth_to_space(self.last(F.silu(self.norm(x)), state), self.patch)
+        return depth_to_space(self.last(F.silu(channel_norm(x)), state), self.patch)
 
 
 def _volume(factors: Factors) -> int:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lvdm.models.attention import SpatialAttention, TemporalAttention
-from lvdm.models.layers import ChannelNorm, zero_initialised
+from lvdm.models.layers import channel_norm, zero_initialised
 from lvdm.params import DenoiserNetwork
 
 MAX_PERIOD = 10_000.0
@@ -44,7 +44,6 @@ class Denoiser(nn.Module):
             resample = spatial_convolution(width, above) if level else nn.Identity()
             self.ups.insert(0, nn.ModuleList([self._stage(level, 2 * width, width), resample]))
         self.middle = self._stage(len(widths) - 1, widths[-1], widths[-1])
-        self.norm = ChannelNorm(widths[0])
         self.last = zero_initialised(spatial_convolution(widths[0], latent_channels))
         self.to(memory_format=torch.channels_last_3d)
 
@@ -78,7 +77,7 @@ class Denoiser(nn.Module):
             for block in stage:
                 x = block(x, condition)
             x = resample(x)
-        return self.last(F.silu(self.norm(x)))
+        return self.last(F.silu(channel_norm(x)))
 
 
 class FrameCondition(nn.Module):
@@ -124,7 +123,6 @@ class SpatialBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, condition_channels: int):
         super().__init__()
-        self.norm_in, self.norm_out = ChannelNorm(in_channels), ChannelNorm(out_channels)
         self.in_conv = spatial_convolution(in_channels, out_channels)
         self.modulation = zero_initialised(nn.Linear(condition_channels, 2 * out_channels))
         self.out_conv = zero_initialised(spatial_convolution(out_channels, out_channels))
@@ -132,8 +130,8 @@ class SpatialBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
         scale, shift = rearrange(self.modulation(condition), "b t (two d) -> two b d t 1 1", two=2)
-        h = self.in_conv(F.silu(self.norm_in(x)))
-        h = self.out_conv(F.silu(self.norm_out(h) * (1 + scale) + shift))
+        h = self.in_conv(F.silu(channel_norm(x)))
+        h = self.out_conv(F.silu(channel_norm(h) * (1 + scale) + shift))
         return self.skip(x) + h
 
 
@@ -142,11 +140,10 @@ class TemporalConvolution(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.norm = ChannelNorm(channels)
         self.conv = zero_initialised(nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0)))
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
-        return x + self.conv(F.silu(self.norm(x)))
+        return x + self.conv(F.silu(channel_norm(x)))
 
 
 def spatial_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d:

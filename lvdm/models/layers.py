@@ -15,21 +15,14 @@ from torch import Tensor, nn
 Factors = tuple[int, int, int]  # of time, height, width
 
 
-class ChannelNorm(nn.Module):
-    """Root-mean-square norm over the channels of each position (Zhang and Sennrich, arXiv 1910.07467).
+def channel_norm(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+    """`x` divided by the root mean square over the channels of each position (pixel norm, arXiv 1710.10196).
 
-    No statistics over time or space, so a frame never sees another one through it.
+    No statistics over time or space, so a frame never sees another one through it. One reduction and one product:
+    F.rms_norm is 40 times slower on a CPU when channels are last in memory only, and torch.compile fuses this one.
     """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
-        # One reduction and two products: F.rms_norm is 40 times slower on a CPU, and torch.compile fuses this one.
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
-        scale = self.weight.numel() ** 0.5 / norm.clamp(min=1e-6)
-        return x * scale.to(x.dtype) * self.weight.to(x.dtype)[:, None, None, None]
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    return x * (x.shape[1] ** 0.5 / norm.clamp(min=1e-4)).to(x.dtype)
 
 
 class CausalState:

@@ -1,0 +1,166 @@
+"""The latent cache: the latents of whole videos on disk, and windows of them to train on.
+
+Shards of safetensors, read memory-mapped, and index.json, which names every video and the sha256 of every shard.
+Not here: how latents are made or whitened; what the maker wants to say of that travels in `meta`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lvdm.errors import ArtefactError
+from lvdm.workspace import atomic_folder, need, sha256, write_json
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class CachedVideo:
+    id: str
+    label: str | None
+    split: str
+    latent: Float[Tensor, "t c h w"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video in the index."""
+
+    id: str
+    label: str | None
+    split: str
+    shard: str
+    length: int  # latents
+
+
+def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: int, meta: dict[str, Any]) -> None:
+    """Streams latents into shards of about `shard_megabytes`; the folder appears when all of it is written.
+
+    Raises:
+        ArtefactError: no videos, or latents of different shapes.
+    """
+    entries: list[Entry] = []
+    shards: dict[str, str] = {}
+    shapes: set[tuple[int, ...]] = set()
+    pending: dict[str, Tensor] = {}
+    with atomic_folder(folder) as beside:
+
+        def flush() -> None:
+            name = f"{len(shards):05d}.safetensors"
+            save_file(pending, beside / name)
+            shards[name] = sha256(beside / name)
+            pending.clear()
+
+        for item in items:
+            shapes.add(tuple(item.latent.shape[1:]))
+            entries.append(Entry(item.id, item.label, item.split, f"{len(shards):05d}.safetensors", len(item.latent)))
+            pending[item.id] = item.latent.detach().cpu().contiguous()
+            if sum(latent.nbytes for latent in pending.values()) >= shard_megabytes * 1_000_000:
+                flush()
+        if pending:
+            flush()
+        if len(shapes) != 1:
+            raise ArtefactError(f"{folder}: latents", expected="one shape of all videos", got=sorted(shapes))
+        videos = [asdict(entry) for entry in entries]
+        write_json(beside / INDEX, {"meta": meta, "shape": shapes.pop(), "shards": shards, "videos": videos})
+
+
+class LatentCache:
+    """A folder of latents; can be pickled and opened in many processes."""
+
+    def __init__(self, folder: Path):
+        """Reads the index.
+
+        Raises:
+            ArtefactError: it is not there.
+        """
+        index = json.loads(need(folder / INDEX, "encode_latents").read_text())
+        self.folder = folder
+        self.meta: dict[str, Any] = index["meta"]
+        self.shape: tuple[int, int, int] = tuple(index["shape"])  # c h w
+        self.shards: dict[str, str] = index["shards"]
+        self.videos = tuple(Entry(**video) for video in index["videos"])
+        self.labels = tuple(sorted({v.label for v in self.videos if v.split == "train" and v.label is not None}))
+        self._open: dict[str, Any] = {}
+
+    def split(self, name: str) -> tuple[Entry, ...]:
+        """The videos of a split."""
+        return tuple(video for video in self.videos if video.split == name)
+
+    def label_index(self, video: Entry) -> int:
+        """The place of the video's label in `labels`; len(labels) for none and for labels that training never saw."""
+        return self.labels.index(video.label) if video.label in self.labels else len(self.labels)
+
+    def read(self, video: Entry, start: int = 0, stop: int | None = None) -> Float[Tensor, "t c h w"]:
+        """Latents start..stop of a video; only these are read from the disk."""
+        if video.shard not in self._open:
+            self._open[video.shard] = safe_open(need(self.folder / video.shard, "encode_latents"), "pt")
+        return self._open[video.shard].get_slice(video.id)[start : video.length if stop is None else stop]
+
+    def verify(self) -> None:
+        """Compares every shard with its sha256.
+
+        Raises:
+            ArtefactError: one is not what was written.
+        """
+        for name, digest in self.shards.items():
+            if (got := sha256(need(self.folder / name, "encode_latents"))) != digest:
+                remedy = "run `lvdm encode_latents` again"
+                raise ArtefactError(f"{self.folder / name}: damaged", expected=digest, got=got, remedy=remedy)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}}
+
+
+class LatentWindows(Dataset[dict[str, Tensor]]):
+    """Windows of the videos of split train: any index >= 0 is a window, a pure function of (seed, index)."""
+
+    def __init__(self, cache: LatentCache, window: int, strides: Sequence[int], seed: int):
+        """
+        Raises:
+            ArtefactError: no video is long enough for a window at the largest stride.
+        """
+        self.cache, self.window, self.strides, self.seed = cache, window, tuple(strides), seed
+        train = cache.split("train")
+        longest = max((video.length for video in train), default=0)
+        if longest < self._span(max(strides)):
+            raise ArtefactError(
+                f"{cache.folder}: no video of split train is long enough for {window} latents at stride {max(strides)}",
+                expected=f"at least {self._span(max(strides))} latents",
+                got=longest,
+                remedy="add longer videos, or lower window or the largest of strides",
+            )
+        self.videos = tuple(video for video in train if video.length >= self._span(min(strides)))
+
+    def __len__(self) -> int:
+        """The number of videos."""
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """latent "c t h w"; stride, drawn from those that fit into the video; label, its index in `cache.labels`."""
+        random = np.random.default_rng([self.seed, index])
+        video = self.videos[random.integers(len(self.videos))]
+        stride = int(random.choice([s for s in self.strides if self._span(s) <= video.length]))
+        start = int(random.integers(video.length - self._span(stride) + 1))
+        latent = self.cache.read(video, start, start + self._span(stride))[::stride]
+        return {
+            "latent": latent.transpose(0, 1).contiguous(),
+            "stride": torch.tensor(stride),
+            "label": torch.tensor(self.cache.label_index(video)),
+        }
+
+    def _span(self, stride: int) -> int:
+        """From the first latent of a window to its last, both counted."""
+        return (self.window - 1) * stride + 1

@@ -1,0 +1,209 @@
+"""Where videos come from: a folder, a folder with a recipe (the built-in set), or s3://bucket/prefix.
+
+The only importer of s3fs. After `collect` every source is a list of local files.
+Not here: what is inside a file; a candidate is told by its name alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from lvdm.data import sprites
+from lvdm.errors import SourceError
+from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint
+
+logger = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .apng .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv .y4m".split()
+)
+CAPTIONS = frozenset({"captions.csv", "captions.jsonl", "captions.parquet"})
+SIDECAR = ".txt"  # x.txt beside x.mp4 holds its caption
+RECIPE = "recipe.yaml"
+ATTEMPTS = 5
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """A file that its name makes a candidate."""
+
+    id: str  # its path within the source
+    path: str  # relative to the workspace if inside it, else absolute
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that lies on this machine."""
+
+    folder: Path
+    videos: tuple[SourceVideo, ...]  # numeric-aware order: clip 2 before clip 10
+    ignored: int  # files that are no candidates
+
+
+def collect(source: str, workspace: Workspace) -> Source:
+    """Lists a source, after rendering it (recipe) or mirroring it (S3) into `workspace.videos`, which then always exists.
+
+    Raises:
+        SourceError: the source cannot be read at all; single files that cannot are left to the probe.
+        ParamsError: the recipe is wrong.
+    """
+    if source.startswith("s3://"):
+        _mirror(source, workspace)
+        return _listed(workspace.videos, workspace)
+    folder = Path(os.path.abspath(workspace.root / Path(source).expanduser()))
+    if not folder.is_dir():
+        raise SourceError(
+            f"ingest.source: {folder} is not a folder",
+            expected="builtin, a folder of videos, or s3://bucket/prefix",
+            got=source,
+        )
+    with atomic_folder(workspace.videos) as beside:
+        if (folder / RECIPE).is_file():
+            sprites.render(sprites.load_recipe(folder / RECIPE), beside, workspace.machine.probe_workers)
+            folder = workspace.videos
+    return _listed(folder, workspace)
+
+
+def _listed(folder: Path, workspace: Workspace) -> Source:
+    videos, ignored = [], 0
+    for file in _files(folder):
+        name = file.relative_to(folder).as_posix()
+        if not _is_candidate(name):
+            ignored += not _is_text(name)
+        elif not _is_utf8(name):
+            logger.warning("ignored %r: its name is not UTF-8", name)
+            ignored += 1
+        else:
+            inside = file.is_relative_to(workspace.root)
+            path = file.relative_to(workspace.root) if inside else file
+            videos.append(SourceVideo(name, path.as_posix()))
+    logger.info("%s: %d videos, %d other files ignored", folder, len(videos), ignored)
+    return Source(folder, tuple(sorted(videos, key=lambda video: _numeric_aware(video.id))), ignored)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below, links followed; a folder that is reached twice is read once, one that cannot be read is logged."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: logger.warning("skipped: %s", e)):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(parent, name) for name in names)
+
+
+def _is_candidate(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_text(name: str) -> bool:
+    return name in CAPTIONS or PurePosixPath(name).suffix == SIDECAR
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _numeric_aware(name: str) -> tuple[list[str | int], str]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+
+def _mirror(source: str, workspace: Workspace) -> None:
+    """Makes `workspace.videos` the content of the prefix. Files fetched before, by their etag and size, are kept."""
+    from botocore.exceptions import NoCredentialsError
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    prefix = source.removeprefix("s3://").strip("/")
+    mirror = workspace.root / ".lvdm" / "mirror" / fingerprint(endpoint, prefix)
+    mirror.mkdir(parents=True, exist_ok=True)
+    try:
+        bucket = _Bucket(endpoint)
+        wanted = bucket.list(prefix)
+        with atomic_folder(workspace.videos) as beside:
+            kept = set()
+            for name, entry in tqdm(wanted.items(), desc="fetching", unit="file", disable=None):
+                cached = mirror / fingerprint(name, entry["ETag"], entry["size"])
+                if not cached.exists():
+                    bucket.fetch(entry, cached)
+                kept.add(cached)
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                _link(cached, beside / name)
+    except FileNotFoundError as error:
+        raise SourceError(f"{source}: not there", got=str(error), remedy="check ingest.source") from None
+    except (PermissionError, NoCredentialsError) as error:
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to ones that may read it"
+        raise SourceError(f"{source}: no access", got=str(error), remedy=remedy) from None
+    for stale in set(mirror.iterdir()) - kept:
+        stale.unlink()
+
+
+class _Bucket:
+    """The two calls to S3 that a mirror needs, tried again with growing pauses."""
+
+    def __init__(self, endpoint: str | None):
+        import s3fs
+
+        self.remote = s3fs.S3FileSystem(endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True)
+        self.where = endpoint or "S3"
+
+    def list(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """The videos and texts below the prefix: {path within it: what S3 says of it}."""
+        found = self._retried(lambda: self.remote.find(prefix, detail=True))
+        if not found:
+            raise FileNotFoundError("no object has this prefix")
+        named = {key.removeprefix(f"{prefix}/"): entry for key, entry in sorted(found.items())}
+        names = [name for name in named if _is_candidate(name) or _is_text(name)]
+        safe = [name for name in names if ".." not in PurePosixPath(name).parts]
+        logger.info("%s: %d objects, %d to mirror", prefix, len(found), len(safe))
+        return {name: named[name] for name in safe}
+
+    def fetch(self, entry: dict[str, Any], cached: Path) -> None:
+        def once() -> None:
+            with atomic_file(cached) as beside:
+                self.remote.get_file(entry["name"], str(beside))
+                if beside.stat().st_size != entry["size"]:
+                    raise OSError(f"{entry['name']}: {beside.stat().st_size} of {entry['size']} bytes came")
+
+        self._retried(once)
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        from botocore.exceptions import BotoCoreError, NoCredentialsError
+
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return call()
+            except (FileNotFoundError, PermissionError, NoCredentialsError):
+                raise
+            except (OSError, BotoCoreError) as error:
+                if attempt == ATTEMPTS:
+                    remedy = "check AWS_ENDPOINT_URL_S3 and the network, then run this again: what came is kept"
+                    raise SourceError(
+                        f"{self.where}: {ATTEMPTS} attempts failed", got=str(error), remedy=remedy
+                    ) from None
+                logger.warning("attempt %d of %d: %s", attempt, ATTEMPTS, error)
+                time.sleep(0.25 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _link(cached: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(cached)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(cached, path)

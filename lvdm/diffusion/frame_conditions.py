@@ -1,0 +1,76 @@
+"""Which frames of a window are given and at what level: all that a denoiser is told of its task.
+
+Nothing given is unconditional generation, first frames given is prediction, both ends given is interpolation.
+
+Not here: the network that is told (lvdm/models/denoiser.py) and the loss (objective.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lvdm.diffusion.noise import draw_uniform
+from lvdm.diffusion.schedule import Schedule
+from lvdm.errors import ParamsError
+from lvdm.params import DenoiserObjective
+
+# (z "b c t h w", level "b t", stride "b", label "b") -> "b c t h w" in the network's own prediction
+Denoiser = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class FrameConditions:
+    """Frames that are `given`, and the noise `level` of every frame, in [0, 1]."""
+
+    given: Bool[Tensor, "b t"]
+    level: Float[Tensor, "b t"]
+
+    def to(self, device: torch.device) -> FrameConditions:
+        return FrameConditions(self.given.to(device), self.level.to(device))
+
+    def hidden(self) -> FrameConditions:
+        """The given frames raised to level 1: what the unconditional pass of guidance is told."""
+        return FrameConditions(self.given, self.level.masked_fill(self.given, 1.0))
+
+    def noised(
+        self, schedule: Schedule, latent: Float[Tensor, "b c t h w"], noise: Float[Tensor, "b c t h w"]
+    ) -> Float[Tensor, "b c t h w"]:
+        """The window as the denoiser sees it: each frame diffused to its level, given frames at level 1 pure noise.
+
+        The latter is exact for any schedule: nothing of a hidden frame is left, though alpha(1) may be above 0.
+        """
+        hidden = rearrange(self.given & (self.level == 1), "b t -> b 1 t 1 1")
+        return torch.where(hidden, noise, schedule.diffuse(latent, noise, self.level))
+
+
+def draw_frame_conditions(
+    objective: DenoiserObjective, window: int, generators: Sequence[torch.Generator]
+) -> FrameConditions:
+    """The task of each training window, drawn from its own generator.
+
+    Frames to make share a level t of (0, 1], the top included. Given frames share a level s of [0, max_level) and,
+    with probability `raise_given`, are hidden at level 1 instead: the pattern of the unconditional pass of guidance.
+
+    Raises:
+        ParamsError: interpolation is asked of a window that has no frame between its ends.
+    """
+    tasks = objective.tasks
+    if tasks.interpolate > 0 and window < 3:
+        raise ParamsError(
+            "train_denoiser.window", expected="at least 3 to interpolate", got=window, remedy="or tasks.interpolate: 0"
+        )
+    task, count, t, s, raised = draw_uniform(generators, 5).unsqueeze(-1).unbind(1)
+    position = torch.arange(window, device=task.device)
+    predict = task < tasks.predict
+    interpolate = ~predict & (task < tasks.predict + tasks.interpolate)
+    first = position <= (count * min(objective.max_given, window - 1)).floor()
+    ends = (position == 0) | (position == window - 1)
+    given = predict & first | interpolate & ends
+    given_level = torch.where(raised < objective.raise_given, 1.0, s * objective.perturbation.max_level)
+    return FrameConditions(given, torch.where(given, given_level, 1 - t))

@@ -1,0 +1,67 @@
+"""Guidance: away from what the denoiser would make without the given frames, and without the label.
+
+Not here: the steps of sampling (samplers.py) and when guidance can have an effect (sampling.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lvdm.diffusion.frame_conditions import Denoiser, FrameConditions
+from lvdm.diffusion.perturbation import add_perturbed_condition
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The weights w: 0 is conditional, -1 unconditional, above 0 away from the unconditional."""
+
+    frames: float  # against neither given frames nor label
+    label: float  # against the given frames without the label
+
+
+def guided_prediction(
+    denoiser: Denoiser,
+    z: Float[Tensor, "b c t h w"],
+    conditions: FrameConditions,
+    stride: Int[Tensor, "b"],
+    label: Int[Tensor, "b"],
+    *,
+    noise: Float[Tensor, "b c t h w"],
+    guidance: Guidance,
+    num_labels: int,
+    perturbation_alpha: float,
+) -> Float[Tensor, "b c t h w"]:
+    """(1 + w) eps(z, c) - w eps(z), in the denoiser's own prediction; it means something on the frames to make.
+
+    With c the given frames and y the label, w and u the weights of frames and label:
+
+        eps = (1 + w + u) eps(z, c, y) - w eps(z) - u eps(z, c)
+
+    In eps(z) the given frames are replaced by `noise`, at level 1, and the label is dropped: it sees nothing of either.
+    The weights sum to 1 and at equal z and level eps, v and x0 are affine in each other, so mixing v or x0 is mixing
+    eps. At alpha = 0 only v and x0 still say something of the video, which is why the mix is not converted to eps.
+    Passes of weight 0 are not run; the others run as one batch.
+    """
+    w, u = guidance.frames, guidance.label
+    null = torch.full_like(label, num_labels)
+    z_hidden = torch.where(rearrange(conditions.given, "b t -> b 1 t 1 1"), noise, z)
+    passes = [
+        (1 + w + u, z, conditions.level, label),
+        (-w, z_hidden, conditions.hidden().level, null),
+        (-u, z, conditions.level, null),
+    ]
+    weights, inputs, levels, labels = zip(*(p for p in passes if p[0] != 0), strict=True)
+    n = len(weights)
+    given = repeat(conditions.given, "b t -> (n b) t", n=n)
+    outputs = denoiser(
+        add_perturbed_condition(torch.cat(inputs), given, perturbation_alpha),
+        torch.cat(levels),
+        repeat(stride, "b -> (n b)", n=n),
+        torch.cat(labels),
+    )
+    return torch.stack([weight * o for weight, o in zip(weights, outputs.chunk(n), strict=True)]).sum(dim=0)

@@ -1,0 +1,121 @@
+"""The plan of a long video: which windows of latents are made in which order, from which latents made before.
+
+Key frames at a coarse stride are extended window by window (prediction); then the gaps between them are filled
+(interpolation), level by level, down to stride 1. Pure data: no network, no torch. Its execution is sampling.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from lvdm.errors import ParamsError
+
+
+@dataclass(frozen=True)
+class Window:
+    """Latents seen at once: their `positions` in the video, `stride` apart, and whether each is `given` or made."""
+
+    positions: tuple[int, ...]
+    given: tuple[bool, ...]
+    stride: int
+
+    @property
+    def made(self) -> tuple[int, ...]:
+        """The positions that this window makes."""
+        return tuple(p for p, given in zip(self.positions, self.given, strict=True) if not given)
+
+    @property
+    def fills_a_gap(self) -> bool:
+        return self.given[0] and self.given[-1]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rounds in order; the windows of one round do not need each other.
+
+    The windows keep the lengths that the denoiser was trained with, so the last ones may make latents past the end:
+    those have positions from `num_latents` up to `extent`, and are cut when all is made.
+    """
+
+    num_latents: int
+    rounds: tuple[tuple[Window, ...], ...]
+
+    @property
+    def extent(self) -> int:
+        return 1 + max(w.positions[-1] for windows in self.rounds for w in windows)
+
+
+def plan_long_video(
+    num_latents: int,
+    window: int,
+    strides: tuple[int, ...],
+    overlap: int,
+    scheme: Literal["hierarchical", "autoregressive"],
+) -> Plan:
+    """Plans a video of exactly `num_latents` latents, each made exactly once.
+
+    Args:
+        num_latents: at least 1.
+        window: latents that the denoiser sees at once, at least 2.
+        strides: from 1 up, each a multiple of the one before. A video that one window spans at a finer stride has no
+            use for the coarser ones; `autoregressive` uses stride 1 alone.
+        overlap: latents given to a window that extends those before it.
+        scheme: hierarchical, or the autoregressive ablation.
+
+    Raises:
+        ParamsError: the overlap leaves nothing to make, or the gap between two strides does not fit in the window.
+    """
+    if num_latents < 1:
+        raise ParamsError("the length of a video", expected="at least 1 latent", got=num_latents)
+    if not 1 <= overlap < window:
+        raise ParamsError("sample.overlap", expected=f"1 to {window - 1}, below train_denoiser.window", got=overlap)
+    if scheme == "autoregressive":
+        strides = (1,)
+    for fine, coarse in pairwise(strides):
+        if coarse % fine != 0 or coarse // fine >= window:
+            raise ParamsError(
+                f"train_denoiser.strides: from {coarse} to {fine}",
+                expected=f"a multiple, by at most {window - 1}: a gap and its ends fit in the window of {window}",
+                got=list(strides),
+                remedy="put a stride between them, or lengthen train_denoiser.window",
+            )
+    coarsest = next((s for s in strides if (window - 1) * s >= num_latents - 1), strides[-1])
+    used = [s for s in strides if s <= coarsest]
+    rounds: list[tuple[Window, ...]] = [
+        (key_frames,) for key_frames in _extended(num_latents, window, coarsest, overlap)
+    ]
+    for fine, coarse in reversed(list(pairwise(used))):
+        rounds.append(tuple(_gap(start, fine, coarse) for start in range(0, num_latents - 1, coarse)))
+    return Plan(num_latents, tuple(rounds))
+
+
+def describe(plan: Plan) -> str:
+    """The plan as text, a line a round: `o` given, `#` made, `.` not in the round, `|` the end of the video."""
+    lines = []
+    for number, windows in enumerate(plan.rounds, start=1):
+        row = ["."] * plan.extent
+        for window in windows:
+            for position, given in zip(window.positions, window.given, strict=True):
+                row[position] = "o" if given else "#"
+        row.insert(plan.num_latents, "|")
+        lines.append(f"{number:>4}  stride {windows[0].stride:<3} {len(windows):>4} windows  {''.join(row)}")
+    return "\n".join(lines)
+
+
+def _extended(num_latents: int, window: int, stride: int, overlap: int) -> Iterator[Window]:
+    """Windows at `stride` until they reach the last latent, each but the first given the last `overlap` before it."""
+    start, num_given = 0, 0
+    while True:
+        positions = tuple(range(start, start + window * stride, stride))
+        yield Window(positions, tuple(i < num_given for i in range(window)), stride)
+        if positions[-1] >= num_latents - 1:
+            return
+        start, num_given = start + (window - overlap) * stride, overlap
+
+
+def _gap(start: int, fine: int, coarse: int) -> Window:
+    positions = tuple(range(start, start + coarse + 1, fine))
+    return Window(positions, (True, *(False for _ in positions[1:-1]), True), fine)

@@ -1,0 +1,106 @@
+"""The loss that a denoiser learns from: on frames to be made only, weighted by level.
+
+Not here: the training loop (lvdm/training) and which task is drawn (frame_conditions.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lvdm.diffusion.frame_conditions import Denoiser, draw_frame_conditions
+from lvdm.diffusion.noise import draw_noise, draw_uniform
+from lvdm.diffusion.perturbation import add_perturbed_condition
+from lvdm.diffusion.schedule import Prediction, Schedule, target_of
+from lvdm.params import DenoiserObjective
+
+NUM_LEVEL_BINS = 4
+
+
+@dataclass(frozen=True)
+class DenoisingLoss:
+    """The weighted `loss` to minimise; a window's unweighted `error` and the `level` of its frames to make."""
+
+    loss: Float[Tensor, ""]
+    error: Float[Tensor, "b"]
+    level: Float[Tensor, "b"]
+
+    @property
+    def by_level(self) -> dict[str, Float[Tensor, ""]]:
+        """The mean error of each quarter of the levels, named like 0.25-0.50; quarters without windows are absent."""
+        bins = (self.level * NUM_LEVEL_BINS).long().clamp(max=NUM_LEVEL_BINS - 1)
+        return {
+            f"{i / NUM_LEVEL_BINS:.2f}-{(i + 1) / NUM_LEVEL_BINS:.2f}": self.error[bins == i].mean()
+            for i in bins.unique().tolist()
+        }
+
+
+def denoising_loss(
+    denoiser: Denoiser,
+    latent: Float[Tensor, "b c t h w"],
+    stride: Int[Tensor, "b"],
+    label: Int[Tensor, "b"],
+    objective: DenoiserObjective,
+    num_labels: int,
+    generators: Sequence[torch.Generator],
+) -> DenoisingLoss:
+    """The loss on a batch of whitened windows.
+
+    A window's loss is the mean over its frames to make (given frames carry no weight), the batch's the mean over its
+    windows. All that is drawn for a window (task, levels, dropped label, noise) comes from its own generator, so
+    generators seeded by window give a validation loss at fixed tasks, levels and noise. `num_labels` is no label.
+
+    Raises:
+        ParamsError: interpolation is asked of a window that has no frame between its ends.
+    """
+    schedule = Schedule(objective.schedule)
+    conditions = draw_frame_conditions(objective, latent.shape[2], generators)
+    dropped = draw_uniform(generators, 1).squeeze(1) < objective.drop_condition
+    conditions, dropped = conditions.to(latent.device), dropped.to(latent.device)
+    noise = draw_noise(generators, latent)
+
+    z = add_perturbed_condition(
+        conditions.noised(schedule, latent, noise), conditions.given, objective.perturbation.alpha
+    )
+    output = denoiser(z, conditions.level, stride, label.masked_fill(dropped, num_labels))
+
+    alpha, sigma = schedule.alpha_sigma(conditions.level)
+    over_frames = (rearrange(s, "b t -> b 1 t 1 1") for s in (alpha, sigma))
+    residual = output - target_of(objective.prediction, latent, noise, *over_frames)
+    error = reduce(residual.abs() if objective.loss == "l1" else residual.square(), "b c t h w -> b t", "mean")
+    weight = torch.ones_like(error)
+    if objective.min_snr_gamma is not None:
+        weight = min_snr_weight(objective.prediction, alpha, sigma, objective.min_snr_gamma)
+        weight = weight.sqrt() if objective.loss == "l1" else weight
+
+    made = ~conditions.given
+    num_made = made.sum(dim=1)
+    return DenoisingLoss(
+        loss=((weight * error * made).sum(dim=1) / num_made).mean(),
+        error=((error * made).sum(dim=1) / num_made).detach(),
+        level=conditions.level.masked_fill(conditions.given, 0).amax(dim=1),
+    )
+
+
+def min_snr_weight(
+    prediction: Prediction, alpha: Float[Tensor, "*shape"], sigma: Float[Tensor, "*shape"], gamma: float
+) -> Float[Tensor, "*shape"]:
+    """The weight of a squared error that makes it min(SNR, gamma) times the squared error of x0 (arXiv 2303.09556).
+
+    Errors of x0, eps and v relate as 1 : alpha/sigma : 1/sigma, thus the weights are min(SNR, gamma),
+    min(SNR, gamma) / SNR and min(SNR, gamma) / (SNR + 1); finite at both ends of the schedule.
+    An absolute error takes the root of it.
+    """
+    signal, noise = alpha.square(), sigma.square()
+    match prediction:
+        case "x0":
+            return (signal / noise).clamp(max=gamma)
+        case "eps":
+            return (gamma * noise / signal).clamp(max=1)
+        case "v":
+            return torch.minimum(signal, gamma * noise)

@@ -1,0 +1,170 @@
+"""Makes videos of latents: executes the plans of long_video.py with a denoiser, batch by batch, and can be killed.
+
+A video is a function of its request and of the denoiser: what is drawn depends on its seed and on positions in it,
+not on the videos beside it or on the batch. A short clip is a video whose plan is one window.
+
+Not here: pixels (the stage decodes) and the trained network's loading.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lvdm.diffusion.frame_conditions import FrameConditions
+from lvdm.diffusion.guidance import Guidance, guided_prediction
+from lvdm.diffusion.long_video import Plan, Window, plan_long_video
+from lvdm.diffusion.noise import draw_noise, generator_of
+from lvdm.diffusion.perturbation import given_noise
+from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
+from lvdm.diffusion.schedule import Schedule, x0_of
+from lvdm.params import Sample, TrainDenoiser
+from lvdm.workspace import atomic_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DenoiserSpec:
+    """What sampling knows of a denoiser: how it was trained, its number of labels, and a latent's (c, h, w)."""
+
+    train_denoiser: TrainDenoiser
+    num_labels: int
+    latent_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class VideoRequest:
+    """A video to make; without a label it is made for the null label."""
+
+    seed: int
+    label: int | None
+    num_latents: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One window of one requested video."""
+
+    video: int
+    request: VideoRequest
+    window: Window
+
+
+def sample_videos(
+    denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, requests: Sequence[VideoRequest], scratch: Path
+) -> list[Float[Tensor, "c t h w"]]:
+    """Whitened latents of every requested video: float32, on the CPU, `num_latents` frames each.
+
+    Runs on the device of the denoiser's parameters, under the caller's autocast if there is one. Each batch is written
+    to `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
+
+    Raises:
+        ParamsError: no plan exists for these lengths, strides and overlap.
+    """
+    assert not denoiser.training, "a denoiser samples in eval mode"
+    train = spec.train_denoiser
+    plans = [
+        plan_long_video(r.num_latents, train.window, train.strides, sample.overlap, sample.scheme) for r in requests
+    ]
+    channels, height, width = spec.latent_shape
+    videos = [torch.full((channels, plan.extent, height, width), math.nan) for plan in plans]
+    batches = list(_batches(plans, requests, sample.batch_size))
+    with tqdm(total=sum(map(len, batches)), unit="window", disable=None) as bar:
+        for number, batch in enumerate(batches, start=1):
+            path = scratch / f"{number:06d}.safetensors"
+            if path.exists():
+                made = load_file(path)["made"]
+            else:
+                made = _make(denoiser, spec, sample, batch, videos)
+                with atomic_file(path) as beside:
+                    save_file({"made": made}, beside)
+            for job, latents in zip(batch, made, strict=True):
+                videos[job.video][:, job.window.made] = latents
+            bar.update(len(batch))
+            if bar.disable:
+                logger.info("sampling: %d of %d batches", number, len(batches))
+    return [video[:, : plan.num_latents].clone() for video, plan in zip(videos, plans, strict=True)]
+
+
+def _batches(plans: Sequence[Plan], requests: Sequence[VideoRequest], batch_size: int) -> Iterator[list[_Job]]:
+    """The windows of all videos round by round; a batch has one pattern of given frames, labelled or not."""
+    for windows_of_videos in zip_longest(*(plan.rounds for plan in plans), fillvalue=()):
+        alike: dict[tuple[tuple[bool, ...], bool], list[_Job]] = {}
+        for video, windows in enumerate(windows_of_videos):
+            for window in windows:
+                job = _Job(video, requests[video], window)
+                alike.setdefault((window.given, job.request.label is None), []).append(job)
+        for jobs in alike.values():
+            for start in range(0, len(jobs), batch_size):
+                yield jobs[start : start + batch_size]
+
+
+@torch.inference_mode()
+def _make(
+    denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, batch: Sequence[_Job], videos: Sequence[Tensor]
+) -> Float[Tensor, "b c made h w"]:
+    """The latents that a batch of windows makes."""
+    objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
+    device, schedule = parameter.device, Schedule(objective.schedule)
+    made = [i for i, given in enumerate(window.given) if not given]
+    labelled = batch[0].request.label is not None
+    guidance = Guidance(  # where there is nothing to guide away from, the weights are 0
+        frames=sample.guidance if labelled or any(window.given) else 0.0,
+        label=sample.label_guidance if labelled else 0.0,
+    )
+    labels = [spec.num_labels if job.request.label is None else job.request.label for job in batch]
+    stride = torch.tensor([job.window.stride for job in batch], device=device)
+    label = torch.tensor(labels, device=device)
+    given = torch.tensor(window.given, device=device).expand(len(batch), -1)
+
+    clean = torch.stack([videos[job.video][:, job.window.positions] for job in batch]).to(device)
+    noise = torch.stack([given_noise(j.request.seed, j.window.positions, spec.latent_shape) for j in batch]).to(device)
+    perturbed = schedule.diffuse(clean, noise, torch.full(given.shape, sample.perturbation_level, device=device))
+
+    def denoise(z: Tensor, level: float) -> Tensor:
+        frames = perturbed.clone()
+        frames[:, :, made] = z
+        levels = torch.full(given.shape, level, device=device).masked_fill(given, sample.perturbation_level)
+        prediction = guided_prediction(
+            denoiser,
+            frames.to(parameter.dtype),
+            FrameConditions(given, levels),
+            stride,
+            label,
+            noise=noise.to(parameter.dtype),
+            guidance=guidance,
+            num_labels=spec.num_labels,
+            perturbation_alpha=objective.perturbation.alpha,
+        )
+        alpha, sigma = schedule.alpha_sigma(torch.tensor(level, device=device))
+        return x0_of(objective.prediction, prediction[:, :, made].to(z.dtype), z, alpha, sigma)
+
+    generators = [generator_of(job.request.seed, "window", job.window.made[0]) for job in batch]
+    start = draw_noise(generators, clean[:, :, made])
+    strength = 1.0
+    if window.fills_a_gap and sample.refine_strength < 1:
+        strength = sample.refine_strength
+        between = rearrange(torch.linspace(0, 1, len(window.given), device=device)[made], "t -> t 1 1")
+        interpolated = torch.lerp(clean[:, :, :1], clean[:, :, -1:], between)
+        start = schedule.diffuse(interpolated, start, torch.full((len(batch), len(made)), strength, device=device))
+    levels = uniform_levels(strength, math.ceil(strength * sample.steps))
+    match sample.sampler:
+        case "ddpm":
+            result = ddpm(denoise, start, schedule, levels, generators)
+        case "ddim":
+            result = ddim(denoise, start, schedule, levels, generators, eta=sample.eta)
+        case "dpmpp2m":
+            result = dpmpp2m(denoise, start, schedule, levels)
+    return result.cpu().contiguous()

@@ -1,0 +1,120 @@
+"""Pictures for reports, PNG below 200 kB: curves, drift, reconstructions beside their input, samples.
+
+Not here: what is drawn. matplotlib is imported inside, because most of the room's callers draw nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from lvdm.evaluation.drift import WINDOW, Drift
+from lvdm.workspace import atomic_file
+
+MAX_BYTES = 200_000
+TILE = 96  # pixels, a frame's side in a strip or grid
+GAP = 4
+BLUE, GREY = "#2a6fdb", "#8a8f98"
+
+
+def draw_curves(
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log_scale: bool = False,
+) -> None:
+    """One line for each of `curves`: name -> (x, y)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for name, (x, y) in curves.items():
+        axes.plot(x, y, label=name, linewidth=1.6)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label, yscale="log" if log_scale else "linear")
+    axes.legend(frameon=False)
+    _finish(path, figure)
+
+
+def draw_drift(path: Path, drift: Drift, *, title: str) -> None:
+    """A panel a curve: the samples against real video, along the frames."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 2.2 * len(drift.curves)), dpi=110, layout="constrained")
+    panels = figure.subplots(len(drift.curves), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, curve) in zip(panels, drift.curves.items(), strict=True):
+        for label, values, colour in (("real", curve.real, GREY), ("samples", curve.fake, BLUE)):
+            axes.plot([i * WINDOW for i in range(len(values))], values, label=label, color=colour, linewidth=1.6)
+        axes.set(ylabel=name, ylim=(0, None))
+    panels[0].set_title(title)
+    panels[0].legend(frameon=False, ncols=2)
+    panels[-1].set_xlabel("frame")
+    _finish(path, figure)
+
+
+def draw_reconstructions(
+    path: Path, frames: UInt8[Tensor, "n h w 3"], reconstructions: UInt8[Tensor, "n h w 3"]
+) -> None:
+    """Three rows: input, reconstruction, |error| brightened four times."""
+    error = (frames.int() - reconstructions.int()).abs().mul(4).clamp(max=255).byte()
+    _write_image(path, [_strip(frames), _strip(reconstructions), _strip(error)])
+
+
+def draw_strip(path: Path, videos: Sequence[UInt8[Tensor, "t h w 3"]], columns: int = 8) -> None:
+    """A row a video: `columns` of its frames, evenly spaced."""
+    rows = []
+    for video in videos:
+        picked = np.linspace(0, len(video) - 1, num=min(columns, len(video))).round().astype(int)
+        rows.append(_strip(video[picked]))
+    _write_image(path, rows)
+
+
+def _strip(frames: UInt8[Tensor, "n h w 3"]) -> Image.Image:
+    tiles = [Image.fromarray(frame.cpu().numpy()) for frame in frames]
+    height = round(TILE * tiles[0].height / tiles[0].width)
+    strip = Image.new("RGB", (len(tiles) * (TILE + GAP) - GAP, height), "white")
+    for i, tile in enumerate(tiles):
+        strip.paste(tile.resize((TILE, height), Image.Resampling.BICUBIC), (i * (TILE + GAP), 0))
+    return strip
+
+
+def _write_image(path: Path, rows: Sequence[Image.Image]) -> None:
+    width = max(row.width for row in rows)
+    image = Image.new("RGB", (width, sum(row.height + GAP for row in rows) - GAP), "white")
+    top = 0
+    for row in rows:
+        image.paste(row, (0, top))
+        top += row.height + GAP
+    _save(path, image)
+
+
+def _finish(path: Path, figure: object) -> None:
+    from matplotlib.figure import Figure
+
+    assert isinstance(figure, Figure)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    _save(path, Image.open(drawn))
+
+
+def _save(path: Path, image: Image.Image) -> None:
+    """Writes the PNG, halved until it is small enough."""
+    while True:
+        encoded = io.BytesIO()
+        image.save(encoded, format="PNG", optimize=True)
+        if encoded.tell() <= MAX_BYTES:
+            break
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+    with atomic_file(path) as beside:
+        beside.write_bytes(encoded.getvalue())

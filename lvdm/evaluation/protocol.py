@@ -1,0 +1,203 @@
+"""How an experiment is measured: which real clips, how many, on which networks, and the floor beside every number.
+
+Not here: reading clips from videos (lvdm/data), the mathematics of a distance (distances.py), long video (drift.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol as Interface
+from typing import runtime_checkable
+
+import torch
+from jaxtyping import Float64, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from lvdm.errors import ArtefactError, WeightsError
+from lvdm.evaluation.distances import distance
+from lvdm.evaluation.features import Extractor, load_extractor
+from lvdm.evaluation.metrics import ALWAYS, METRICS, Metric
+from lvdm.evaluation.result import Result
+from lvdm.evaluation.weights import NETWORKS, Network
+from lvdm.workspace import Workspace, atomic_file, fingerprint
+
+log = logging.getLogger(__name__)
+
+CLIP_RULE = "real: disjoint windows, one of every video before a second of any, in seeded order; fake: from frame 0"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What two experiments must share to be comparable."""
+
+    num_clips: int  # on both sides
+    clip_frames: int
+    stride: int
+    size: int  # pixels
+    split: str  # of the real videos
+    seed: int  # of the choice of real clips
+    rule: str = CLIP_RULE
+
+
+@dataclass(frozen=True)
+class Window:
+    """A clip of a video: frames start, start + stride, ..., `clip_frames` of them."""
+
+    video: int
+    start: int
+
+
+def choose_windows(num_frames: Sequence[int], protocol: Protocol, count: int) -> list[Window]:
+    """Up to `count` disjoint windows of videos that have `num_frames` frames each, by `CLIP_RULE`.
+
+    A video's windows lie end to end from a random offset. Videos shorter than a clip give none.
+    """
+    generator = torch.Generator().manual_seed(protocol.seed)
+    span = (protocol.clip_frames - 1) * protocol.stride + 1
+    rounds: list[list[Window]] = []
+    for video in torch.randperm(len(num_frames), generator=generator).tolist():
+        windows = num_frames[video] // span
+        offset = int(torch.randint(num_frames[video] - windows * span + 1, (1,), generator=generator))
+        order = torch.randperm(windows, generator=generator).tolist()
+        rounds += [[] for _ in range(windows - len(rounds))]
+        for place, window in enumerate(order):
+            rounds[place].append(Window(video, offset + window * span))
+    return [window for windows in rounds for window in windows][:count]
+
+
+@runtime_checkable
+class Clips(Interface):
+    """Clips by index, decoded when asked for: uint8 tensors "t h w 3"."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips, with a caption for each where there are captions."""
+
+    clips: Clips
+    captions: Sequence[str] | None = None
+
+
+def evaluate(
+    real: ClipSet,
+    fake: ClipSet,
+    protocol: Protocol,
+    metrics: Sequence[str],
+    workspace: Workspace,
+    device: torch.device,
+    networks: Mapping[str, Network] = NETWORKS,
+) -> Result:
+    """Every metric of `metrics` between the first `protocol.num_clips` of both sets, each beside its floor.
+
+    Real clips beyond these make the other side of the floor; where there are fewer than twice as many, the floor is
+    between the two halves of what there is, and `floor_n` says so. Metrics that cannot run are named with the remedy.
+
+    Raises:
+        ArtefactError: too few clips, or a clip of another shape than the protocol's.
+    """
+    n = protocol.num_clips
+    for name, clips in (("real", real), ("fake", fake)):
+        if len(clips.clips) < max(n, 2):
+            raise ArtefactError(
+                f"{name} clips",
+                expected=f"at least {max(n, 2)}",
+                got=len(clips.clips),
+                remedy="lower evaluate.num_clips, or give more videos (real) or a higher sample.num_clips (fake)",
+            )
+    chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS))]
+    extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
+    count = min(len(real.clips), 2 * n)
+    floor_n = n if count == 2 * n else count // 2
+    real_set = _content_hash(real, count, protocol)
+    values: dict[str, float] = {}
+    floor: dict[str, float] = {}
+    measured: dict[str, dict[str, float]] = {}
+    for name, extractor in extractors.items():
+        of_real = _cached_features(extractor, real, count, protocol, real_set, workspace)
+        of_fake = _features(extractor, fake, n, protocol)
+        for metric in chosen:
+            if metric.features == name and metric.key not in not_available:
+                values[metric.key] = distance(metric, of_real[:n].flatten(0, 1), of_fake.flatten(0, 1))
+                a, b = of_real[:floor_n].flatten(0, 1), of_real[floor_n : 2 * floor_n].flatten(0, 1)
+                floor[metric.key] = distance(metric, a, b)
+        if extractor.num_features == 1:
+            measured[name] = {"real": of_real[:n].mean().item(), "fake": of_fake.mean().item()}
+    facts: dict[str, str | int] = {
+        **asdict(protocol),
+        "n_real": n,
+        "n_fake": n,
+        "floor_n": floor_n,
+        "real_set": real_set,
+        **{f"extractor_{name}": extractor.sha256 for name, extractor in extractors.items()},
+    }
+    return Result(values, floor, measured, facts, not_available)
+
+
+def _extractors(
+    chosen: Sequence[Metric],
+    real: ClipSet,
+    fake: ClipSet,
+    workspace: Workspace,
+    device: torch.device,
+    networks: Mapping[str, Network],
+) -> tuple[dict[str, Extractor], dict[str, str]]:
+    extractors: dict[str, Extractor] = {}
+    not_available: dict[str, str] = {}
+    for metric in chosen:
+        if metric.measure == "caption" and (real.captions is None or fake.captions is None):
+            not_available[metric.key] = "needs captions; train and sample an experiment with captions"
+        elif metric.features not in extractors:
+            try:
+                extractors[metric.features] = load_extractor(metric.features, workspace, device, networks)
+            except WeightsError as error:
+                log.warning("%s: not available: %s", metric.key, error)
+                network = networks[metric.features]
+                not_available[metric.key] = f"needs {network.title}; {network.remedy}"
+    return extractors, not_available
+
+
+def _clip(clips: ClipSet, index: int, protocol: Protocol) -> UInt8[Tensor, "t h w 3"]:
+    clip = clips.clips[index]
+    expected = (protocol.clip_frames, protocol.size, protocol.size, 3)
+    if tuple(clip.shape) != expected or clip.dtype != torch.uint8:
+        raise ArtefactError(f"clip {index}", expected=f"uint8 {expected}", got=f"{clip.dtype} {tuple(clip.shape)}")
+    return clip
+
+
+def _features(extractor: Extractor, clips: ClipSet, count: int, protocol: Protocol) -> Float64[Tensor, "n rows d"]:
+    captions = clips.captions if extractor.needs_captions else None
+    return torch.stack(
+        [
+            extractor(_clip(clips, i, protocol), None if captions is None else captions[i])
+            for i in tqdm(range(count), desc=f"{extractor.name} features", unit="clip", leave=False, disable=None)
+        ]
+    )
+
+
+def _cached_features(
+    extractor: Extractor, real: ClipSet, count: int, protocol: Protocol, real_set: str, workspace: Workspace
+) -> Float64[Tensor, "n rows d"]:
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    key = fingerprint(real_set, extractor.sha256, real.captions if extractor.needs_captions else None, files=code)
+    path = workspace.cache / "features" / f"{extractor.name}-{key}.safetensors"
+    if not path.is_file():
+        with atomic_file(path) as beside:
+            save_file({"features": _features(extractor, real, count, protocol)}, beside)
+    return load_file(path)["features"]
+
+
+def _content_hash(clips: ClipSet, count: int, protocol: Protocol) -> str:
+    digest = hashlib.sha256()
+    for index in range(count):
+        digest.update(_clip(clips, index, protocol).cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The networks: the video autoencoder, the denoiser, and how they are kept on disk."""

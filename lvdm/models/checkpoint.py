@@ -1,0 +1,118 @@
+"""Trained networks on disk: a folder with model.safetensors and params.json, which holds what rebuilds the network.
+
+Not here: the state of a run that trains (lvdm/training), and atomic folders (lvdm/workspace).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lvdm.errors import ArtefactError
+from lvdm.models.autoencoder import Autoencoder, build_autoencoder
+from lvdm.models.denoiser import Denoiser
+from lvdm.params import TrainAutoencoder, TrainDenoiser
+from lvdm.section import parse
+from lvdm.workspace import write_json
+
+WEIGHTS, PARAMS = "model.safetensors", "params.json"
+
+
+@dataclass(frozen=True)
+class TrainedDenoiser:
+    """A denoiser and what one has to know to sample with it."""
+
+    network: Denoiser
+    params: TrainDenoiser  # its objective (schedule, prediction), window and strides too
+    labels: tuple[str, ...]  # by index; empty without label condition
+    autoencoder: str  # the name of the one whose latents it makes
+
+
+def save_autoencoder(folder: Path, autoencoder: Autoencoder, params: TrainAutoencoder) -> None:
+    """Writes an autoencoder, its whitening included, into the existing `folder`."""
+    _save(folder, autoencoder, {"train_autoencoder": params.model_dump(mode="json")})
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """The autoencoder of `folder`, for inference.
+
+    Raises:
+        ArtefactError: files are missing, unreadable, or not of one autoencoder.
+    """
+    path = folder / PARAMS
+    document = _document(path, "train_autoencoder", {"train_autoencoder"})
+    params = parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
+    return _with_weights(build_autoencoder(params.network), folder / WEIGHTS)
+
+
+def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
+    """Writes a denoiser into the existing `folder`."""
+    document = {
+        "train_denoiser": trained.params.model_dump(mode="json"),
+        "latent_channels": trained.network.latent_channels,
+        "labels": list(trained.labels),
+        "autoencoder": trained.autoencoder,
+    }
+    _save(folder, trained.network, document)
+
+
+def load_denoiser(folder: Path) -> TrainedDenoiser:
+    """The denoiser of `folder`, for inference.
+
+    Raises:
+        ArtefactError: files are missing, unreadable, or not of one denoiser.
+    """
+    path = folder / PARAMS
+    document = _document(path, "train_denoiser", {"train_denoiser", "latent_channels", "labels", "autoencoder"})
+    params = parse(TrainDenoiser, document["train_denoiser"], file=str(path))
+    labels = tuple(document["labels"])
+    network = _with_weights(Denoiser(params.network, document["latent_channels"], len(labels)), folder / WEIGHTS)
+    return TrainedDenoiser(network, params, labels, document["autoencoder"])
+
+
+def _save(folder: Path, network: nn.Module, document: dict[str, Any]) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
+    write_json(folder / PARAMS, document)
+
+
+def _document(path: Path, stage: str, keys: set[str]) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: not there", remedy=f"run `lvdm {stage}` first") from None
+    except ValueError as error:
+        raise ArtefactError(f"{path} is not JSON", got=str(error), remedy=f"run `lvdm {stage}` again") from None
+    found = set(document) if isinstance(document, dict) else set()
+    if found != keys:
+        raise ArtefactError(str(path), expected=f"the keys {sorted(keys)}", got=sorted(found))
+    return document
+
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def _with_weights(network: N, path: Path) -> N:
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: not there", remedy="run the stage that makes it again") from None
+    except SafetensorError as error:
+        raise ArtefactError(f"{path} is damaged", got=str(error), remedy="run the stage that makes it again") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ArtefactError(
+                f"{path}: tensor {name}",
+                expected=str(expected.get(name, "none of that name")),
+                got=found.get(name, "nothing"),
+                remedy="the weights are not of the network in params.json; run the stage that makes both again",
+            )
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Training: fitting the networks of lvdm/models, resumable to the bit."""

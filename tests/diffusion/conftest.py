@@ -1,0 +1,43 @@
+"""A tiny real denoiser and its parameters, for all tests of this room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvdm.models.denoiser import Denoiser
+from lvdm.params import DenoiserNetwork, Params, TrainDenoiser, load_params
+
+LATENT_SHAPE = (2, 4, 4)
+NUM_LABELS = 3
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    return load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def train(params: Params) -> TrainDenoiser:
+    return params.train_denoiser
+
+
+@pytest.fixture(scope="session")
+def network() -> Denoiser:
+    """A denoiser whose zero-initialised layers are filled, so that every input reaches the output."""
+    config = DenoiserNetwork(
+        channels=8,
+        channel_multipliers=(1,),
+        num_blocks=1,
+        attention_levels=(0,),
+        head_channels=4,
+        temporal_convolution=True,
+        condition="label",
+    )
+    denoiser = Denoiser(config, LATENT_SHAPE[0], NUM_LABELS).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in denoiser.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return denoiser

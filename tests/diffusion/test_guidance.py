@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lvdm.diffusion.frame_conditions import FrameConditions
+from lvdm.diffusion.guidance import Guidance, guided_prediction
+from lvdm.diffusion.noise import draw_noise, generator_of
+from lvdm.diffusion.schedule import Schedule, eps_of
+
+from .conftest import LATENT_SHAPE, NUM_LABELS
+
+GIVEN = torch.tensor([[True, False, False, False, True]])
+LEVEL = torch.where(GIVEN, 0.1, 0.7)
+MADE = [1, 2, 3]
+
+
+def frames(*key) -> torch.Tensor:
+    channels, height, width = LATENT_SHAPE
+    return draw_noise([generator_of(*key)], torch.empty(1, channels, 5, height, width))
+
+
+def predict(network, z, *, frames_weight=0.0, label_weight=0.0, label=1, alpha=0.0, given=GIVEN):
+    return guided_prediction(
+        network,
+        z,
+        FrameConditions(given, LEVEL),
+        torch.tensor([4]),
+        torch.tensor([label]),
+        noise=frames("noise"),
+        guidance=Guidance(frames=frames_weight, label=label_weight),
+        num_labels=NUM_LABELS,
+        perturbation_alpha=alpha,
+    )[:, :, MADE]
+
+
+def with_other_given_frames(z: torch.Tensor) -> torch.Tensor:
+    return torch.where(GIVEN[:, None, :, None, None], frames("other"), z)
+
+
+class Counted:
+    def __init__(self, network):
+        self.network, self.batches = network, []
+
+    def __call__(self, z, *rest):
+        self.batches.append(len(z))
+        return self.network(z, *rest)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_the_unconditional_pass_does_not_see_the_given_frames(network, alpha):
+    """In the released code it does: they are written in place before it."""
+    z, changed = frames("z"), with_other_given_frames(frames("z"))
+    unconditional = predict(network, z, frames_weight=-1.0, alpha=alpha)
+    assert torch.equal(unconditional, predict(network, changed, frames_weight=-1.0, alpha=alpha))
+    assert not torch.allclose(predict(network, z, alpha=alpha), predict(network, changed, alpha=alpha), atol=1e-3)
+
+
+def test_the_unconditional_pass_does_not_see_the_label(network):
+    z = frames("z")
+    assert torch.equal(
+        predict(network, z, frames_weight=-1.0, label=0), predict(network, z, frames_weight=-1.0, label=1)
+    )
+    assert not torch.allclose(predict(network, z, label=0), predict(network, z, label=1), atol=1e-3)
+
+
+def test_zero_is_conditional_and_minus_one_is_unconditional(network):
+    z = frames("z")
+    conditional = network(z, LEVEL, torch.tensor([4]), torch.tensor([1]))[:, :, MADE]
+    z_hidden = torch.where(GIVEN[:, None, :, None, None], frames("noise"), z)
+    level = LEVEL.masked_fill(GIVEN, 1)
+    unconditional = network(z_hidden, level, torch.tensor([4]), torch.tensor([NUM_LABELS]))[:, :, MADE]
+    assert torch.equal(predict(network, z), conditional)
+    assert torch.equal(predict(network, z, frames_weight=-1.0), unconditional)
+    guided = predict(network, z, frames_weight=0.3)
+    assert torch.allclose(guided, 1.3 * conditional - 0.3 * unconditional, atol=1e-5)
+
+
+def test_label_guidance_keeps_the_given_frames(network):
+    z = frames("z")
+    conditional, unlabelled = predict(network, z), predict(network, z, label=NUM_LABELS)
+    guided = predict(network, z, label_weight=0.5)
+    assert torch.allclose(guided, 1.5 * conditional - 0.5 * unlabelled, atol=1e-5)
+    assert torch.equal(predict(network, z, label_weight=-1.0), unlabelled)
+
+
+def test_both_guidances_add_up(network):
+    z = frames("z")
+    w, u = 0.3, 0.5
+    expected = (
+        (1 + w + u) * predict(network, z)
+        - w * predict(network, z, frames_weight=-1.0)
+        - u * predict(network, z, label=NUM_LABELS)
+    )
+    assert torch.allclose(predict(network, z, frames_weight=w, label_weight=u), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("w", "u", "passes"), [(0, 0, 1), (0.1, 0, 2), (0, 0.5, 2), (0.1, 0.5, 3), (-1, 0, 1)])
+def test_passes_run_as_one_batch_and_none_without_weight(network, w, u, passes):
+    counted = Counted(network)
+    predict(counted, frames("z"), frames_weight=float(w), label_weight=float(u))
+    assert counted.batches == [passes]
+
+
+def test_mixing_v_is_mixing_eps(network):
+    z, w = frames("z"), 0.3
+    alpha, sigma = (s[:, None, :, None, None][:, :, MADE] for s in Schedule("cosine").alpha_sigma(LEVEL))
+
+    def eps(v):
+        return eps_of("v", v, z[:, :, MADE], alpha, sigma)
+
+    conditional, unconditional = predict(network, z), predict(network, z, frames_weight=-1.0)
+    mixed = (1 + w) * eps(conditional) - w * eps(unconditional)
+    assert torch.allclose(eps(predict(network, z, frames_weight=w)), mixed, atol=1e-5)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvdm.diffusion.long_video import Plan, describe, plan_long_video
+from lvdm.errors import ParamsError
+
+
+@st.composite
+def plans(draw) -> tuple[Plan, int, int]:
+    window = draw(st.integers(2, 9))
+    ratios = draw(st.lists(st.integers(2, window - 1), max_size=3)) if window > 2 else []
+    strides = [1]
+    for ratio in ratios:
+        strides.append(strides[-1] * ratio)
+    overlap = draw(st.integers(1, window - 1))
+    scheme = draw(st.sampled_from(["hierarchical", "autoregressive"]))
+    plan = plan_long_video(draw(st.integers(1, 700)), window, tuple(strides), overlap, scheme)
+    return plan, window, overlap
+
+
+@given(plans())
+def test_every_latent_is_made_exactly_once(drawn):
+    plan, _, _ = drawn
+    made = Counter(p for windows in plan.rounds for window in windows for p in window.made)
+    assert set(made.values()) == {1}
+    assert set(range(plan.num_latents)) <= set(made)
+
+
+@given(plans())
+def test_no_window_sees_a_latent_that_is_not_yet_made(drawn):
+    plan, _, _ = drawn
+    made: set[int] = set()
+    for windows in plan.rounds:
+        for window in windows:
+            assert {p for p in window.positions if p not in window.made} <= made
+        made |= {p for window in windows for p in window.made}
+
+
+@given(plans())
+def test_windows_are_of_the_three_tasks_that_training_knows(drawn):
+    """The released code marks every latent as known when it predicts."""
+    plan, length, overlap = drawn
+    for number, windows in enumerate(plan.rounds):
+        for window in windows:
+            steps = {b - a for a, b in zip(window.positions, window.positions[1:], strict=False)}
+            assert steps == {window.stride}
+            assert window.made
+            if window.fills_a_gap:
+                assert window.given == (True, *[False] * (len(window.given) - 2), True)
+                assert len(window.positions) <= length
+            else:
+                given = 0 if number == 0 else overlap
+                assert window.given == (*[True] * given, *[False] * (length - given))
+
+
+@given(plans())
+def test_little_is_made_past_the_end(drawn):
+    plan, length, _ = drawn
+    coarsest = plan.rounds[0][0].stride
+    assert plan.num_latents <= plan.extent <= plan.num_latents + (length - 1) * coarsest
+
+
+@pytest.mark.parametrize("num_latents", [256, 1024])
+def test_all_gaps_between_key_frames_are_filled(num_latents):
+    """The released code fills a third of them."""
+    plan = plan_long_video(num_latents, 5, (1, 4), 1, "hierarchical")
+    keys = [p for windows in plan.rounds[:-1] for window in windows for p in window.made if p < num_latents]
+    assert keys == list(range(0, num_latents, 4))
+    assert len(plan.rounds[-1]) == num_latents // 4
+
+
+def test_the_gaps_of_a_level_are_one_round_and_levels_go_from_coarse_to_fine():
+    plan = plan_long_video(600, 5, (1, 4, 16), 1, "hierarchical")
+    strides = [windows[0].stride for windows in plan.rounds]
+    assert strides == sorted(strides, reverse=True)
+    assert strides.count(4) == strides.count(1) == 1
+    assert len(plan.rounds[-1]) == 150
+
+
+def test_a_video_of_one_window_is_one_window_at_stride_one():
+    for num_latents in range(1, 6):
+        (windows,) = plan_long_video(num_latents, 5, (1, 4, 16), 1, "hierarchical").rounds
+        assert [(w.positions, w.stride) for w in windows] == [((0, 1, 2, 3, 4), 1)]
+
+
+def test_a_coarser_stride_than_the_video_needs_is_not_used():
+    assert plan_long_video(10, 5, (1, 4, 16), 1, "hierarchical") == plan_long_video(10, 5, (1, 4), 1, "hierarchical")
+
+
+def test_autoregressive_extends_at_stride_one_with_the_overlap():
+    plan = plan_long_video(12, 5, (1, 4), 2, "autoregressive")
+    assert [windows[0].positions[0] for windows in plan.rounds] == [0, 3, 6, 9]
+    assert all(windows[0].stride == 1 for windows in plan.rounds)
+
+
+@pytest.mark.parametrize("strides", [(1, 5), (1, 4, 6), (1, 4, 20)])
+def test_a_gap_that_does_not_fit_in_the_window_is_refused_with_the_remedy(strides):
+    with pytest.raises(ParamsError, match="put a stride between them"):
+        plan_long_video(100, 5, strides, 1, "hierarchical")
+
+
+@pytest.mark.parametrize(("num_latents", "overlap"), [(0, 1), (10, 0), (10, 5)])
+def test_lengths_and_overlaps_that_make_nothing_are_refused(num_latents, overlap):
+    with pytest.raises(ParamsError):
+        plan_long_video(num_latents, 5, (1, 4), overlap, "hierarchical")
+
+
+def test_a_plan_is_described_line_by_line():
+    assert describe(plan_long_video(7, 4, (1, 3), 1, "hierarchical")).splitlines() == [
+        "   1  stride 3      1 windows  #..#..#|..#",
+        "   2  stride 1      2 windows  o##o##o|...",
+    ]

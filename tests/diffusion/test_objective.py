@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lvdm.diffusion.noise import draw_noise, generator_of
+from lvdm.diffusion.objective import denoising_loss, min_snr_weight
+from lvdm.diffusion.schedule import Schedule
+
+from .conftest import LATENT_SHAPE, NUM_LABELS
+
+WINDOW = 5
+
+
+def batch(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    channels, height, width = LATENT_SHAPE
+    latent = draw_noise(
+        [generator_of("latent", i) for i in range(size)], torch.empty(size, channels, WINDOW, height, width)
+    )
+    return latent, torch.ones(size, dtype=torch.long), torch.arange(size) % NUM_LABELS
+
+
+def loss_of(denoiser, objective, size=64, **changes):
+    generators = [generator_of(i) for i in range(size)]
+    return denoising_loss(denoiser, *batch(size), objective.model_copy(update=changes), NUM_LABELS, generators)
+
+
+class Oracle:
+    """Knows the latents, and says exactly what a denoiser of each prediction should; off by `error` on given frames."""
+
+    def __init__(self, prediction: str, schedule: Schedule, size: int, error_on: torch.Tensor | None = None):
+        self.prediction, self.schedule, self.latent = prediction, schedule, batch(size)[0]
+
+    def __call__(self, z, level, stride, label):
+        alpha, sigma = (s[:, None, :, None, None] for s in self.schedule.alpha_sigma(level))
+        eps = torch.where(sigma > 0, (z - alpha * self.latent) / sigma.clamp(min=1e-12), 0)
+        exact = {"x0": self.latent, "eps": eps, "v": alpha * eps - sigma * self.latent}[self.prediction]
+        shared = level.mode(dim=1).values  # of the frames to make, in windows with few given frames
+        return torch.where((level == shared[:, None])[:, None, :, None, None], exact, exact + 100)
+
+
+@pytest.mark.parametrize("prediction", ["v", "eps", "x0"])
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_the_right_answer_costs_nothing_and_given_frames_have_no_weight(train, prediction, loss):
+    schedule = "scaled_linear" if prediction == "eps" else "cosine"
+    oracle = Oracle(prediction, Schedule(schedule), 64)
+    changes = {"prediction": prediction, "schedule": schedule, "loss": loss, "max_given": 1}
+    result = loss_of(oracle, train.objective, **changes)
+    assert result.error.max() < 1e-4
+    assert result.loss < 1e-4
+
+
+def test_the_gradient_reaches_frames_to_make_only(train):
+    seen = {}
+
+    def denoiser(z, level, stride, label):
+        seen["level"], seen["output"] = level, torch.zeros_like(z, requires_grad=True)
+        return seen["output"]
+
+    objective = train.objective.model_copy(update={"max_given": 2, "min_snr_gamma": None})
+    loss_of(denoiser, objective).loss.backward()
+    touched = seen["output"].grad.abs().sum(dim=(1, 3, 4)) > 0
+    made = seen["level"] == seen["level"][:, 2:3]  # the third frame is never given here
+    assert torch.equal(touched, made)
+    assert not made.all()
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-3, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+def test_min_snr_weights_are_one_weight_of_x0_in_every_prediction(level, gamma):
+    schedule, t = Schedule("cosine"), torch.tensor(level, dtype=torch.float64)
+    alpha, sigma = schedule.alpha_sigma(t)
+    weights = {p: min_snr_weight(p, alpha, sigma, gamma) for p in ("x0", "eps", "v")}
+    assert all(w.isfinite() for w in weights.values())
+    assert weights["x0"] == pytest.approx(min(schedule.snr(t).item(), gamma))
+    if 0 < level < 1:
+        assert (weights["eps"] * schedule.snr(t)).item() == pytest.approx(weights["x0"].item())
+        assert (weights["v"] * (schedule.snr(t) + 1)).item() == pytest.approx(weights["x0"].item())
+
+
+def test_the_same_error_of_x0_costs_the_same_in_every_prediction(train):
+    """In the scaled-linear schedule, where all three are defined."""
+
+    def off_by_one(prediction):
+        def denoiser(z, level, stride, label):
+            alpha, sigma = (s[:, None, :, None, None] for s in Schedule("scaled_linear").alpha_sigma(level))
+            exact = Oracle(prediction, Schedule("scaled_linear"), 64)
+            shift = {"x0": torch.ones_like(sigma), "eps": -alpha / sigma, "v": -1 / sigma}[prediction]
+            return exact(z, level, stride, label) + shift
+
+        return denoiser
+
+    for loss in ("l1", "l2"):
+        tasks = train.objective.tasks.model_copy(update={"predict": 0.0, "interpolate": 0.0})
+        changes = {"schedule": "scaled_linear", "loss": loss, "tasks": tasks}
+        losses = [
+            loss_of(off_by_one(p), train.objective, prediction=p, **changes).loss.item() for p in ("x0", "eps", "v")
+        ]
+        assert losses[0] > 0.1
+        assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
+
+
+def test_a_window_s_loss_does_not_depend_on_its_batch(network, train):
+    together = loss_of(network, train.objective, size=6)
+    latent, stride, label = (x[4:5] for x in batch(6))
+    alone = denoising_loss(network, latent, stride, label, train.objective, NUM_LABELS, [generator_of(4)])
+    assert torch.allclose(together.error[4], alone.error[0], rtol=1e-5)
+    assert together.level[4] == alone.level[0]
+
+
+def test_labels_are_dropped_as_often_as_asked(train):
+    labels = []
+
+    def denoiser(z, level, stride, label):
+        labels.append(label)
+        return z
+
+    loss_of(denoiser, train.objective, size=1000, drop_condition=0.3)
+    assert (labels[0] == NUM_LABELS).float().mean() == pytest.approx(0.3, abs=0.05)
+    assert torch.equal(labels[0][labels[0] < NUM_LABELS], batch(1000)[2][labels[0] < NUM_LABELS])
+
+
+def test_the_stride_is_passed_on(train):
+    """The released loaders compute the stride and then ignore it."""
+    seen = []
+
+    def denoiser(z, level, stride, label):
+        seen.append(stride)
+        return z
+
+    latent, _, label = batch(2)
+    denoising_loss(denoiser, latent, torch.tensor([1, 4]), label, train.objective, NUM_LABELS, [generator_of(0)] * 2)
+    assert seen[0].tolist() == [1, 4]
+
+
+def test_the_error_by_level_is_the_mean_of_its_windows(network, train):
+    result = loss_of(network, train.objective)
+    assert sorted(result.by_level) == ["0.00-0.25", "0.25-0.50", "0.50-0.75", "0.75-1.00"]
+    expected = result.error[(result.level >= 0.25) & (result.level < 0.5)].mean()
+    assert torch.equal(result.by_level["0.25-0.50"], expected)
+
+
+def test_a_denoiser_learns_from_the_loss(train):
+    """Latents of constant value: a network of one number a label learns it."""
+    value = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.Adam([value], lr=0.1)
+    latent, stride, label = (
+        torch.full((8, 1, WINDOW, 1, 1), 3.0),
+        torch.ones(8, dtype=torch.long),
+        torch.zeros(8).long(),
+    )
+    objective = train.objective.model_copy(update={"prediction": "x0"})
+    generators = [generator_of(i) for i in range(8)]
+    for _ in range(100):
+        loss = denoising_loss(lambda z, *_: value.expand_as(z), latent, stride, label, objective, 1, generators).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert value.item() == pytest.approx(3, abs=0.2)

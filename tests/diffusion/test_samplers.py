@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
+from lvdm.diffusion.noise import generator_of
+from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
+from lvdm.diffusion.schedule import NUM_INDICES, Schedule
+
+SCALED_LINEAR = Schedule("scaled_linear")
+TABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0155, "prediction_type": "sample"}
+SHAPE = (1, 2, 3, 4, 4)
+
+
+def denoise(z: torch.Tensor, level: float) -> torch.Tensor:
+    """Some smooth function that depends on both."""
+    return torch.tanh(z * (1.5 - level)) + 0.3 * level
+
+
+def in_double(scheduler):
+    """diffusers keeps its table in float32; here it is computed again in float64."""
+    betas = torch.linspace(0.0015**0.5, 0.0155**0.5, NUM_INDICES, dtype=torch.float64).square()
+    scheduler.alphas_cumprod = (1 - betas).cumprod(0)
+    scheduler.final_alpha_cumprod = scheduler.one = torch.tensor(1.0, dtype=torch.float64)
+    return scheduler
+
+
+def start() -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def levels_of(timesteps: torch.Tensor) -> list[float]:
+    return [(t + 1) / NUM_INDICES for t in timesteps.tolist()] + [0.0]
+
+
+def by_diffusers(scheduler, **step) -> torch.Tensor:
+    z = start()
+    for t in scheduler.timesteps:
+        z = scheduler.step(denoise(z, (t.item() + 1) / NUM_INDICES), t, z, **step).prev_sample
+    return z
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_agrees_with_diffusers(eta):
+    scheduler = in_double(DDIMScheduler(**TABLE, clip_sample=False))
+    scheduler.set_timesteps(20)
+    expected = by_diffusers(scheduler, eta=eta, generator=generator_of(0))
+    ours = ddim(denoise, start(), SCALED_LINEAR, levels_of(scheduler.timesteps), [generator_of(0)], eta)
+    assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [50, 1000])
+def test_ddpm_agrees_with_diffusers(steps):
+    scheduler = in_double(DDPMScheduler(**TABLE, clip_sample=False))
+    scheduler.set_timesteps(steps)
+    expected = by_diffusers(scheduler, generator=generator_of(0))
+    ours = ddpm(denoise, start(), SCALED_LINEAR, levels_of(scheduler.timesteps), [generator_of(0)])
+    assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [4, 20])
+def test_dpmpp2m_agrees_with_diffusers(steps):
+    scheduler = in_double(DPMSolverMultistepScheduler(**TABLE))
+    scheduler.set_timesteps(steps)
+    below = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], torch.ones(1, dtype=torch.float64)])
+    scheduler.sigmas = ((1 - below) / below).sqrt()
+    expected = by_diffusers(scheduler)
+    ours = dpmpp2m(denoise, start(), SCALED_LINEAR, levels_of(scheduler.timesteps))
+    assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
+
+
+MEAN = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 0.6, 0.0], [0.6, 0.8, -0.3], [0.0, -0.3, 0.5]], dtype=torch.float64)
+
+
+def exact(schedule: Schedule):
+    """E[x0 | z] of the Gaussian: mean + alpha S (alpha^2 S + sigma^2)^-1 (z - alpha mean)."""
+
+    def denoise(z: torch.Tensor, level: float) -> torch.Tensor:
+        alpha, sigma = schedule.alpha_sigma(torch.tensor(level, dtype=torch.float64))
+        marginal = alpha**2 * COVARIANCE + sigma**2 * torch.eye(3, dtype=torch.float64)
+        return MEAN + (z - alpha * MEAN) @ torch.linalg.solve(marginal, alpha * COVARIANCE)
+
+    return denoise
+
+
+@pytest.mark.parametrize("name", ["cosine", "scaled_linear"])
+@pytest.mark.parametrize(("sampler", "steps", "tolerance"), [("ddim", 400, 2e-2), ("dpmpp2m", 100, 2e-2)])
+def test_deterministic_samplers_reach_the_mean_and_covariance_of_a_gaussian(name, sampler, steps, tolerance):
+    """The exact denoiser is affine, hence so is the sampler: its matrix and offset give both without sampling error."""
+    schedule = Schedule(name)
+    probes = torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()
+    levels = uniform_levels(1.0, steps)
+    if sampler == "ddim":
+        ends = ddim(exact(schedule), probes, schedule, levels, [], eta=0.0)
+    else:
+        ends = dpmpp2m(exact(schedule), probes, schedule, levels)
+    matrix = (ends[1:] - ends[0]).T
+    assert torch.allclose(ends[0], MEAN, atol=0.06 if name == "scaled_linear" else tolerance)
+    assert torch.allclose(matrix @ matrix.T, COVARIANCE, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["cosine", "scaled_linear"])
+def test_ddpm_reaches_the_mean_and_covariance_of_a_gaussian(name):
+    schedule = Schedule(name)
+    z = torch.randn(1, 40_000, 3, generator=generator_of(1), dtype=torch.float64)
+    x = ddpm(exact(schedule), z, schedule, uniform_levels(1.0, 200), [generator_of(2)])[0]
+    assert torch.allclose(x.mean(0), MEAN, atol=2e-2)
+    assert torch.allclose(x.T.cov(), COVARIANCE, atol=3e-2)
+
+
+def test_second_order_is_better_than_first_with_equal_passes():
+    schedule = Schedule("cosine")
+    z = torch.randn(1, 100, 3, generator=generator_of(1), dtype=torch.float64)
+    truth = ddim(exact(schedule), z, schedule, uniform_levels(1.0, 3000), [], eta=0.0)
+    levels = uniform_levels(1.0, 20)
+    first = ddim(exact(schedule), z, schedule, levels, [], eta=0.0)
+    second = dpmpp2m(exact(schedule), z, schedule, levels)
+    assert (second - truth).abs().mean() < 0.5 * (first - truth).abs().mean()
+
+
+def test_a_sample_s_noise_does_not_depend_on_its_batch():
+    z = torch.randn(3, 4, 5, generator=generator_of(0))
+    levels = uniform_levels(1.0, 5)
+    together = ddpm(denoise, z, Schedule("cosine"), levels, [generator_of(i) for i in range(3)])
+    alone = ddpm(denoise, z[1:2], Schedule("cosine"), levels, [generator_of(1)])
+    assert torch.equal(together[1:2], alone)
+
+
+def test_levels_fall_evenly_to_zero_and_level_zero_needs_no_step():
+    assert uniform_levels(0.5, 2) == [0.5, 0.25, 0.0]
+    assert uniform_levels(0.0, 0) == [0.0]

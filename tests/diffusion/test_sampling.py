@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lvdm.diffusion.long_video import plan_long_video
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
+from lvdm.diffusion.schedule import Schedule
+
+from .conftest import LATENT_SHAPE, NUM_LABELS
+
+LONG, SHORT = VideoRequest(seed=1, label=None, num_latents=18), VideoRequest(seed=2, label=2, num_latents=4)
+OTHER = VideoRequest(seed=3, label=None, num_latents=23)
+
+
+@pytest.fixture
+def spec(train) -> DenoiserSpec:
+    return DenoiserSpec(train, NUM_LABELS, LATENT_SHAPE)
+
+
+@pytest.fixture
+def sample(params):
+    return params.sample.model_copy(update={"steps": 3, "batch_size": 3})
+
+
+class Recorded(nn.Module):
+    """Calls a denoiser and keeps what it was told."""
+
+    def __init__(self, network: nn.Module, die_after: int | None = None):
+        super().__init__()
+        self.network, self.die_after, self.calls = network, die_after, []
+
+    def forward(self, z, level, stride, label):
+        if len(self.calls) == self.die_after:
+            raise KeyboardInterrupt
+        self.calls.append((z, level, stride, label))
+        return self.network(z, level, stride, label)
+
+
+def updated(sample, **changes):
+    return sample.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp2m"])
+@pytest.mark.parametrize("scheme", ["hierarchical", "autoregressive"])
+def test_every_video_has_its_length_and_every_latent_is_made(network, spec, sample, tmp_path, sampler, scheme):
+    requests = [LONG, SHORT, OTHER]
+    videos = sample_videos(network, spec, updated(sample, sampler=sampler, scheme=scheme), requests, tmp_path)
+    assert [v.shape for v in videos] == [(2, r.num_latents, 4, 4) for r in requests]
+    assert all(v.isfinite().all() and v.dtype == torch.float32 for v in videos)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp2m"])
+def test_a_video_depends_on_its_request_alone_and_the_last_partial_batch_is_made(
+    network, spec, sample, tmp_path, sampler
+):
+    """The released code drops the last partial batch."""
+    sample = updated(sample, sampler=sampler)
+    together = sample_videos(network, spec, sample, [LONG, OTHER, SHORT], tmp_path / "together")
+    for batch_size in (1, 2, 100):
+        folder = tmp_path / str(batch_size)
+        (alone,) = sample_videos(network, spec, updated(sample, batch_size=batch_size), [OTHER], folder)
+        assert torch.allclose(alone, together[1], atol=1e-5)
+
+
+def test_seeds_and_labels_make_different_videos(network, spec, sample, tmp_path):
+    requests = [VideoRequest(seed, label, 5) for seed, label in [(0, None), (1, None), (0, 1), (0, 2)]]
+    videos = torch.stack(sample_videos(network, spec, sample, requests, tmp_path))
+    assert videos.flatten(1).unique(dim=0).shape[0] == 4
+
+
+@pytest.mark.parametrize("killed_after", [0, 2, 4, 7, 10, 13])
+def test_a_killed_run_continues_to_the_same_bits(network, spec, sample, tmp_path, killed_after):
+    sample = updated(sample, sampler="ddim", eta=1.0)
+    whole = sample_videos(network, spec, sample, [LONG, SHORT], tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        sample_videos(Recorded(network, killed_after).eval(), spec, sample, [LONG, SHORT], tmp_path / "killed")
+    recorded = Recorded(network).eval()
+    continued = sample_videos(recorded, spec, sample, [LONG, SHORT], tmp_path / "killed")
+    assert all(torch.equal(a, b) for a, b in zip(whole, continued, strict=True))
+    done = killed_after // sample.steps * sample.steps
+    total = len(list((tmp_path / "whole").iterdir())) * sample.steps
+    assert len(recorded.calls) == total - done
+
+
+def test_the_denoiser_is_told_the_stride_and_the_level_of_given_frames(network, spec, sample, tmp_path):
+    """The released code embeds the level s in training and not in sampling, and ignores the stride."""
+    recorded = Recorded(network).eval()
+    sample_videos(recorded, spec, updated(sample, guidance=0.0, perturbation_level=0.2), [LONG], tmp_path)
+    predictions = [call for call in recorded.calls if call[2][0] == 4][sample.steps :]
+    gaps = [call for call in recorded.calls if call[2][0] == 1]
+    assert len(predictions) == sample.steps
+    for calls, given in ((predictions, [0]), (gaps, [0, 4])):
+        for _, level, _, _ in calls:
+            made = [i for i in range(5) if i not in given]
+            assert (level[:, given] == torch.tensor(0.2)).all()
+            assert (level[:, made] == level[0, made[0]]).all()
+    assert [call[1][0, 1].item() for call in predictions] == pytest.approx([1, 2 / 3, 1 / 3])
+
+
+def test_a_shared_key_frame_is_perturbed_identically_in_every_window_and_step(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    sample = updated(sample, guidance=0.0, perturbation_level=0.2, batch_size=100)
+    (video,) = sample_videos(recorded, spec, sample, [LONG], tmp_path)
+    gaps = [z for z, _, stride, _ in recorded.calls if stride[0] == 1]
+    for z in gaps:
+        assert torch.equal(z[:-1, :, 4], z[1:, :, 0])
+        assert torch.equal(z[:, :, [0, 4]], gaps[0][:, :, [0, 4]])
+    alpha, sigma = Schedule("cosine").alpha_sigma(torch.tensor(0.2))
+    noise = (gaps[0][1, :, 0] - alpha * video[:, 4]) / sigma
+    assert 0.5 < noise.std() < 1.5
+
+
+def test_without_perturbation_given_frames_are_seen_as_they_are(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    (video,) = sample_videos(recorded, spec, updated(sample, perturbation_level=0.0, batch_size=100), [LONG], tmp_path)
+    z = recorded.calls[-1][0]
+    assert torch.equal(z[1, :, 0], video[:, 4])
+
+
+def test_guidance_runs_no_pass_that_cannot_differ(network, spec, sample, tmp_path):
+    """An unconditional window without a label has nothing to guide away from."""
+    recorded = Recorded(network).eval()
+    sample_videos(recorded, spec, updated(sample, guidance=0.1, label_guidance=0.5), [LONG], tmp_path)
+    key_frames, gaps = recorded.calls[0], recorded.calls[-1]
+    assert len(key_frames[0]) == 1
+    assert len(gaps[0]) == 2 * len(sorted_windows(LONG, sample)) % (2 * sample.batch_size) or 2 * sample.batch_size
+
+
+def sorted_windows(request, sample):
+    return plan_long_video(request.num_latents, 5, (1, 4), sample.overlap, sample.scheme).rounds[-1]
+
+
+def test_guidance_away_from_the_label_runs_its_own_pass(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    sample_videos(recorded, spec, updated(sample, guidance=0.0, label_guidance=0.5), [SHORT], tmp_path)
+    assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
+
+
+def test_refinement_at_strength_zero_is_linear_interpolation_without_a_pass(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    (video,) = sample_videos(recorded, spec, updated(sample, refine_strength=0.0), [LONG], tmp_path)
+    assert {call[2][0].item() for call in recorded.calls} == {4}
+    assert torch.allclose(video[:, 6], (video[:, 4] + video[:, 8]) / 2, atol=1e-6)
+    assert torch.allclose(video[:, 5], 0.75 * video[:, 4] + 0.25 * video[:, 8], atol=1e-6)
+
+
+def test_refinement_starts_gaps_from_their_strength_and_leaves_key_frames_alone(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    (refined,) = sample_videos(recorded, spec, updated(sample, refine_strength=0.5), [LONG], tmp_path / "refined")
+    (paper,) = sample_videos(network, spec, sample, [LONG], tmp_path / "paper")
+    assert torch.equal(refined[:, ::4], paper[:, ::4])
+    assert not torch.allclose(refined[:, 1], paper[:, 1])
+    levels = {call[1][0, 1].item() for call in recorded.calls if call[2][0] == 1}
+    assert levels == {0.5, 0.25}
+
+
+def test_the_seed_s_perturbation_changes_videos_only_where_frames_are_given(network, spec, sample, tmp_path):
+    objective = spec.train_denoiser.objective
+    perturbation = objective.perturbation.model_copy(update={"alpha": 0.5})
+    train = spec.train_denoiser.model_copy(
+        update={"objective": objective.model_copy(update={"perturbation": perturbation})}
+    )
+    (off,) = sample_videos(network, spec, sample, [LONG], tmp_path / "off")
+    (on,) = sample_videos(network, DenoiserSpec(train, NUM_LABELS, LATENT_SHAPE), sample, [LONG], tmp_path / "on")
+    assert torch.equal(off[:, :17:4], on[:, :17:4])  # the first window of key frames
+    assert not torch.allclose(off[:, 1], on[:, 1])
+
+
+class Ramp(nn.Module):
+    """The exact denoiser of videos x(position) = position / 10 from window-relative facts alone: given first frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z, level, stride, label):
+        first = torch.where(level[:, 0] < level[:, 1], z[:, 0, 0, 0, 0], 0.0)
+        steps = stride[:, None] * torch.arange(z.shape[2]) / 10
+        x0 = (first[:, None] + steps)[:, None, :, None, None]
+        alpha, sigma = (s[:, None, :, None, None] for s in Schedule("cosine").alpha_sigma(level))
+        return (alpha * z - x0) / sigma.clamp(min=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["hierarchical", "autoregressive"])
+def test_an_exact_denoiser_makes_the_exact_long_video(train, sample, tmp_path, scheme):
+    """Positions, strides and given frames meet: 200 latents of a ramp come out as that ramp."""
+    sample = updated(sample, scheme=scheme, guidance=0.0, perturbation_level=0.0, overlap=1)
+    request = VideoRequest(seed=0, label=None, num_latents=200)
+    (video,) = sample_videos(Ramp().eval(), DenoiserSpec(train, 0, (1, 1, 1)), sample, [request], tmp_path)
+    assert torch.allclose(video[0, :, 0, 0], torch.arange(200) / 10, atol=1e-3)

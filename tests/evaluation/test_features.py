@@ -1,0 +1,134 @@
+"""Feature networks give what their protocol says, clip by clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lvdm.errors import WeightsError
+from lvdm.evaluation.features import CaptionSimilarity, Extractor, InceptionFeatures, load_extractor
+from lvdm.workspace import Workspace
+from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square, script_quietly
+
+
+@pytest.mark.parametrize("name", ["tn2", "efflite0"])
+def test_a_clip_has_the_same_features_alone_and_in_a_batch(name: str, with_weights: Workspace) -> None:
+    network = load_extractor(name, with_weights, CPU).network
+    batch = torch.stack([moving_square(seed) for seed in range(3)])
+    with torch.inference_mode():
+        together, alone = network(batch), torch.cat([network(clip[None]) for clip in batch])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-2
+
+
+def test_tn2_sees_the_order_of_frames_and_efflite0_does_not(with_weights: Workspace) -> None:
+    clip = moving_square(0)
+    shuffled = clip[torch.randperm(16, generator=torch.Generator().manual_seed(0))]
+    tn2, efflite0 = (load_extractor(name, with_weights, CPU) for name in ("tn2", "efflite0"))
+    assert (tn2(clip) - tn2(shuffled)).abs().max() > 0.1
+    torch.testing.assert_close(efflite0(clip), efflite0(shuffled), rtol=1e-4, atol=1e-5)
+
+
+def test_efflite0_with_its_classifier_knows_what_a_picture_shows(with_weights: Workspace) -> None:
+    """An ImageNet network sees textures: a grid of fine holes is "window screen" (904) or its like, not an animal."""
+    network = load_extractor("efflite0", with_weights, CPU).network
+    image = torch.full((1, 3, 224, 224), 30.0)
+    image[..., ::4, :] = 180
+    image[..., :, ::4] = 180
+    with torch.inference_mode():
+        top = network._fc(network.pooled(image)).softmax(dim=1).topk(5).indices[0].tolist()
+    assert set(top) & {904, 905, 489, 556, 539}
+
+
+def test_still_frames_do_not_move_and_moving_ones_do(workspace: Workspace) -> None:
+    still, moving = moving_square(0)[:1].expand(8, -1, -1, -1), moving_square(0)
+    motion, static = (load_extractor(name, workspace, CPU) for name in ("motion", "static"))
+    assert (motion(still).item(), static(still).item()) == (0, 1)
+    assert motion(moving).item() > 1
+    assert static(moving).item() == 0
+    half = torch.cat([moving[:5], moving[4:5].expand(4, -1, -1, -1)])
+    assert static(half).item() == 0.5
+
+
+def test_the_i3d_path_gives_one_row_of_400_logits_a_clip(workspace: Workspace) -> None:
+    networks = install_detector(workspace, TinyDetector())
+    extract = load_extractor("i3d", workspace, CPU, networks)
+    features = extract(moving_square(0))
+    assert features.shape == (1, 400)
+    assert extract.sha256 == networks["i3d"].sha256
+
+
+def test_a_torchscript_of_another_hash_is_refused(workspace: Workspace) -> None:
+    install_detector(workspace, TinyDetector())
+    with pytest.raises(WeightsError, match="expected sha256"):
+        load_extractor("i3d", workspace, CPU)
+
+
+class WrongDetector(torch.nn.Module):
+    def forward(
+        self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> Tensor:
+        return x.mean(dim=(2, 3, 4))
+
+
+class TinyInception(torch.nn.Module):
+    def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
+        assert x.dtype == torch.uint8 and return_features
+        return x.float().mean(dim=(1, 2, 3))[:, None].expand(-1, 2048)
+
+
+def test_inception_sees_each_frame_as_a_sample_of_its_own(tmp_path: Path) -> None:
+    script_quietly(TinyInception(), tmp_path / "inception.pt")
+    clip = moving_square(0)
+    features = Extractor("inception", "", InceptionFeatures.load(tmp_path / "inception.pt"), CPU)(clip)
+    assert features.shape == (16, 2048)
+    torch.testing.assert_close(features[:, 0], clip.double().mean(dim=(1, 2, 3)), rtol=1e-5, atol=1e-4)
+
+
+@pytest.fixture
+def clip_folder(tmp_path: Path) -> Path:
+    """A CLIP of the true architecture, tiny and untrained, in the files of the true one."""
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text |= {"num_attention_heads": 2, "eos_token_id": 599, "bos_token_id": 598, "pad_token_id": 599}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision | {"patch_size": 32}, projection_dim=8))
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = [*letters, *(letter + "</w>" for letter in letters)]
+    vocabulary = {word: i for i, word in enumerate(words)} | {"<|startoftext|>": 598, "<|endoftext|>": 599}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
+    return tmp_path
+
+
+def test_the_caption_similarity_is_the_mean_cosine_over_frames(clip_folder: Path) -> None:
+    network = CaptionSimilarity.load(clip_folder / "pytorch_model.bin").eval()
+    clip = moving_square(0, frames=4, size=64)
+    extract = Extractor("clip", "", network, CPU)
+    whole = extract(clip, "a red square").item()
+    apart = [extract(clip[i : i + 1], "a red square").item() for i in range(4)]
+    assert whole == pytest.approx(sum(apart) / 4, abs=1e-6)
+    assert -1 <= whole <= 1
+    assert whole != pytest.approx(extract(clip, "blue").item(), abs=1e-6)
+
+
+def test_a_long_caption_is_cut_so_that_its_end_token_stays(clip_folder: Path) -> None:
+    network = CaptionSimilarity.load(clip_folder / "pytorch_model.bin")
+    tokens = network.tokenizer(["word " * 200], truncation=True, max_length=77, return_tensors="pt").input_ids
+    assert tokens.shape == (1, 77)
+    assert tokens[0, -1] == 599
+
+
+def test_a_network_that_answers_in_another_shape_is_refused(workspace: Workspace) -> None:
+    networks = install_detector(workspace, WrongDetector())
+    with pytest.raises((WeightsError, TypeError), match="400"):
+        load_extractor("i3d", workspace, CPU, networks)(moving_square(0))

@@ -1,0 +1,198 @@
+"""The whole path, run once through Dagster and DVC on real videos, then asked about from every side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+import yaml
+
+STAGES_AND_NAMES = [
+    "ingest",
+    "validate",
+    "train_autoencoder@small",
+    "encode_latents@small",
+    *(f"{stage}@{name}" for name in ("perturbed", "unperturbed") for stage in ("train_denoiser", "sample", "evaluate")),
+    "compare",
+]
+
+
+def test_after_the_run_dvc_has_nothing_to_do(materialized):
+    assert "up to date" in materialized.run("dvc", "status")
+    assert materialized.ran("dvc", "repro") == []
+
+
+def test_every_asset_is_materialized_with_plottable_numbers_and_versions(materialized, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(materialized.root))
+    monkeypatch.chdir(materialized.root)
+    with dg.DagsterInstance.get() as instance:
+        for asset, partitions in {
+            "manifest": [None],
+            "validated": [None],
+            "autoencoder": ["small"],
+            "latents": ["small"],
+            "denoiser": ["perturbed", "unperturbed"],
+            "samples": ["perturbed", "unperturbed"],
+            "metrics": ["perturbed", "unperturbed"],
+            "leaderboard": [None],
+        }.items():
+            records = instance.fetch_materializations(dg.AssetKey(asset), limit=10).records
+            assert {record.partition_key for record in records} == set(partitions), asset
+            for record in records:
+                metadata = record.asset_materialization.metadata
+                assert any(isinstance(value, dg.FloatMetadataValue) for value in metadata.values()), asset
+                assert record.asset_materialization.tags["dagster/data_version"]
+                assert record.asset_materialization.tags["dagster/code_version"]
+
+
+def test_the_expectations_are_asset_checks(materialized, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(materialized.root))
+    monkeypatch.chdir(materialized.root)
+    with dg.DagsterInstance.get() as instance:
+        records = instance.event_log_storage.get_asset_check_summary_records(
+            [dg.AssetCheckKey(dg.AssetKey("validated"), name) for name in ("decodable", "checksum_unique")]
+        )
+    assert len(records) == 2
+    assert all(record.last_check_execution_record for record in records.values())
+
+
+def test_a_dagster_run_after_dvc_skips(materialized):
+    output = materialized.run(
+        "dagster", "asset", "materialize", "-m", "pipelines.definitions", "--select", "key:manifest or key:validated"
+    )
+    assert output.count("didn't change, skipping") == 2
+    output = materialized.run(
+        *("dagster", "asset", "materialize", "-m", "pipelines.definitions"),
+        *("--select", "key:metrics+", "--partition", "perturbed"),
+    )
+    assert output.count("didn't change, skipping") == 2
+    assert "up to date" in materialized.run("dvc", "status")
+
+
+def test_string_selections_of_dagster_and_hydra_overrides_of_dvc_work_together(materialized):
+    """The antlr trap: with the naive install, one of the two dies."""
+    listed = materialized.run("dagster", "asset", "list", "-m", "pipelines.definitions", "--select", "*")
+    assert {"manifest", "leaderboard"} <= set(listed.split())
+    materialized.run("dvc", "exp", "run", "-S", "experiments.perturbed.sample.guidance=0.3", "sample@perturbed")
+    assert yaml.safe_load((materialized.root / "params.yaml").read_text())["experiments"]["perturbed"]["sample"] == {
+        "guidance": 0.3
+    }
+    materialized.run("git", "checkout", "-q", "params.yaml")
+    assert "everything is up to date" in materialized.run(sys.executable, "-m", "pipelines.everything")
+
+
+def test_the_definitions_validate(materialized):
+    assert "All code locations passed validation" in materialized.run("dagster", "definitions", "validate")
+
+
+def test_the_long_video_has_the_frames_asked_for(materialized):
+    from lvdm.data.video import probe
+
+    for name in ("perturbed", "unperturbed"):
+        (video,) = (materialized.root / "artifacts/samples" / name / "long").glob("*.mp4")
+        assert probe(video).frames == 32
+
+
+def test_the_leaderboard_follows_every_number_to_the_raw_videos(materialized):
+    board = json.loads((materialized.root / "artifacts/leaderboard/leaderboard.json").read_text())
+    assert {row["experiment"] for row in board["rows"]} == {"perturbed", "unperturbed"}
+    page = (materialized.root / "artifacts/leaderboard/index.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert "data:video/mp4;base64," in page
+
+
+def test_the_metrics_of_dvc_are_those_of_the_stage(materialized):
+    shown = json.loads(materialized.run("dvc", "metrics", "show", "--json"))
+    for name in ("perturbed", "unperturbed"):
+        written = json.loads((materialized.root / f"metrics/{name}.json").read_text())
+        assert shown[""]["data"][f"metrics/{name}.json"]["data"]["metrics"] == written["metrics"]
+
+
+@pytest.fixture
+def copy(materialized, tmp_path):
+    """A copy of the finished project that a test may change."""
+    root = tmp_path / "copy"
+    shutil.copytree(materialized.root, root, symlinks=True)
+    return type(materialized)(root)
+
+
+def test_changing_one_experiment_runs_again_only_what_depends_on_it(copy):
+    copy.edit({"experiments": {"unperturbed": {"sample": {"guidance": 0.5}}}})
+    assert copy.ran("dvc", "repro") == ["sample@unperturbed", "evaluate@unperturbed", "compare"]
+
+
+def test_a_stage_killed_at_any_moment_finishes_when_run_again(copy):
+    copy.edit({"train_denoiser": {"training": {"steps": 12}}})
+    for seconds in (1.0, 4.0, 8.0):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lvdm", "train_denoiser", "perturbed"], cwd=copy.root, stderr=subprocess.PIPE
+        )
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    copy.run("dvc", "repro", "train_denoiser@perturbed")
+    assert (copy.root / "artifacts/denoiser/perturbed/model.safetensors").exists()
+
+
+def test_bad_files_are_rows_in_the_quarantine_and_the_rest_goes_through(copy):
+    folder = copy.root / "mine"
+    folder.mkdir()
+    for number, video in enumerate(sorted((copy.root / "artifacts/videos").rglob("*.mp4"))[:12]):
+        shutil.copyfile(video, folder / f"good {number}.mp4")
+    (folder / "text.mp4").write_text("not a video")
+    (folder / "empty.mp4").touch()
+    whole = (folder / "good 0.mp4").read_bytes()
+    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    copy.edit({"ingest": {"source": "mine", "test_fraction": 0.4}, "validate": {"max_reject_fraction": 0.5}})
+    copy.run("dvc", "repro", "validate")
+    quarantine = (copy.root / "artifacts/quarantine.csv").read_text()
+    assert all(name in quarantine for name in ("text.mp4", "empty.mp4", "truncated.mp4"))
+    assert "good" not in quarantine
+
+    copy.edit({"validate": {"max_reject_fraction": 0.1}})
+    stopped = copy.run("dvc", "repro", "validate", status=None)
+    assert "lvdm: " in stopped
+    assert "max_reject_fraction" in stopped
+    blocked = copy.run("dagster", "job", "execute", "-m", "pipelines.definitions", "-j", "everything", status=1)
+    assert "max_reject_fraction" in blocked
+    assert "train_autoencoder" not in blocked.split("manifest, validated")[-1].split("Traceback")[0]
+
+
+def test_push_and_pull_bring_everything_back_on_a_fresh_clone(copy, tmp_path):
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "results")
+    copy.run("dvc", "remote", "add", "--local", "store", str(tmp_path / "store"))
+    copy.run("dvc", "push", "-r", "store")
+    copy.run("git", "clone", "-q", str(copy.root), str(tmp_path / "clone"))
+    clone = type(copy)(tmp_path / "clone")
+    clone.run("dvc", "remote", "add", "--local", "store", str(tmp_path / "store"))
+    clone.run("dvc", "pull", "-r", "store")
+    assert "up to date" in clone.run("dvc", "status")
+
+
+def test_push_and_pull_work_with_object_storage(copy, tmp_path):
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="store")
+        for project in (copy,):
+            project.run("dvc", "remote", "add", "--local", "s3", "s3://store/dvc")
+            project.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", endpoint)
+        copy.run("dvc", "push", "-r", "s3", "train_denoiser@perturbed")
+        shutil.rmtree(copy.root / "artifacts/denoiser/perturbed")
+        shutil.rmtree(copy.root / ".dvc/cache")
+        copy.run("dvc", "pull", "-r", "s3", "train_denoiser@perturbed")
+        assert (copy.root / "artifacts/denoiser/perturbed/model.safetensors").exists()
+    finally:
+        server.stop()

@@ -1,0 +1,58 @@
+"""The command line: help that teaches, one line for what is wrong, the exit status that scripts read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvdm.__main__ import main
+from lvdm.graph import STAGES
+
+ROOT = Path(__file__).parents[1]
+
+
+def lvdm(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "lvdm", *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_help_names_every_stage_in_order():
+    text = lvdm("--help").stdout
+    places = [text.index(f"\n    {verb}") for verb in STAGES]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("verb", STAGES)
+def test_the_help_of_a_stage_says_what_it_reads_and_writes_and_shows_its_parameters(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert "artifacts/" in text
+    assert f"dvc repro {verb}" in text
+    assert all(f"{section}:" in text for section in STAGES[verb].sections)
+
+
+def test_what_is_wrong_is_one_line_and_exit_status_1(tmp_path):
+    result = lvdm("--root", str(tmp_path), "ingest")
+    assert result.returncode == 1
+    assert result.stderr.startswith("lvdm: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_stage_before_its_inputs_names_the_stage_that_makes_them(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    result = lvdm("--root", str(tmp_path), "train_denoiser", "perturbed")
+    assert result.returncode == 1
+    assert "latents/small: not there; run `lvdm encode_latents small` first" in result.stderr
+
+
+def test_an_unknown_entry_is_answered_with_the_known_ones():
+    result = lvdm("sample", "nobody")
+    assert result.returncode == 1
+    assert "expected one of perturbed, unperturbed, got 'nobody'" in result.stderr
+
+
+def test_a_preset_prints_a_params_yaml():
+    assert lvdm("preset", "ucf101").stdout.startswith("# UCF-101 at the paper's sizes")

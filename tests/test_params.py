@@ -1,0 +1,103 @@
+"""params.yaml: what is wrong with it is one line that names the field, what was expected and what was got."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lvdm import presets
+from lvdm.errors import ParamsError
+from lvdm.machine import Machine, load_machine
+from lvdm.params import load_params, parse_params
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def changed(path: str, value: object) -> dict:
+    """The committed params.yaml with one field set."""
+    document = copy.deepcopy(DOCUMENT)
+    *parents, key = path.split(".")
+    section = document
+    for parent in parents:
+        section = section[parent]
+    section[key] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("sample.stpes", 3, "sample.stpes: unknown key: expected steps, got 'stpes'"),
+        ("sample.steps", "many", "sample.steps: expected a valid integer, unable to parse string as an integer, got"),
+        ("sample.steps", 0, "sample.steps: expected greater than 0, got 0"),
+        ("sample", 3, "sample: expected a valid dictionary or instance of Sample, got 3"),
+        (
+            "experiments.perturbed.sample.guidence",
+            1,
+            "experiments.perturbed.sample.guidence: unknown key: expected guid",
+        ),
+        ("experiments.perturbed.sampel", {}, "experiments.perturbed.sampel: unknown key: expected sample"),
+        ("experiments.perturbed.autoencoder", "big", "autoencoders: expected one of small, got 'big'"),
+        ("experiments.Big Run", {"autoencoder": "small", "train_denoiser": {}, "sample": {}}, "got 'Big Run'"),
+        ("train_denoiser.strides", [2, 4], "train_denoiser: expected strides that begin with 1 and rise"),
+        ("train_denoiser.objective.prediction", "eps", "at zero terminal SNR eps says nothing"),
+        ("validate.min_fps", 500, "validate: expected"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_field(path, value, says):
+    with pytest.raises(ParamsError) as caught:
+        parse_params(changed(path, value))
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith("params.yaml: ")
+    assert "\n" not in message
+
+
+def test_a_missing_section_is_named():
+    document = copy.deepcopy(DOCUMENT)
+    del document["clips"]
+    with pytest.raises(ParamsError, match=r"params.yaml: clips: missing; .*lvdm preset"):
+        parse_params(document)
+
+
+def test_an_experiment_is_the_shared_values_with_its_own_in_their_place():
+    params = parse_params(changed("experiments.unperturbed.sample", {"guidance": 0.7}))
+    experiment = params.experiment("unperturbed")
+    assert experiment.sample.guidance == 0.7
+    assert experiment.sample.steps == params.sample.steps
+    assert experiment.train_denoiser.objective.perturbation.max_level == 0
+    assert experiment.train_denoiser.objective.schedule == params.train_denoiser.objective.schedule
+
+
+def test_parameters_are_frozen():
+    params = load_params(ROOT / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.sample.steps = 1
+
+
+@pytest.mark.parametrize("name", presets.NAMES)
+def test_every_preset_is_a_whole_params_yaml_at_the_papers_size(name, tmp_path):
+    (tmp_path / "params.yaml").write_text(presets.render(name))
+    params = load_params(tmp_path / "params.yaml")
+    assert (params.clips.frames, params.clips.size) == (16, 256)
+    network = params.train_denoiser.network
+    assert (network.channels, network.channel_multipliers, network.num_blocks) == (256, (1, 2, 3, 4), 3)
+
+
+def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):
+    with pytest.raises(ParamsError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(ParamsError, match="is not YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_machine_has_defaults_and_refuses_unknown_keys(tmp_path):
+    assert load_machine(tmp_path / "machine.yaml") == Machine()
+    (tmp_path / "machine.yaml").write_text("devices: 8\nprecison: 32-true\n")
+    with pytest.raises(ParamsError, match=r"machine.yaml: precison: unknown key: expected precision"):
+        load_machine(tmp_path / "machine.yaml")

@@ -1,0 +1,107 @@
+"""Files appear whole or not at all, work on one artefact is done by one process, and reports come back as written."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvdm.errors import ArtefactError
+from lvdm.workspace import Check, Report, Workspace, atomic_file, atomic_folder, fingerprint, need
+
+
+def test_a_file_whose_writing_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), atomic_file(path) as beside:
+        beside.write_text("half")
+        raise RuntimeError("midway")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_whose_writing_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a"
+    with atomic_folder(path) as beside:
+        (beside / "x").write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), atomic_folder(path) as beside:
+        (beside / "x").write_text("half")
+        raise RuntimeError("midway")
+    assert (path / "x").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_process_killed_while_it_writes_leaves_no_artefact(tmp_path):
+    program = f"""
+from pathlib import Path
+from lvdm.workspace import atomic_folder
+with atomic_folder(Path({str(tmp_path / "a")!r})) as beside:
+    (beside / "x").write_text("half")
+    print("writing", flush=True)
+    import time; time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_second_process_is_told_who_holds_the_work(tmp_path):
+    workspace = Workspace(tmp_path)
+    program = f"""
+from pathlib import Path
+from lvdm.workspace import Workspace
+with Workspace(Path({str(tmp_path)!r})).lock("sample", "a"):
+    print("held", flush=True)
+    import time; time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(ArtefactError, match=f"already running as process {process.pid}"), workspace.lock("sample", "a"):
+        pass
+    with workspace.lock("sample", "b"):
+        pass
+    process.kill()
+    process.communicate()
+    with workspace.lock("sample", "a"):
+        pass
+
+
+def test_what_is_missing_is_named_with_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(ArtefactError, match=r"manifest.parquet: not there; run `lvdm ingest` first"):
+        need(Workspace(tmp_path).manifest, "ingest")
+
+
+def test_scratch_of_other_work_is_removed(tmp_path):
+    workspace = Workspace(tmp_path)
+    (workspace.scratch("sample", "a", "1") / "state").write_text("x")
+    assert (workspace.scratch("sample", "a", "1") / "state").exists()
+    workspace.scratch("sample", "a", "2")
+    assert not (workspace.scratch("sample", "a", "1") / "state").exists()
+
+
+def test_fingerprints_follow_contents_and_names_not_places(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place / "data").mkdir(parents=True)
+        (tmp_path / place / "data" / "x").write_text("1")
+    assert fingerprint(files=[tmp_path / "a/data"]) == fingerprint(files=[tmp_path / "b/data"])
+    (tmp_path / "b/data/x").write_text("2")
+    assert fingerprint(files=[tmp_path / "a/data"]) != fingerprint(files=[tmp_path / "b/data"])
+    (tmp_path / "a/data/x").rename(tmp_path / "a/data/y")
+    (tmp_path / "b/data/x").write_text("1")
+    assert fingerprint(files=[tmp_path / "a/data"]) != fingerprint(files=[tmp_path / "b/data"])
+
+
+def test_a_report_comes_back_as_it_was_written(tmp_path):
+    workspace, picture = Workspace(tmp_path), tmp_path / "curve.png"
+    picture.write_bytes(b"png")
+    check = Check("unique", True, False, "no two files of equal bytes", 0, ("a.mp4",))
+    links = {"video": tmp_path / "artifacts/a.mp4"}
+    report = Report("sample", "a", {"seconds": 1.5}, {"curve": picture}, links, (check,)).write(workspace)
+    assert Report.read(workspace, "sample", "a") == report
+    assert report.pictures["curve"].parent == workspace.report("sample", "a")
+    assert Path(report.pictures["curve"]).read_bytes() == b"png"
