@@ -1,16 +1,20 @@
 """What the runs know of the machine: moving from a laptop to eight GPUs changes machine.yaml and nothing else.
 
-Not here: anything that changes what is computed; that is params.py. This module imports no torch.
+Not here: anything that changes what is computed; that is params.py. This module loads no torch until asked for a device.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from lvdm.errors import ParamsError
 from lvdm.section import Section, parse, read_yaml
+
+if TYPE_CHECKING:
+    import torch
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -25,6 +29,27 @@ class Machine(Section):
     compile: bool = False  # torch.compile of the networks in training
     data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
     probe_workers: Count = 2  # processes that probe videos at ingest
+
+    @property
+    def device(self) -> torch.device:
+        """Where a stage that does not train computes: the first GPU, if there is one and it is wanted.
+
+        Raises:
+            ParamsError: a GPU is wanted and there is none.
+        """
+        import torch
+
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ParamsError("machine.yaml: accelerator", expected="cpu or auto: there is no GPU here", got="gpu")
+        return torch.device("cuda" if self.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of inference: that of training, so bfloat16 on a GPU unless `precision` says otherwise."""
+        import torch
+
+        dtype = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
+        mixed = self.precision != "32-true" and (self.precision != "auto" or self.device.type == "cuda")
+        return torch.autocast(self.device.type, dtype, enabled=mixed)
 
 
 def load_machine(path: Path) -> Machine:

@@ -56,6 +56,12 @@ def hashes(paths: tuple[Path, ...], workspace: Workspace) -> dict[str, str]:
     return {str(path.relative_to(workspace.root)): fingerprint(files=[path]) for path in paths}
 
 
+def scratch_of(stage: Stage, params: Params, workspace: Workspace, name: str) -> Path:
+    """The folder that a killed run of the stage resumes from: of equal parameters, inputs and code only."""
+    work = (stage.settings(params, name), hashes(stage.inputs(workspace, params, name), workspace), code_hash(stage))
+    return workspace.scratch(stage.verb, name, fingerprint(*work))
+
+
 def code_hash(stage: Stage) -> str:
     """A hash of the source files that decide what the stage makes."""
     files = [PACKAGE / part for part in stage.code]

@@ -30,6 +30,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "") -
         function = getattr(importlib.import_module("lvdm.stages"), verb)  # late: stages.py imports torch
         report: Report = function(params, workspace, name).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)
+        workspace.clear_scratch(verb, name)
     for metric, value in report.metrics.items():
         log.info("%s %s: %s = %.6g", verb, name, metric, value)
     return report

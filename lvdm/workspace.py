@@ -102,12 +102,25 @@ class Workspace:
 
     def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
         """The folder that a killed run of exactly this work resumes from; folders of other work are removed."""
-        parent = self.root / ".lvdm" / "scratch" / stage / (name or "all")
+        parent = self._scratches(stage, name)
         folder = parent / fingerprint
         folder.mkdir(parents=True, exist_ok=True)
         for other in parent.iterdir():
             if other != folder:
                 shutil.rmtree(other)
+        return folder
+
+    def clear_scratch(self, stage: str, name: str) -> None:
+        """Removes what a killed run would have resumed from: the work is done."""
+        shutil.rmtree(self._scratches(stage, name), ignore_errors=True)
+
+    def _scratches(self, stage: str, name: str) -> Path:
+        return self.root / ".lvdm" / "scratch" / stage / (name or "all")
+
+    def drafts(self, stage: str, name: str) -> Path:
+        """Where a stage draws its pictures before its report takes them."""
+        folder = self.root / ".lvdm" / "drafts" / stage / (name or "all")
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @contextlib.contextmanager

@@ -30,7 +30,8 @@ def bounded_map(
 ) -> Iterator[tuple[int, R | Lost]]:
     """Yields (index, result) as results come, with `workers` processes at work.
 
-    `function` and the items are pickled. `seconds(item)` is the wall-clock limit of an item; an exception counts as a crash.
+    `function` and the items are pickled. `seconds(item)` is the wall-clock limit of an item; an exception in
+    `function` counts as a crash.
     """
     crew = [_Worker(function) for _ in range(min(workers, len(items)))]
     waiting = iter(enumerate(items))
@@ -49,14 +50,15 @@ def bounded_map(
 
 
 class _Worker(Generic[T, R]):
-    connection: Connection
-
     def __init__(self, function: Callable[[T], R]):
-        self.function, self.index, self.deadline = function, None, 0.0
+        self.function = function
+        self.index: int | None = None  # of the item in work
+        self.deadline = 0.0
         self.start()
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork is unsafe beside the threads of torch and s3fs
+        self.connection: Connection
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
         self.process.start()
@@ -66,8 +68,6 @@ class _Worker(Generic[T, R]):
         self.process.kill()
         self.process.join()
         self.connection.close()
-
-    index: int | None
 
     def take(self, numbered: tuple[int, T] | None, seconds: Callable[[T], float]) -> None:
         if numbered is None:

@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, dict[str, str | None]]:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         elif path.suffix == ".jsonl":
-            table = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+            table = pd.read_json(path, lines=True, dtype=False)
         elif path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:

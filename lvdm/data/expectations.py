@@ -1,8 +1,8 @@
 """The gate between the manifest and everything that learns from it, judged by Great Expectations.
 
-The only importer of great_expectations, inside functions, as the import takes seconds. A row that fails an expectation is
-rejected and listed with its reasons, which is a warning in itself; what stops the pipeline is a critical expectation of the
-whole. Not here: measuring; what is judged is in the manifest.
+The only importer of great_expectations, inside functions, as the import takes seconds. A row that fails an expectation
+is rejected and listed with its reasons, which is a warning in itself; what stops the pipeline is a critical expectation
+of the whole. Not here: measuring; what is judged is in the manifest.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lvdm.params import Clips, Validate
 from lvdm.workspace import Check, Workspace, atomic_file, atomic_folder
 
 SPLITS = ["train", "test"]
+DUPLICATE = "duplicate"
 MAX_EXAMPLES = 10
 
 
@@ -34,7 +35,7 @@ class Expectation:
     kind: str
     arguments: dict[str, Any]
     description: str
-    rejects: str | None = None  # the reason code of the rows that it rejects
+    rejects: str | None = None  # the reason code of the rows that it rejects; an undecodable row's is its own error
     critical: bool = False
 
 
@@ -54,13 +55,14 @@ class Validation:
             return None
         return ValidationFailed(
             "; ".join(f"{check.name}: {check.description}" for check in failed),
-            remedy=f"{len(self.accepted)} videos accepted, {len(self.rejected)} rejected: see quarantine.csv and data_docs",
+            remedy=f"quarantine.csv lists the {len(self.rejected)} rejected, with reasons",
         )
 
 
 def validate_manifest(manifest: pd.DataFrame, validate: Validate, clips: Clips, workspace: Workspace) -> Validation:
-    """Judges every row, then what is left as a whole; writes `workspace.quarantine`, `data_docs` and, only if no critical
-    check failed, `validated`.
+    """Judges every row, then what is left as a whole.
+
+    Writes `workspace.quarantine`, `workspace.data_docs` and, only if no critical check failed, `workspace.validated`.
     """
     of_rows = _of_rows(validate, clips)
     gate = _Gate()
@@ -118,7 +120,7 @@ def _of_rows(validate: Validate, clips: Clips) -> list[Expectation]:
             "ExpectColumnValuesToBeUnique",
             {"column": "checksum"},
             "no two files of equal bytes; the first is kept",
-            "duplicate",
+            DUPLICATE,
         ),
         Expectation(
             "one_split_a_video",
@@ -172,17 +174,18 @@ def _rejected(
     nothing else rejects is kept."""
     by_id = manifest.set_index("id")
     reasons: dict[str, dict[str, str]] = defaultdict(dict)
-    kept = set()
-    for expectation in sorted(expectations, key=lambda e: e.rejects == "duplicate"):
-        for video in unexpected[expectation.name] if expectation.rejects else []:
-            row = by_id.loc[video]
+    kept: dict[str, str] = {}
+    for expectation in sorted((e for e in expectations if e.rejects), key=lambda e: e.rejects == DUPLICATE):
+        for video in unexpected[expectation.name]:
+            row, reason, column = by_id.loc[video], str(expectation.rejects), expectation.arguments["column"]
             if not pd.isna(row["error"]):
                 reasons[video] = {row["error"]: str(row["detail"])}
-            elif expectation.rejects == "duplicate" and video not in reasons and row["checksum"] not in kept:
-                kept.add(row["checksum"])
+            elif reason != DUPLICATE:
+                reasons[video][reason] = f"{column} {row[column]}, expected {expectation.description}"
+            elif video in reasons or row["checksum"] in kept:
+                reasons[video][reason] = f"the same bytes as {kept.get(row['checksum'], 'others')}"
             else:
-                column = expectation.arguments["column"]
-                reasons[video][expectation.rejects] = f"{column} {row[column]}, not {expectation.description}"
+                kept[row["checksum"]] = video
     listed = [
         {"id": v, "path": by_id.at[v, "path"], "reason": "; ".join(why), "detail": "; ".join(why.values())}
         for v, why in ((v, reasons[v]) for v in manifest["id"] if v in reasons)
@@ -217,7 +220,7 @@ class _Gate:
         run = self.context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": table}, result_format=complete
         )
-        results = {result.expectation_config.meta["check"]: result for result in run.results}
+        results = {config.meta["check"]: result for result in run.results if (config := result.expectation_config)}
         checks, unexpected = [], {}
         for expectation in expectations:
             result = results[expectation.name]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from tqdm import tqdm
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.captions import captions_of
 from lvdm.data.sources import SourceVideo, collect
-from lvdm.data.video import UnreadableVideo, probe
+from lvdm.data.video import examine
 from lvdm.params import Ingest
-from lvdm.workspace import Workspace, atomic_file, need, sha256
+from lvdm.workspace import Workspace, atomic_file, need
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def _table(table: pa.Table) -> pd.DataFrame:
 def _examine_all(videos: Sequence[SourceVideo], workspace: Workspace) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in videos]
     files = [workspace.root / video.path for video in videos]
-    outcomes = bounded_map(_examine, files, workspace.machine.probe_workers, _seconds)
+    outcomes = bounded_map(examine, files, workspace.machine.probe_workers, _seconds)
     for count, (index, outcome) in enumerate(tqdm(outcomes, "probing", len(files), unit="video", disable=None), 1):
         lost = isinstance(outcome, Lost)
         found[index] = {"error": outcome.reason, "detail": outcome.detail} if lost else outcome
@@ -102,16 +101,7 @@ def _examine_all(videos: Sequence[SourceVideo], workspace: Workspace) -> list[di
 
 def _seconds(file: Path) -> float:
     """The wall-clock limit of one file; a video decodes far faster than a megabyte a second."""
-    return 60 + (file.stat().st_size / 1e6 if file.is_file() else 0)
-
-
-def _examine(file: Path) -> dict[str, Any]:
-    """What is in one file, in the manifest's columns: runs in a child process."""
-    try:
-        return asdict(probe(file)) | {"checksum": sha256(file)}
-    except UnreadableVideo as error:
-        unread = error.reason in ("missing", "unreadable")
-        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else sha256(file)}
+    return 60.0 + (file.stat().st_size / 1e6 if file.is_file() else 0)
 
 
 def _split(ingest: Ingest, checksum: str) -> str:

@@ -25,7 +25,8 @@ from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint
 logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .apng .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv .y4m".split()
+    f".{suffix}"
+    for suffix in "3gp apng avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv y4m".split()  # noqa: SIM905
 )
 CAPTIONS = frozenset({"captions.csv", "captions.jsonl", "captions.parquet"})
 SIDECAR = ".txt"  # x.txt beside x.mp4 holds its caption
@@ -52,7 +53,7 @@ class Source:
 
 
 def collect(source: str, workspace: Workspace) -> Source:
-    """Lists a source, after rendering it (recipe) or mirroring it (S3) into `workspace.videos`, which then always exists.
+    """Lists a source, after rendering it (a recipe) or mirroring it (S3) into `workspace.videos`, which always exists.
 
     Raises:
         SourceError: the source cannot be read at all; single files that cannot are left to the probe.
@@ -61,7 +62,7 @@ def collect(source: str, workspace: Workspace) -> Source:
     if source.startswith("s3://"):
         _mirror(source, workspace)
         return _listed(workspace.videos, workspace)
-    folder = Path(os.path.abspath(workspace.root / Path(source).expanduser()))
+    folder = workspace.root / Path(os.path.normpath(Path(source).expanduser()))
     if not folder.is_dir():
         raise SourceError(
             f"ingest.source: {folder} is not a folder",
@@ -93,7 +94,7 @@ def _listed(folder: Path, workspace: Workspace) -> Source:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below, links followed; a folder that is reached twice is read once, one that cannot be read is logged."""
+    """All files below, links followed; a folder reached twice is read once, one that cannot be read is logged."""
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: logger.warning("skipped: %s", e)):
         if (real := os.path.realpath(parent)) in seen:
@@ -160,7 +161,11 @@ class _Bucket:
     def __init__(self, endpoint: str | None):
         import s3fs
 
-        self.remote = s3fs.S3FileSystem(endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True)
+        once = {"retries": {"max_attempts": 0}, "connect_timeout": 10, "read_timeout": 60}
+        self.remote = s3fs.S3FileSystem(
+            endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once
+        )
+        self.remote.retries = 1
         self.where = endpoint or "S3"
 
     def list(self, prefix: str) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,12 @@
 """The built-in set: videos of moving shapes with exact labels and captions, rendered from a recipe.
 
-All numbers are in builtin/recipe.yaml. Once rendered, the videos are read like anybody's: nothing else knows of sprites.
+All numbers are in builtin/recipe.yaml. Once rendered, the videos are read like anybody's.
+Not here: anything that knows, after that, that they were rendered.
 """
 
 from __future__ import annotations
 
+import csv
 import functools
 import itertools
 import logging
@@ -15,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, UInt8
 from pydantic import Field
 
@@ -48,7 +49,7 @@ class Recipe(Section):
     num_long_videos: Annotated[int, Field(ge=0)]
     long_frames: Count
     size: Annotated[int, Field(ge=16, multiple_of=2)]
-    fps: Count
+    fps: Annotated[float, Field(gt=0)]
     seed: Annotated[int, Field(ge=0)]
     test_fraction: Fraction
     shapes: Annotated[tuple[Shape, ...], Field(min_length=1)]
@@ -115,15 +116,12 @@ def render(recipe: Recipe, folder: Path, workers: int) -> None:
     for index, outcome in bounded_map(work, indices, workers, lambda _: SECONDS_A_VIDEO):
         if isinstance(outcome, Lost):
             raise SourceError(f"rendering video {index}: {outcome.reason}: {outcome.detail}", remedy="run this again")
-    scenes = [scene(recipe, index) for index in indices]
-    pd.DataFrame(
-        {
-            "path": [_name(index) for index in indices],
-            "label": [scene.main.label for scene in scenes],
-            "caption": [scene.caption for scene in scenes],
-            "split": [_split(recipe, index) for index in indices],
-        }
-    ).to_csv(folder / "captions.csv", index=False)
+    with (folder / "captions.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label", "caption", "split"])
+        for index in indices:
+            shown = scene(recipe, index)
+            table.writerow([_name(index), shown.main.label, shown.caption, _split(recipe, index)])
     logger.info("rendered %d videos, %d of them long", len(indices), recipe.num_long_videos)
 
 

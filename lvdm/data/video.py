@@ -1,15 +1,16 @@
 """One video file: probed, read, written.
 
-The only importer of decord, which reads frames; PyAV probes, because it sees damage that decord decodes over, and writes.
+The only importer of decord, which reads frames; PyAV writes, and probes, as it sees damage that decord decodes over.
 Not here: which files there are (sources.py), which are good enough (expectations.py), tensors (clips.py).
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +20,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lvdm.errors import VideoError
-from lvdm.workspace import atomic_file
+from lvdm.workspace import atomic_file, sha256
+
+logger = logging.getLogger(__name__)
 
 MP4_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"mfra", b"uuid"}
@@ -50,7 +53,7 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Decodes the whole file with PyAV and its last frame with decord: what passes can be read by `read_frames`.
+    """Decodes the whole file with PyAV and reads its last frame: what passes can be read by `read_frames`.
 
     Raises:
         UnreadableVideo: with the reason.
@@ -73,13 +76,23 @@ def probe(path: Path) -> Probe:
     return found
 
 
+def examine(path: Path) -> dict[str, Any]:
+    """The fields of `probe` and the sha256 as `checksum`, or error, a reason code, and detail; never raises for a file."""
+    try:
+        return asdict(probe(path)) | {"checksum": sha256(path)}
+    except UnreadableVideo as error:
+        unread = error.reason in ("missing", "unreadable")
+        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else sha256(path)}
+
+
 def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
     """The RGB frames at `indices` (a range will do), turned as displayed.
 
-    The reader is opened, used and dropped: a decord reader that stays alive decodes ahead without bound.
+    decord seeks to them. What it cannot read (AV1; widths whose rows its decoder pads, as 48 and 72) PyAV decodes from
+    the start. The reader is opened, used and dropped: a decord reader that stays alive decodes ahead without bound.
 
     Raises:
-        UnreadableVideo: decord cannot read the file, or it has no such frame.
+        UnreadableVideo: the file cannot be read, or it has no such frame.
     """
     import decord
     from decord.base import DECORDError
@@ -88,14 +101,15 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
     try:
         reader = decord.VideoReader(str(path), num_threads=1)
         return reader.get_batch(list(indices)).asnumpy()
-    except (DECORDError, RuntimeError, IndexError, decord.DECORDLimitReachedError) as error:
-        raise UnreadableVideo(path, "unsupported", str(error).strip().splitlines()[-1]) from None
+    except (DECORDError, decord.DECORDLimitReachedError, RuntimeError, IndexError) as error:
+        logger.debug("%s: decord: %s", path, error)
+        return _read_from_the_start(path, indices)
 
 
-def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], fps: float) -> None:
+def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float) -> None:
     """Streams chunks of RGB frames to an H.264 mp4 that appears only when it is whole.
 
-    Equal frames give equal bytes (one thread). An odd side gains a copy of its last line, as yuv420p asks for even ones.
+    Equal frames give equal bytes (one thread). An odd side gains a copy of its last line: yuv420p asks for even sides.
 
     Raises:
         VideoError: there are no frames.
@@ -134,6 +148,20 @@ def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: float, max_
             images = [image.resize((width * 3 // 4, height * 3 // 4), Image.Resampling.BOX) for image in images]
     with atomic_file(path) as beside:
         beside.write_bytes(encoded.getvalue())
+
+
+def _read_from_the_start(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    wanted, found = set(indices), {}
+    try:
+        with av.open(str(path)) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index in wanted:
+                    found[index] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                if len(found) == len(wanted):
+                    return np.stack([found[i] for i in indices])
+    except (av.FFmpegError, IndexError) as error:
+        raise UnreadableVideo(path, "corrupt", error) from None
+    raise UnreadableVideo(path, "truncated", f"no frame {min(wanted - set(found))}")
 
 
 def _decode(path: Path) -> Probe:

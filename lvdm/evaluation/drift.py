@@ -61,8 +61,8 @@ class Drift:
 
 
 def measure_drift(
-    real: Iterable[UInt8[Tensor, "t h w 3"]],
-    fake: Iterable[UInt8[Tensor, "t h w 3"]],
+    real: Iterable[UInt8[Tensor, "_ h w 3"]],
+    fake: Iterable[UInt8[Tensor, "_ h w 3"]],
     extractors: Sequence[Extractor],
 ) -> Drift:
     """Curves over the windows that all fake, or all real, videos have. Each real video is measured against the others.
@@ -107,7 +107,7 @@ def _windows(video: UInt8[Tensor, "t h w 3"], extractors: Sequence[Extractor]) -
     return [torch.stack([extractor(window).mean(dim=0) for window in windows]) for extractor in extractors]
 
 
-def _mean(curves: Sequence[Float64[Tensor, "windows"]]) -> tuple[float, ...]:
+def _mean(curves: Sequence[Float64[Tensor, "_"]]) -> tuple[float, ...]:
     shared = min(len(curve) for curve in curves)
     return tuple(torch.stack([curve[:shared] for curve in curves]).mean(dim=0).tolist())
 

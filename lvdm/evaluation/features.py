@@ -59,7 +59,7 @@ class I3DFeatures(nn.Module):
     def load(cls, path: Path) -> I3DFeatures:
         return cls(_torchscript(path))
 
-    def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b 400"]:
+    def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b d"]:
         clip = frames.permute(0, 4, 1, 2, 3).float()
         return self.network(clip, rescale=True, resize=True, return_features=True)
 
@@ -77,7 +77,7 @@ class InceptionFeatures(nn.Module):
     def load(cls, path: Path) -> InceptionFeatures:
         return cls(_torchscript(path))
 
-    def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "n 2048"]:
+    def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "n d"]:
         return self.network(frames.flatten(0, 1).permute(0, 3, 1, 2), return_features=True)
 
 

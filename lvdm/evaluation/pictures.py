@@ -25,7 +25,7 @@ BLUE, GREY = "#2a6fdb", "#8a8f98"
 
 def draw_curves(
     path: Path,
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    curves: Mapping[str, tuple[Sequence[int | float], Sequence[int | float]]],
     *,
     title: str,
     x_label: str,
@@ -68,7 +68,7 @@ def draw_reconstructions(
     _write_image(path, [_strip(frames), _strip(reconstructions), _strip(error)])
 
 
-def draw_strip(path: Path, videos: Sequence[UInt8[Tensor, "t h w 3"]], columns: int = 8) -> None:
+def draw_strip(path: Path, videos: Sequence[UInt8[Tensor, "_ h w 3"]], columns: int = 8) -> None:
     """A row a video: `columns` of its frames, evenly spaced."""
     rows = []
     for video in videos:

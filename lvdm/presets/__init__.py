@@ -17,6 +17,7 @@ class Dataset:
     title: str
     source: str
     stride: int  # frames between the frames of a clip
+    fps: float  # of what is made: that of the videos over the stride
     condition: str  # label: the class folders' names, through the captions table
     require_labels: str
     autoencoder_learning_rate: str  # the reference's
@@ -24,11 +25,11 @@ class Dataset:
 
 
 DATASETS = {
-    "ucf101": Dataset("UCF-101", "data/ucf101", 1, "label", "true", "3.6e-5", "13,320 clips of 101 actions, 25 fps"),
-    "sky_timelapse": Dataset("SkyTimelapse", "data/sky_timelapse", 1, "none", "false", "3.6e-5", "skies, many long"),
-    "faceforensics": Dataset("FaceForensics", "data/faceforensics", 1, "none", "false", "3.6e-5", "news presenters"),
-    "mead": Dataset("MEAD", "data/mead", 1, "label", "true", "3.6e-5", "talking faces, 8 emotions as labels, 30 fps"),
-    "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, "none", "false", "1.6e-5", "every 4th frame"),
+    "ucf101": Dataset("UCF-101", "data/ucf101", 1, 25, "label", "true", "3.6e-5", "13,320 clips of 101 actions, 25 fps"),
+    "sky_timelapse": Dataset("SkyTimelapse", "data/sky_timelapse", 1, 25, "none", "false", "3.6e-5", "skies, many long"),
+    "faceforensics": Dataset("FaceForensics", "data/faceforensics", 1, 25, "none", "false", "3.6e-5", "news presenters"),
+    "mead": Dataset("MEAD", "data/mead", 1, 30, "label", "true", "3.6e-5", "talking faces, 8 emotions as labels, 30 fps"),
+    "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, 7.5, "none", "false", "1.6e-5", "every 4th frame"),
 }
 NAMES = tuple(DATASETS)
 

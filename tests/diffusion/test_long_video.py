@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvdm.diffusion.long_video import Plan, describe, plan_long_video
+from lvdm.diffusion.long_video import describe, plan_long_video
 from lvdm.errors import ParamsError
 
 
 @st.composite
-def plans(draw) -> tuple[Plan, int, int]:
+def requests(draw) -> dict[str, Any]:
     window = draw(st.integers(2, 9))
     ratios = draw(st.lists(st.integers(2, window - 1), max_size=3)) if window > 2 else []
     strides = [1]
@@ -19,21 +20,26 @@ def plans(draw) -> tuple[Plan, int, int]:
         strides.append(strides[-1] * ratio)
     overlap = draw(st.integers(1, window - 1))
     scheme = draw(st.sampled_from(["hierarchical", "autoregressive"]))
-    plan = plan_long_video(draw(st.integers(1, 700)), window, tuple(strides), overlap, scheme)
-    return plan, window, overlap
+    return {
+        "num_latents": draw(st.integers(1, 700)),
+        "window": window,
+        "strides": tuple(strides),
+        "overlap": overlap,
+        "scheme": scheme,
+    }
 
 
-@given(plans())
-def test_every_latent_is_made_exactly_once(drawn):
-    plan, _, _ = drawn
+@given(requests())
+def test_every_latent_is_made_exactly_once(request):
+    plan = plan_long_video(**request)
     made = Counter(p for windows in plan.rounds for window in windows for p in window.made)
     assert set(made.values()) == {1}
     assert set(range(plan.num_latents)) <= set(made)
 
 
-@given(plans())
-def test_no_window_sees_a_latent_that_is_not_yet_made(drawn):
-    plan, _, _ = drawn
+@given(requests())
+def test_no_window_sees_a_latent_that_is_not_yet_made(request):
+    plan = plan_long_video(**request)
     made: set[int] = set()
     for windows in plan.rounds:
         for window in windows:
@@ -41,10 +47,10 @@ def test_no_window_sees_a_latent_that_is_not_yet_made(drawn):
         made |= {p for window in windows for p in window.made}
 
 
-@given(plans())
-def test_windows_are_of_the_three_tasks_that_training_knows(drawn):
+@given(requests())
+def test_windows_are_of_the_three_tasks_that_training_knows(request):
     """The released code marks every latent as known when it predicts."""
-    plan, length, overlap = drawn
+    plan, length, overlap = plan_long_video(**request), request["window"], request["overlap"]
     for number, windows in enumerate(plan.rounds):
         for window in windows:
             steps = {b - a for a, b in zip(window.positions, window.positions[1:], strict=False)}
@@ -58,9 +64,9 @@ def test_windows_are_of_the_three_tasks_that_training_knows(drawn):
                 assert window.given == (*[True] * given, *[False] * (length - given))
 
 
-@given(plans())
-def test_little_is_made_past_the_end(drawn):
-    plan, length, _ = drawn
+@given(requests())
+def test_little_is_made_past_the_end(request):
+    plan, length = plan_long_video(**request), request["window"]
     coarsest = plan.rounds[0][0].stride
     assert plan.num_latents <= plan.extent <= plan.num_latents + (length - 1) * coarsest
 

@@ -15,7 +15,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it():
 def test_different_keys_give_different_numbers_and_equal_keys_equal_ones():
     seeds = {seed_of(video, purpose, i) for video in range(10) for purpose in ("a", "b") for i in range(50)}
     assert len(seeds) == 1000
-    assert seed_of(3, "a", 1) == seed_of(3, "a", 1) == 3811990205
+    assert seed_of(3, "a", 1) == 1946844658  # in any process
 
 
 def test_noise_has_the_dtype_of_what_it_is_for():

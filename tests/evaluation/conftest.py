@@ -55,9 +55,7 @@ def with_weights(tmp_path: Path) -> Workspace:
 class TinyDetector(torch.nn.Module):
     """Answers as the I3D of the StyleGAN-V protocol does: 400 numbers from uint8-ranged "b c t h w"."""
 
-    def forward(
-        self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
         assert rescale and resize and return_features
         wave = torch.arange(1, 401, dtype=torch.float32) / 100
         return (x.mean(dim=(1, 2, 3, 4))[:, None] * wave).sin()

