@@ -41,7 +41,8 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage."""
     args = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("lvdm").setLevel(logging.INFO)  # what the libraries below us say stays at warnings
     _die_with_parent()
     try:
         args.run(args)

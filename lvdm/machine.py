@@ -1,6 +1,6 @@
 """What the runs know of the machine: moving from a laptop to eight GPUs changes machine.yaml and nothing else.
 
-Not here: anything that changes what is computed; that is params.py. This module loads no torch until asked for a device.
+Not here: what is computed; that is params.py. This module loads no torch until asked for a device.
 """
 
 from __future__ import annotations

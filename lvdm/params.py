@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -63,6 +64,15 @@ class AutoencoderNetwork(Section):
     channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # from the finest level to the coarsest
     num_blocks: Count  # residual blocks a level
 
+    @model_validator(mode="after")
+    def _possible(self) -> AutoencoderNetwork:
+        if self.kind == "identity":
+            if (self.time_factor, self.space_factor, self.latent_channels) != (1, 1, 3):
+                raise ValueError("time_factor 1, space_factor 1 and latent_channels 3 with kind identity")
+        elif 2 ** (len(self.channels) - 1) > max(self.time_factor, self.space_factor):
+            raise ValueError("at most one more level in channels than the factors can be halved")
+        return self
+
 
 class AutoencoderObjective(Section):
     reconstruction: Literal["l1", "l2", "l1+l2"]
@@ -100,6 +110,17 @@ class DenoiserNetwork(Section):
     head_channels: Count
     temporal_convolution: bool
     condition: Literal["none", "label"]
+
+    @model_validator(mode="after")
+    def _possible(self) -> DenoiserNetwork:
+        if any(level >= len(self.channel_multipliers) for level in self.attention_levels):
+            raise ValueError("attention_levels below the number of channel_multipliers")
+        widths = [self.channels * self.channel_multipliers[level] for level in self.attention_levels]
+        if self.head_channels % 2 or any(width % self.head_channels for width in widths):
+            raise ValueError("even head_channels that divide the channels of every level with attention")
+        if self.channels % 2:
+            raise ValueError("an even number of channels")
+        return self
 
 
 class Tasks(Section):
@@ -153,6 +174,11 @@ class TrainDenoiser(Section):
             raise ValueError("strides that begin with 1 and rise")
         if self.objective.max_given >= self.window:
             raise ValueError("objective.max_given below window")
+        if self.objective.tasks.interpolate > 0 and self.window < 3:
+            raise ValueError("a window of at least 3 to interpolate, or objective.tasks.interpolate of 0")
+        for fine, coarse in pairwise(self.strides):
+            if coarse % fine or coarse // fine >= self.window:
+                raise ValueError(f"strides whose gaps fit: {coarse} a multiple of {fine}, at most window - 1 times it")
         return self
 
 
@@ -198,6 +224,20 @@ class Experiment(Section):
     train_denoiser: TrainDenoiser
     sample: Sample
 
+    @model_validator(mode="after")
+    def _sampled_as_trained(self) -> Experiment:
+        objective, sample = self.train_denoiser.objective, self.sample
+        if sample.overlap > objective.max_given:
+            raise ValueError("sample.overlap of at most train_denoiser.objective.max_given")
+        if sample.perturbation_level > objective.perturbation.max_level:
+            raise ValueError("sample.perturbation_level of at most objective.perturbation.max_level, as trained")
+        if sample.guidance != 0 and objective.raise_given == 0:
+            raise ValueError("objective.raise_given above 0, which trains the unconditional pass, or guidance of 0")
+        labelled = self.train_denoiser.network.condition == "label" and objective.drop_condition > 0
+        if sample.label_guidance != 0 and not labelled:
+            raise ValueError("condition: label and objective.drop_condition above 0, or label_guidance of 0")
+        return self
+
 
 class _AutoencoderEntry(Section):
     train_autoencoder: dict[str, Any]
@@ -240,12 +280,13 @@ class Params(Section):
         """
         entry, at = _entry(self.experiments, name, "experiments"), f"experiments.{name}"
         _entry(self.autoencoders, entry.autoencoder, "autoencoders")
-        return Experiment(
-            name=name,
-            autoencoder=entry.autoencoder,
-            train_denoiser=_overridden(self.train_denoiser, entry.train_denoiser, f"{at}.train_denoiser"),
-            sample=_overridden(self.sample, entry.sample, f"{at}.sample"),
-        )
+        filled_in = {
+            "name": name,
+            "autoencoder": entry.autoencoder,
+            "train_denoiser": _overridden(self.train_denoiser, entry.train_denoiser, f"{at}.train_denoiser"),
+            "sample": _overridden(self.sample, entry.sample, f"{at}.sample"),
+        }
+        return parse(Experiment, filled_in, at)
 
 
 def load_params(path: Path) -> Params:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lvdm.graph import Stage
+from lvdm.graph import STAGES, Stage
 from lvdm.params import Params
 from lvdm.workspace import Workspace, fingerprint, write_json
 
@@ -56,8 +56,9 @@ def hashes(paths: tuple[Path, ...], workspace: Workspace) -> dict[str, str]:
     return {str(path.relative_to(workspace.root)): fingerprint(files=[path]) for path in paths}
 
 
-def scratch_of(stage: Stage, params: Params, workspace: Workspace, name: str) -> Path:
+def scratch_of(verb: str, params: Params, workspace: Workspace, name: str) -> Path:
     """The folder that a killed run of the stage resumes from: of equal parameters, inputs and code only."""
+    stage = STAGES[verb]
     work = (stage.settings(params, name), hashes(stage.inputs(workspace, params, name), workspace), code_hash(stage))
     return workspace.scratch(stage.verb, name, fingerprint(*work))
 

@@ -3,37 +3,32 @@
     ingest -> validate -> train_autoencoder -> encode_latents -> train_denoiser -> sample -> evaluate -> compare
 
 A stage reads its inputs, calls the rooms that do the work, writes its artefact in one piece and says what came out.
+Each imports only the rooms it enters, inside: Lightning alone takes seconds to load.
 Not here: how anything is computed. Whoever runs a stage calls lvdm.run.run_stage, which also writes its report.
 """
 
 from __future__ import annotations
 
-from lvdm import making, reports
-from lvdm.comparison.leaderboard import write_leaderboard
-from lvdm.data.clips import TrainingClips, fixed_clips
-from lvdm.data.expectations import validate_manifest
-from lvdm.data.ingest import build_manifest, read_manifest
-from lvdm.data.latents import LatentCache, LatentWindows, write_latents
-from lvdm.data.samples import SampleSet, write_samples
-from lvdm.diffusion.sampling import DenoiserSpec, sample_videos
-from lvdm.evaluation import sets
-from lvdm.evaluation.drift import measure_drift
-from lvdm.evaluation.protocol import Protocol, measure
-from lvdm.evaluation.reconstruction import measure_reconstruction
-from lvdm.models.checkpoint import TrainedDenoiser, load_autoencoder, load_denoiser, save_autoencoder, save_denoiser
+from dataclasses import replace
+
 from lvdm.params import Params
 from lvdm.provenance import scratch_of
-from lvdm.training.autoencoder import train_autoencoder as fit_autoencoder
-from lvdm.training.denoiser import train_denoiser as fit_denoiser
 from lvdm.workspace import Report, Workspace, atomic_folder
 
 
 def ingest(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import reports
+    from lvdm.data.ingest import build_manifest
+
     manifest = build_manifest(params.ingest, workspace)
-    return reports.of_ingest(manifest, params, workspace)
+    return reports.of_ingest(manifest, workspace)
 
 
 def validate(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import reports
+    from lvdm.data.expectations import validate_manifest
+    from lvdm.data.ingest import read_manifest
+
     manifest = read_manifest(workspace.manifest)
     validation = validate_manifest(manifest, params.validate_, params.clips, workspace)
     report = reports.of_validate(validation, workspace)
@@ -44,10 +39,17 @@ def validate(params: Params, workspace: Workspace, name: str) -> Report:
 
 
 def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import reports
+    from lvdm.data.clips import TrainingClips, fixed_clips
+    from lvdm.data.ingest import read_manifest
+    from lvdm.evaluation.reconstruction import measure_reconstruction
+    from lvdm.models.checkpoint import save_autoencoder
+    from lvdm.training import autoencoder as training
+
     settings, manifest = params.autoencoder(name), read_manifest(workspace.validated)
     clips = TrainingClips(manifest, params.clips, workspace.root, settings.training.seed)
     scratch = scratch_of("train_autoencoder", params, workspace, name)
-    autoencoder, history = fit_autoencoder(clips, settings, workspace.machine, scratch)
+    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
     held_out = manifest[manifest["split"] == "test"]
@@ -57,6 +59,11 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
 
 
 def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import making, reports
+    from lvdm.data.ingest import read_manifest
+    from lvdm.data.latents import LatentCache, write_latents
+    from lvdm.models.checkpoint import load_autoencoder
+
     autoencoder = load_autoencoder(workspace.autoencoder(name)).to(workspace.machine.device)
     manifest = read_manifest(workspace.validated)
     chunk_frames, megabytes = params.encode_latents.chunk_frames, params.encode_latents.shard_megabytes
@@ -66,18 +73,28 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 
 
 def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import reports
+    from lvdm.data.latents import LatentCache, LatentWindows
+    from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
+    from lvdm.training import denoiser as training
+
     experiment = params.experiment(name)
     settings, cache = experiment.train_denoiser, LatentCache(workspace.latents(experiment.autoencoder))
     windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed)
     labels = cache.labels if settings.network.condition == "label" else ()
     scratch = scratch_of("train_denoiser", params, workspace, name)
-    denoiser, history = fit_denoiser(windows, settings, cache.shape[0], labels, workspace.machine, scratch)
+    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], labels, workspace.machine, scratch)
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, experiment.autoencoder))
     return reports.of_train_denoiser(name, denoiser, history, workspace)
 
 
 def sample(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import making, reports
+    from lvdm.data.samples import SampleSet, write_samples
+    from lvdm.diffusion.sampling import DenoiserSpec, sample_videos
+    from lvdm.models.checkpoint import load_autoencoder, load_denoiser
+
     experiment, device = params.experiment(name), workspace.machine.device
     trained = load_denoiser(workspace.denoiser(name))
     autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
@@ -95,15 +112,24 @@ def sample(params: Params, workspace: Workspace, name: str) -> Report:
 
 
 def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import reports
+    from lvdm.data.ingest import read_manifest
+    from lvdm.data.samples import SampleSet
+    from lvdm.evaluation import protocol, sets
+
     samples, manifest = SampleSet(workspace.samples(name)), read_manifest(workspace.validated)
-    protocol = Protocol.of(params)
-    real, fake = sets.real_clips(manifest, protocol, workspace.root), sets.fake_clips(samples)
-    result = measure(real, fake, protocol, params.evaluate.metrics, workspace, workspace.machine.device)
+    rules = sets.protocol_of(params)
+    real, fake = sets.real_clips(manifest, rules, workspace.root), sets.fake_clips(samples)
+    result = protocol.evaluate(real, fake, rules, params.evaluate.metrics, workspace, workspace.machine.device)
     drift = sets.drift_of(samples, manifest, params, workspace)
-    result.with_drift(drift).write(workspace.metrics(name))
+    result = replace(result, drift=drift.numbers())
+    result.write(workspace.metrics(name))
     return reports.of_evaluate(name, result, drift, workspace)
 
 
 def compare(params: Params, workspace: Workspace, name: str) -> Report:
+    from lvdm import reports
+    from lvdm.comparison.leaderboard import write_leaderboard
+
     board = write_leaderboard(params, workspace)
     return reports.of_compare(board, workspace)

@@ -46,6 +46,12 @@ def changed(path: str, value: object) -> dict:
         ("train_denoiser.strides", [2, 4], "train_denoiser: expected strides that begin with 1 and rise"),
         ("train_denoiser.objective.prediction", "eps", "at zero terminal SNR eps says nothing"),
         ("validate.min_fps", 500, "validate: expected"),
+        ("train_denoiser.strides", [1, 5], "strides whose gaps fit"),
+        ("train_denoiser.window", 2, "train_denoiser: expected"),
+        ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
+        ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),
+        ("train_denoiser.objective.raise_given", 0, "experiments.perturbed: expected objective.raise_given above 0"),
+        ("train_denoiser.network.condition", "none", "experiments.perturbed: expected condition: label"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_field(path, value, says):

@@ -1,157 +1,87 @@
-"""Which experiment is best, among those that were measured in the same way, and by what they differ.
+"""The leaderboard folder: one page to look at, and the same as JSON, as Markdown and as a table to plot.
 
-Not here: how it looks (page.py), where a number comes from (lineage.py), running anything.
+Not here: ranking (ranking.py), following a number to its data (lineage.py), what the page looks like (page.py).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+import csv
+from pathlib import Path
 
-from lvdm.errors import ArtefactError
+from lvdm.comparison.lineage import Node, read_provenances, trace
+from lvdm.comparison.page import render_page
+from lvdm.comparison.ranking import Group, Leaderboard, rank_experiments
 from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.result import Result
 from lvdm.params import Params
-from lvdm.workspace import Workspace
+from lvdm.provenance import hashes
+from lvdm.workspace import Workspace, atomic_folder, write_json
 
 
-@dataclass(frozen=True)
-class Score:
-    """A metric of an experiment; `rank` is among comparable experiments, 1 the best, equal values share one."""
-
-    value: float
-    floor: float
-    rank: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """An experiment: its scores by metric, and those of its parameters that not all experiments share."""
-
-    experiment: str
-    scores: Mapping[str, Score]
-    result: Result
-    differs: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Experiments with equal protocols, the best first: by the first metric that ran, as params.yaml orders them."""
-
-    protocol: Mapping[str, str | int]
-    metrics: tuple[str, ...]  # the first one orders the rows
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """Groups, the largest first; experiments are never ranked across groups. `not_evaluated` have no metrics yet."""
-
-    groups: tuple[Group, ...]
-    not_evaluated: tuple[str, ...]
-
-    def document(self) -> dict[str, Any]:
-        """Plain values for leaderboard.json."""
-        return {
-            "not_evaluated": list(self.not_evaluated),
-            "groups": [
-                {
-                    "protocol": dict(group.protocol),
-                    "rows": [
-                        {
-                            "experiment": row.experiment,
-                            "scores": {key: asdict(score) for key, score in row.scores.items()},
-                            "drift": row.result.drift,
-                            "not_available": row.result.not_available,
-                            "differs": dict(row.differs),
-                        }
-                        for row in group.rows
-                    ],
-                }
-                for group in self.groups
-            ],
-        }
-
-    def table(self) -> list[dict[str, str | float]]:
-        """One row an experiment and metric, for leaderboard.csv and `dvc plots`."""
-        return [
-            {"experiment": row.experiment, "group": i, "metric": key, **asdict(score)}
-            for i, group in enumerate(self.groups, start=1)
-            for row in group.rows
-            for key, score in row.scores.items()
-        ]
-
-
-def build_leaderboard(workspace: Workspace, params: Params) -> Leaderboard:
-    """The leaderboard of all experiments of params.yaml that have been evaluated.
+def write_leaderboard(params: Params, workspace: Workspace) -> Leaderboard:
+    """Writes index.html, leaderboard.json, leaderboard.md and leaderboard.csv into the leaderboard folder.
 
     Raises:
-        ArtefactError: none has, or a file of metrics cannot be read.
+        ArtefactError: no experiment has been evaluated, or a file of metrics or provenance cannot be read.
     """
-    results = {
-        name: Result.read(workspace.metrics(name)) for name in params.experiments if workspace.metrics(name).is_file()
-    }
-    if not results:
-        raise ArtefactError("no experiment has metrics", remedy="run `lvdm evaluate NAME` for each of experiments:")
-    differs = differing_params(params, list(results))
-    by_protocol: dict[str, list[str]] = {}
-    for name, result in results.items():
-        by_protocol.setdefault(json.dumps(result.protocol, sort_keys=True), []).append(name)
-    groups = [
-        _group({name: results[name] for name in names}, differs, params.evaluate.metrics)
-        for names in by_protocol.values()
+    board = rank_experiments(workspace, params)
+    trees = trace_metrics(board, workspace)
+    with atomic_folder(workspace.leaderboard) as folder:
+        (folder / "index.html").write_text(render_page(board, trees, workspace, params))
+        (folder / "leaderboard.md").write_text(markdown(board, trees))
+        lineage = {name: tree.document() for name, tree in trees.items()}
+        write_json(folder / "leaderboard.json", {**board.document(), "lineage": lineage})
+        _write_csv(folder / "leaderboard.csv", board)
+    return board
+
+
+def trace_metrics(board: Leaderboard, workspace: Workspace) -> dict[str, Node]:
+    """For each evaluated experiment, the tree from its file of metrics to the raw data."""
+    provenances = read_provenances(workspace)
+    trees = {}
+    for row in board.rows:
+        ((path, digest),) = hashes((workspace.metrics(row.experiment),), workspace).items()
+        trees[row.experiment] = trace(path, digest, provenances)
+    return trees
+
+
+def markdown(board: Leaderboard, trees: dict[str, Node]) -> str:
+    """The leaderboard for a README or a terminal."""
+    lines = ["# Leaderboard", ""]
+    for group in board.groups:
+        lines += [*_markdown_table(group), ""]
+        lines += ["Protocol: " + ", ".join(f"{key} {value}" for key, value in group.protocol.items()), ""]
+    if board.not_evaluated:
+        lines += [f"Not evaluated: {', '.join(board.not_evaluated)}", ""]
+    lines += ["## Lineage", ""]
+    for tree in trees.values():
+        lines += ["```", tree.text(), "```", ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(group: Group) -> list[str]:
+    keys = group.metrics
+    arrows = {key: "↓" if METRICS[key].lower_is_better else "↑" for key in keys}
+    lines = [
+        f"| experiment | {' | '.join(f'{key} {arrows[key]}' for key in keys)} |",
+        f"|---|{'---:|' * len(keys)}",
     ]
-    return Leaderboard(
-        groups=tuple(sorted(groups, key=lambda group: -len(group.rows))),
-        not_evaluated=tuple(name for name in params.experiments if name not in results),
+    for row in group.rows:
+        cells = []
+        for key in keys:
+            score = row.scores.get(key)
+            text = f"{score.value:.4g}" if score else "–"
+            cells.append(f"**{text}**" if score and score.rank == 1 else text)
+        lines.append(f"| {row.experiment} | {' | '.join(cells)} |")
+    floors = group.rows[0].scores
+    lines.append(
+        f"| *real against real* | {' | '.join(f'{floors[k].floor:.4g}' if k in floors else '–' for k in keys)} |"
     )
+    return lines
 
 
-def differing_params(params: Params, names: list[str]) -> dict[str, dict[str, str]]:
-    """For each of the experiments `names`: its resolved parameters, as dotted keys, that are not the same in all."""
-    flat = {name: _flattened(_resolved(params, name)) for name in names}
-    keys = sorted(set().union(*flat.values()))
-    differing = [key for key in keys if len({values.get(key, "") for values in flat.values()}) > 1]
-    return {name: {key: values.get(key, "") for key in differing} for name, values in flat.items()}
-
-
-def _group(results: Mapping[str, Result], differs: Mapping[str, dict[str, str]], order: tuple[str, ...]) -> Group:
-    keys = [key for key in METRICS if any(key in result.metrics for result in results.values())]
-    keys.sort(key=lambda key: order.index(key) if key in order else len(order))
-    ranks = {key: _ranks({n: r.metrics[key] for n, r in results.items() if key in r.metrics}, key) for key in keys}
-    rows = [
-        Row(
-            name,
-            {key: Score(r.metrics[key], r.floor[key], ranks[key][name]) for key in keys if key in r.metrics},
-            r,
-            differs[name],
-        )
-        for name, r in results.items()
-    ]
-    rows.sort(key=lambda row: row.scores[keys[0]].rank if keys[0] in row.scores else len(rows) + 1)
-    return Group(next(iter(results.values())).protocol, tuple(keys), tuple(rows))
-
-
-def _ranks(values: Mapping[str, float], key: str) -> dict[str, int]:
-    sign = 1 if METRICS[key].lower_is_better else -1
-    return {name: 1 + sum(sign * other < sign * value for other in values.values()) for name, value in values.items()}
-
-
-def _resolved(params: Params, name: str) -> dict[str, Any]:
-    experiment = params.experiment(name)
-    return {
-        **experiment.model_dump(exclude={"name"}),
-        "train_autoencoder": params.autoencoder(experiment.autoencoder).model_dump(),
-    }
-
-
-def _flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = str(value)
-    return flat
+def _write_csv(path: Path, board: Leaderboard) -> None:
+    table = board.table()
+    with path.open("w", newline="") as file:
+        rows = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(table)

@@ -39,10 +39,10 @@ def bounded_map(
         for worker in crew:
             worker.take(next(waiting), seconds)
         while busy := [worker for worker in crew if worker.index is not None]:
-            ready = wait([w.connection for w in busy], max(0.0, min(w.deadline for w in busy) - time.monotonic()))
+            wait([w.connection for w in busy], max(0.0, min(w.deadline for w in busy) - time.monotonic()))
             for worker in busy:
-                if worker.connection in ready or time.monotonic() > worker.deadline:
-                    yield worker.finish(arrived=worker.connection in ready)
+                if worker.connection.poll() or time.monotonic() > worker.deadline:
+                    yield worker.finish()
                     worker.take(next(waiting, None), seconds)
     finally:
         for worker in crew:
@@ -77,11 +77,13 @@ class _Worker(Generic[T, R]):
         self.deadline = time.monotonic() + seconds(item)
         self.connection.send(item)
 
-    def finish(self, arrived: bool) -> tuple[int, R | Lost]:
+    def finish(self) -> tuple[int, R | Lost]:
         assert self.index is not None
         result: R | Lost
         try:
-            result = self.connection.recv() if arrived else Lost("timeout", "the wall-clock limit passed")
+            result = (
+                self.connection.recv() if self.connection.poll() else Lost("timeout", "the wall-clock limit passed")
+            )
         except (EOFError, ConnectionResetError):
             self.process.join()
             result = Lost("crashed", f"exit code {self.process.exitcode}")

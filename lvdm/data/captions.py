@@ -29,13 +29,12 @@ def captions_of(source: Source, captions: str | None, workspace: Workspace) -> d
     """
     table = _find(source.folder, captions, workspace)
     rows = {} if table is None else _read(table)
-    said = {video.id: rows.pop(video.id, dict.fromkeys(COLUMNS)) for video in source.videos}
-    if rows:
-        stray = next(iter(rows))
-        if said and not any(any(row.values()) for row in said.values()):
+    said = {video.id: rows.get(video.id, dict.fromkeys(COLUMNS)) for video in source.videos}
+    if stray := [path for path in rows if path not in said]:
+        if said and len(stray) == len(rows):
             what = f"{table}: no row is about a video of the source"
-            raise SourceError(what, expected=f"paths like {next(iter(said))}", got=stray)
-        logger.warning("%s: %d rows are about no video, as %s", table, len(rows), stray)
+            raise SourceError(what, expected=f"paths like {next(iter(said))}", got=stray[0])
+        logger.warning("%s: %d rows are about no video, as %s", table, len(stray), stray[0])
     for video in source.videos:
         beside = (workspace.root / video.path).with_suffix(SIDECAR)
         if said[video.id]["caption"] is None and beside.is_file():

@@ -77,7 +77,7 @@ def probe(path: Path) -> Probe:
 
 
 def examine(path: Path) -> dict[str, Any]:
-    """The fields of `probe` and the sha256 as `checksum`, or error, a reason code, and detail; never raises for a file."""
+    """The fields of `probe`, or error (the reason code) and detail; and checksum, the sha256 of what can be read."""
     try:
         return asdict(probe(path)) | {"checksum": sha256(path)}
     except UnreadableVideo as error:
@@ -109,7 +109,8 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
 def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float) -> None:
     """Streams chunks of RGB frames to an H.264 mp4 that appears only when it is whole.
 
-    Equal frames give equal bytes (one thread). An odd side gains a copy of its last line: yuv420p asks for even sides.
+    Equal frames give equal bytes: one thread, and nothing that depends on the CPU, with which x264 varies from run to
+    run. An odd side gains a copy of its last line, as yuv420p asks for even sides.
 
     Raises:
         VideoError: there are no frames.
@@ -119,7 +120,7 @@ def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps
         for chunk in chunks:
             even = np.pad(chunk, ((0, 0), (0, chunk.shape[1] % 2), (0, chunk.shape[2] % 2), (0, 0)), mode="edge")
             if stream is None:
-                options = {"crf": "16", "g": "16", "threads": "1"}
+                options = {"crf": "16", "g": "16", "threads": "1", "x264-params": "cpu-independent=1"}
                 stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
                 stream.height, stream.width = even.shape[1:3]
                 stream.pix_fmt, stream.thread_count = "yuv420p", 1
@@ -184,8 +185,8 @@ def _decode(path: Path) -> Probe:
             sides = (stream.width, stream.height) if rotation % 180 == 0 else (stream.height, stream.width)
             codec = stream.codec_context.name
     except (av.FFmpegError, IndexError) as error:  # PyAV raises IndexError on some damaged transport streams
-        reason = "corrupt" if frames else "not_a_video"
-        raise UnreadableVideo(path, reason, f"{error} after {frames} frames") from None
+        what = error.strerror if isinstance(error, av.FFmpegError) else error
+        raise UnreadableVideo(path, "corrupt" if frames else "not_a_video", f"{what}, after {frames} frames") from None
     if frames == 0:
         raise UnreadableVideo(path, "no_video_stream", "a video stream without frames")
     return Probe(frames, fps, *sides, codec, frames / fps if fps else 0.0)

@@ -1,6 +1,6 @@
 """How an experiment is measured: which real clips, how many, on which networks, and the floor beside every number.
 
-Not here: choosing and reading real clips (real.py), the mathematics of a distance (distances.py), long video (drift.py).
+Not here: reading clips (sets.py), the mathematics of a distance (distances.py), long video (drift.py).
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from lvdm.errors import ArtefactError, WeightsError
 from lvdm.evaluation.distances import distance
 from lvdm.evaluation.features import Extractor, load_extractor
 from lvdm.evaluation.metrics import ALWAYS, METRICS, Metric
-from lvdm.evaluation.real import RULE
 from lvdm.evaluation.result import Result
 from lvdm.evaluation.weights import NETWORKS, Network
 from lvdm.workspace import Workspace, atomic_file, fingerprint
 
 log = logging.getLogger(__name__)
+
+
+CLIP_RULE = "real: disjoint windows, one of every video before a second of any, in seeded order; fake: from frame 0"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,33 @@ class Protocol:
     size: int  # pixels
     split: str  # of the real videos
     seed: int  # of the choice of real clips
-    rule: str = f"real: {RULE}; fake: from frame 0"
+    rule: str = CLIP_RULE
+
+
+@dataclass(frozen=True)
+class Window:
+    """A clip of a video: frames start, start + stride, ..., `clip_frames` of them."""
+
+    video: int
+    start: int
+
+
+def choose_windows(num_frames: Sequence[int], protocol: Protocol, count: int) -> list[Window]:
+    """Up to `count` disjoint windows of videos that have `num_frames` frames each, by `CLIP_RULE`.
+
+    A video's windows lie end to end from a random offset. Videos shorter than a clip give none.
+    """
+    generator = torch.Generator().manual_seed(protocol.seed)
+    span = (protocol.clip_frames - 1) * protocol.stride + 1
+    rounds: list[list[Window]] = []
+    for video in torch.randperm(len(num_frames), generator=generator).tolist():
+        windows = num_frames[video] // span
+        offset = int(torch.randint(num_frames[video] - windows * span + 1, (1,), generator=generator))
+        order = torch.randperm(windows, generator=generator).tolist()
+        rounds += [[] for _ in range(windows - len(rounds))]
+        for place, window in enumerate(order):
+            rounds[place].append(Window(video, offset + window * span))
+    return [window for windows in rounds for window in windows][:count]
 
 
 @runtime_checkable

@@ -5,9 +5,11 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import UInt8
@@ -16,7 +18,22 @@ from torch import Tensor
 from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import SampleSet
 from lvdm.data.video import read_frames
+from lvdm.errors import WeightsError
+from lvdm.evaluation.drift import Drift, measure_drift
+from lvdm.evaluation.features import Extractor, load_extractor
+from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows
+from lvdm.params import Params
+from lvdm.workspace import Workspace
+
+SPLIT = "test"
+MAX_LONG_VIDEOS = 8  # real ones, that drift is measured against
+
+
+def protocol_of(params: Params) -> Protocol:
+    """How this params.yaml measures."""
+    clips, asked = params.clips, params.evaluate
+    return Protocol(asked.num_clips, clips.frames, clips.stride, clips.size, SPLIT, asked.seed)
 
 
 @dataclass(frozen=True)
@@ -32,25 +49,57 @@ class RealClips:
 
     def __getitem__(self, index: int, /) -> UInt8[Tensor, "t h w 3"]:
         window, p = self.windows[index], self.protocol
-        indices = range(window.start, window.start + p.clip_frames * p.stride, p.stride)
-        return square(read_frames(self.paths[window.video], indices), p.size)
+        span = (p.clip_frames - 1) * p.stride + 1
+        frames = read_frames(self.paths[window.video], range(window.start, window.start + span, p.stride))
+        return _as_seen(frames, p.size)
 
 
 def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path) -> ClipSet:
-    """The real side: windows of the validated videos of the protocol's split, twice as many as measured if there are."""
+    """The real side: windows of videos of the protocol's split, twice as many as are measured if there are."""
     rows = manifest[manifest["split"] == protocol.split].reset_index(drop=True)
     windows = tuple(choose_windows(rows["frames"].tolist(), protocol, 2 * protocol.num_clips))
-    captions = _captions(rows["label"].iloc[[w.video for w in windows]].tolist())
+    captions = _captions([rows["label"][window.video] for window in windows])
     return ClipSet(RealClips(tuple(root / path for path in rows["path"]), windows, protocol), captions)
 
 
 def fake_clips(samples: SampleSet) -> ClipSet:
     """The fake side: the short clips of a sample set."""
-    return ClipSet(samples.clips, _captions([made.label for made in samples.made]))
+    return ClipSet(samples.clips(), _captions([sample.label for sample in samples.samples("clip")]))
 
 
-def square(frames, size: int) -> UInt8[Tensor, "t s s 3"]:
-    """Frames as the networks of this project see them: resized, cropped, back in uint8."""
+def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Drift:
+    """The long videos of a sample set against held-out real videos of at least their length.
+
+    Raises:
+        ArtefactError: fewer than two real videos are long enough.
+    """
+    long = samples.samples("long")
+    clips, frames = params.clips, min(sample.frames for sample in long)
+    rows = manifest[(manifest["split"] == SPLIT) & (manifest["frames"] >= frames * clips.stride)]
+    real = ((workspace.root / row["path"], clips.stride) for _, row in rows.head(MAX_LONG_VIDEOS).iterrows())
+    fake = ((samples.folder / sample.file, 1) for sample in long)
+
+    def read(videos) -> Iterator[UInt8[Tensor, "t h w 3"]]:
+        for path, stride in videos:
+            yield _as_seen(read_frames(path, range(0, frames * stride, stride)), clips.size)
+
+    return measure_drift(read(real), read(fake), _extractors_for_drift(params, workspace))
+
+
+def _extractors_for_drift(params: Params, workspace: Workspace) -> list[Extractor]:
+    """Those of the metrics asked for that compare features, as far as their weights are there, and static frames."""
+    names = [METRICS[key].features for key in params.evaluate.metrics if METRICS[key].measure != "caption"]
+    extractors = []
+    for name in dict.fromkeys((*names, "static")):
+        try:
+            extractors.append(load_extractor(name, workspace, workspace.machine.device))
+        except WeightsError:  # the metric itself is reported as not available, with the remedy
+            continue
+    return extractors
+
+
+def _as_seen(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[Tensor, "t {size} {size} 3"]:
+    """Frames as the networks of this project see them: resized and cropped, in uint8."""
     return torch.from_numpy(to_frames(to_clip(frames, size)))
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lvdm.models.attention import SpatialAttention, TemporalAttention
-from lvdm.models.layers import channel_norm, zero_initialised
+from lvdm.models.layers import channel_norm, channels_last, zero_initialised
 from lvdm.params import DenoiserNetwork
 
 MAX_PERIOD = 10_000.0
@@ -36,21 +36,18 @@ class Denoiser(nn.Module):
         widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
         self.condition = FrameCondition(config.channels, 4 * config.channels, num_labels)
         self.first = spatial_convolution(latent_channels, widths[0])
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for level, width in enumerate(widths):
-            above = widths[max(level - 1, 0)]
-            resample = spatial_convolution(above, width, stride=2) if level else nn.Identity()
-            self.downs.append(nn.ModuleList([resample, self._stage(level, width, width)]))
-            resample = spatial_convolution(width, above) if level else nn.Identity()
-            self.ups.insert(0, nn.ModuleList([self._stage(level, 2 * width, width), resample]))
-        self.middle = self._stage(len(widths) - 1, widths[-1], widths[-1])
+        num_levels = len(widths)
+        self.downs = nn.ModuleList(
+            spatial_convolution(fine, coarse, stride=2) for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.ups = nn.ModuleList(
+            spatial_convolution(coarse, fine) for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.before = nn.ModuleList(Level(widths[i], widths[i], config, i) for i in range(num_levels))
+        self.middle = Level(widths[-1], widths[-1], config, num_levels - 1)
+        self.after = nn.ModuleList(Level(2 * widths[i], widths[i], config, i) for i in range(num_levels))
         self.last = zero_initialised(spatial_convolution(widths[0], latent_channels))
-        self.to(memory_format=torch.channels_last_3d)
-
-    def _stage(self, level: int, in_channels: int, out_channels: int) -> nn.ModuleList:
-        attends = level in self.config.attention_levels
-        widths = [in_channels] + [out_channels] * self.config.num_blocks
-        return nn.ModuleList(Block(i, o, self.config, attends) for i, o in zip(widths, widths[1:], strict=False))
+        channels_last(self)
 
     def forward(
         self,
@@ -61,23 +58,30 @@ class Denoiser(nn.Module):
     ) -> Float[Tensor, "b c t h w"]:
         condition = self.condition(level, stride, label)
         x = self.first(z.contiguous(memory_format=torch.channels_last_3d))
-        skips = []
-        for resample, stage in self.downs:
-            x = resample(x)
-            for block in stage:
-                x = block(x, condition)
-            skips.append(x)
-        for block in self.middle:
-            x = block(x, condition)
-        for stage, resample in self.ups:
+        skips = [self.before[0](x, condition)]
+        for down, level_before in zip(self.downs, self.before[1:], strict=True):
+            skips.append(level_before(down(skips[-1]), condition))
+        x = self.after[-1](torch.cat([self.middle(skips[-1], condition), skips.pop()], dim=1), condition)
+        for up, level_after in zip(reversed(self.ups), reversed(self.after[:-1]), strict=True):
             skip = skips.pop()
-            if x.shape[2:] != skip.shape[2:]:
-                x = F.interpolate(x, size=skip.shape[2:], mode="nearest")
-            x = torch.cat([x, skip], dim=1)
-            for block in stage:
-                x = block(x, condition)
-            x = resample(x)
+            x = F.interpolate(up(x), size=skip.shape[2:], mode="nearest")
+            x = level_after(torch.cat([x, skip], dim=1), condition)
         return self.last(F.silu(channel_norm(x)))
+
+
+class Level(nn.Module):
+    """The blocks of one resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, config: DenoiserNetwork, level: int):
+        super().__init__()
+        widths = [in_channels] + [out_channels] * config.num_blocks
+        attends = level in config.attention_levels
+        self.blocks = nn.ModuleList(Block(i, o, config, attends) for i, o in zip(widths, widths[1:], strict=False))
+
+    def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
+        for block in self.blocks:
+            x = block(x, condition)
+        return x
 
 
 class FrameCondition(nn.Module):

@@ -32,7 +32,7 @@ class CausalState:
         self._last: dict[nn.Module, Tensor] = {}
 
     def extend(self, layer: nn.Module, x: Tensor, num_before: int) -> Tensor:
-        """`x` with the last `num_before` input frames of `layer` before it; at the start of a video, its first frame."""
+        """`x` after the last `num_before` input frames of `layer`; at the start of a video, after its first frame."""
         before = self._last.get(layer)
         x = torch.cat([x[:, :, :1].expand(-1, -1, num_before, -1, -1) if before is None else before, x], dim=2)
         self._last[layer] = x[:, :, -num_before:].clone()
@@ -58,7 +58,7 @@ class CausalConvolution(nn.Conv3d):
 
 
 def space_to_depth(x: Float[Tensor, "b c t h w"], factors: Factors) -> Float[Tensor, "b d u i j"]:
-    """Gathers blocks of `factors` frames, rows and columns into channels; latent frame i holds all frames of group i."""
+    """Gathers blocks of `factors` frames, rows and columns into channels; output frame i holds all of group i."""
     t, h, w = factors
     return rearrange(x, "b c (u t) (i h) (j w) -> b (t h w c) u i j", t=t, h=h, w=w)
 
@@ -67,6 +67,13 @@ def depth_to_space(x: Float[Tensor, "b d u i j"], factors: Factors) -> Float[Ten
     """The inverse of `space_to_depth`."""
     t, h, w = factors
     return rearrange(x, "b (t h w c) u i j -> b c (u t) (i h) (j w)", t=t, h=h, w=w)
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lays the convolutions of `network` out with channels last, which saves cuDNN and oneDNN their transpositions."""
+    for parameter in network.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
 L = TypeVar("L", bound=nn.Module)

@@ -78,9 +78,7 @@ class Trace(pl.Callback):
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         step = trainer.global_step
         self._sums = {name: value.detach() + self._sums.get(name, 0) for name, value in outputs.items()}
         self._count += 1

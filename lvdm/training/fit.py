@@ -13,7 +13,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -61,7 +61,7 @@ class Task(pl.LightningModule):
         first, seed = self.first_index, self.training_params.seed
         return [generator_of("training", seed, index) for index in range(first, first + self.batch_size)]
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> Any:
         fused = self.trainer.precision != "16-mixed"  # a scaled gradient cannot be clipped with it
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=self.training_params.learning_rate, betas=(0.9, 0.99), fused=fused
@@ -138,7 +138,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         use_distributed_sampler=False,
         default_root_dir=scratch,
     )
-    loader = DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=BatchesFromStep(task),
         num_workers=machine.data_workers,
@@ -153,5 +153,5 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     return trace.rows
 
 
-def _precision(machine: Machine) -> str:
+def _precision(machine: Machine) -> Literal["bf16-mixed", "32-true"]:
     return "bf16-mixed" if machine.accelerator != "cpu" and torch.cuda.is_available() else "32-true"

@@ -111,6 +111,13 @@ def test_a_shared_key_frame_is_perturbed_identically_in_every_window_and_step(ne
     assert 0.5 < noise.std() < 1.5
 
 
+def test_every_window_of_a_video_starts_from_its_own_noise(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    sample_videos(recorded, spec, updated(sample, guidance=0.0, batch_size=100), [LONG], tmp_path)
+    gaps = next(z for z, _, stride, _ in recorded.calls if stride[0] == 1)
+    assert gaps[:, :, 1:4].flatten(1).unique(dim=0).shape[0] == len(gaps) == 5
+
+
 def test_without_perturbation_given_frames_are_seen_as_they_are(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
     (video,) = sample_videos(recorded, spec, updated(sample, perturbation_level=0.0, batch_size=100), [LONG], tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lvdm.errors import ArtefactError
-from lvdm.evaluation.protocol import ClipSet, Protocol, evaluate
+from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows, evaluate
 from lvdm.evaluation.result import Result
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
@@ -133,6 +134,24 @@ def test_too_few_samples_are_an_error(workspace: Workspace, num_real: int, num_f
 def test_a_clip_of_another_shape_is_an_error(workspace: Workspace) -> None:
     with pytest.raises(ArtefactError, match=r"uint8 \(16, 32, 32, 3\)"):
         evaluate(clips(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace, CPU)
+
+
+def test_windows_are_disjoint_inside_their_video_and_spread_over_the_videos_first() -> None:
+    protocol, lengths = replace(PROTOCOL, stride=2), [31, 100, 30, 200, 64]
+    windows = choose_windows(lengths, protocol, 1000)
+    assert [sum(w.video == v for w in windows) for v in range(5)] == [1, 3, 0, 6, 2]
+    assert {w.video for w in windows[:4]} == {0, 1, 3, 4}
+    for video, length in enumerate(lengths):
+        starts = sorted(w.start for w in windows if w.video == video)
+        assert all(b - a >= 31 for a, b in itertools.pairwise(starts))
+        assert all(0 <= start <= length - 31 for start in starts)
+
+
+def test_windows_depend_on_the_seed_alone_and_fewer_are_the_first_of_more() -> None:
+    lengths = [50] * 20
+    assert choose_windows(lengths, PROTOCOL, 30)[:7] == choose_windows(lengths, PROTOCOL, 7)
+    assert choose_windows(lengths, PROTOCOL, 30) != choose_windows(lengths, replace(PROTOCOL, seed=1), 30)
+    assert choose_windows([16], PROTOCOL, 5) == [Window(0, 0)]
 
 
 def test_a_result_survives_its_file_and_a_foreign_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""What each stage says of its run: numbers to plot, pictures to look at, files to open.
+
+Not here: the work (the rooms), and how a report is written (workspace.py) or shown (assets/, comparison/).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import nn
+
+from lvdm.data.video import read_frames, write_gif
+from lvdm.evaluation import pictures
+from lvdm.workspace import Report, Workspace, atomic_file
+
+if TYPE_CHECKING:
+    from lvdm.comparison.leaderboard import Leaderboard
+    from lvdm.data.expectations import Validation
+    from lvdm.data.latents import LatentCache
+    from lvdm.data.samples import SampleSet
+    from lvdm.evaluation.drift import Drift
+    from lvdm.evaluation.reconstruction import Reconstruction
+    from lvdm.evaluation.result import Result
+    from lvdm.training.callbacks import History
+
+SHOWN = 8  # videos, clips or samples in a picture
+
+
+def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
+    readable = manifest[manifest["error"].isna()]
+    numbers = {
+        "videos": float(len(manifest)),
+        "unreadable": float(len(manifest) - len(readable)),
+        "frames": float(readable["frames"].sum()),
+        "hours": float(readable["duration"].sum()) / 3600,
+        "labels": float(readable["label"].nunique()),
+    }
+    picture = workspace.drafts("ingest", "") / "videos.png"
+    step = max(1, len(readable) // SHOWN)
+    videos = [
+        torch.from_numpy(read_frames(workspace.root / row["path"], range(0, row["frames"], max(1, row["frames"] // 8))))
+        for _, row in readable.iloc[::step].head(SHOWN).iterrows()
+    ]
+    shown = {"videos": picture} if videos else {}
+    if videos:
+        pictures.draw_strip(picture, videos)
+    return Report("ingest", "", numbers, shown, {"manifest": workspace.manifest})
+
+
+def of_validate(validation: Validation, workspace: Workspace) -> Report:
+    numbers = {"accepted": float(len(validation.accepted)), "rejected": float(len(validation.rejected))}
+    links = {"data docs": workspace.data_docs / "index.html", "quarantine": workspace.quarantine}
+    return Report("validate", "", numbers, links=links, checks=validation.checks)
+
+
+def of_train_autoencoder(
+    name: str, autoencoder: nn.Module, history: History, quality: Reconstruction, workspace: Workspace
+) -> Report:
+    numbers = {"psnr": quality.psnr, "ssim": quality.ssim, "parameters": _parameters(autoencoder)} | _last(history)
+    picture = workspace.drafts("train_autoencoder", name) / "reconstructions.png"
+    middle = [len(clip) // 2 for clip in quality.clips[:SHOWN]]
+    before, after = (
+        torch.stack([clip[i] for clip, i in zip(clips, middle, strict=False)])
+        for clips in (quality.clips, quality.reconstructions)
+    )
+    pictures.draw_reconstructions(picture, before, after)
+    shown = {"input, reconstruction, error": picture, **_curve("train_autoencoder", name, history, workspace)}
+    return Report("train_autoencoder", name, numbers, shown, {"weights": workspace.autoencoder(name)})
+
+
+def of_encode_latents(name: str, cache: LatentCache) -> Report:
+    lengths = [video.length for video in cache.videos]
+    numbers = {"videos": float(len(lengths)), "latents": float(sum(lengths)), "shards": float(len(cache.shards))}
+    return Report("encode_latents", name, numbers, links={"latents": cache.folder})
+
+
+def of_train_denoiser(name: str, denoiser: nn.Module, history: History, workspace: Workspace) -> Report:
+    numbers = {"parameters": _parameters(denoiser)} | _last(history)
+    shown = _curve("train_denoiser", name, history, workspace)
+    return Report("train_denoiser", name, numbers, shown, {"weights": workspace.denoiser(name)})
+
+
+def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -> Report:
+    drafts, clips, long = workspace.drafts("sample", name), samples.clips(), samples.samples("long")
+    row = torch.cat(list(clips[:SHOWN]), dim=2)  # side by side
+    write_gif(drafts / "clips.gif", row.numpy(), fps)
+    strips = [
+        torch.from_numpy(read_frames(samples.folder / s.file, range(0, s.frames, max(1, s.frames // 8)))) for s in long
+    ]
+    pictures.draw_strip(drafts / "long.png", strips)
+    numbers = {"clips": float(len(clips)), "long videos": float(len(long)), "long frames": float(long[0].frames)}
+    links = {"long video": samples.folder / long[0].file, "samples": samples.folder}
+    shown = {"clips": drafts / "clips.gif", "long videos": drafts / "long.png"}
+    return Report("sample", name, numbers, shown, links)
+
+
+def of_evaluate(name: str, result: Result, drift: Drift, workspace: Workspace) -> Report:
+    drift.write_csv(workspace.curve("evaluate", name))
+    picture = workspace.drafts("evaluate", name) / "drift.png"
+    pictures.draw_drift(picture, drift, title=f"{name}: along a long video")
+    numbers = result.metrics | {f"floor of {key}": value for key, value in result.floor.items()}
+    return Report("evaluate", name, numbers, {"drift": picture}, {"metrics": workspace.metrics(name)})
+
+
+def of_compare(board: Leaderboard, workspace: Workspace) -> Report:
+    numbers = {
+        f"{row.experiment} {key}": score.value
+        for group in board.groups
+        for row in group.rows
+        for key, score in row.scores.items()
+    }
+    page = workspace.leaderboard / "index.html"
+    return Report("compare", "", numbers, {}, {"report": page, "table": workspace.leaderboard / "leaderboard.md"})
+
+
+def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dict[str, Path]:
+    """Writes the loss as a table for `dvc plots` and as a picture."""
+    table = pd.DataFrame(history, columns=None if history else ["step", "loss"])
+    with atomic_file(workspace.curve(stage, name)) as beside:
+        table.to_csv(beside, index=False)
+    if table.empty:
+        return {}
+    picture = workspace.drafts(stage, name) / "loss.png"
+    curves = {column: (table["step"].tolist(), table[column].tolist()) for column in table.columns if column != "step"}
+    pictures.draw_curves(picture, curves, title=name, x_label="step", y_label="loss", log_scale=True)
+    return {"loss": picture}
+
+
+def _last(history: History) -> dict[str, float]:
+    return {key: value for key, value in history[-1].items() if key != "step"} if history else {}
+
+
+def _parameters(network: nn.Module) -> float:
+    return float(sum(parameter.numel() for parameter in network.parameters()))

@@ -1,0 +1,67 @@
+"""A workspace in which two experiments were run and measured, with all that their stages leave on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvdm.data.video import write_video
+from lvdm.evaluation.pictures import draw_curves
+from lvdm.evaluation.result import Result
+from lvdm.params import Params, load_params
+from lvdm.provenance import Provenance, hashes
+from lvdm.workspace import Report, Workspace, write_json
+
+PROTOCOL: dict[str, str | int] = {"num_clips": 64, "clip_frames": 16, "split": "test", "real_set": "4fe1"}
+FLOOR = {"fd_tn2": 0.5, "kd_efflite0": 0.01, "static_gap": 0.001}
+VALUES = {
+    "perturbed": {"fd_tn2": 2.0, "kd_efflite0": 0.3, "static_gap": 0.2},
+    "unperturbed": {"fd_tn2": 3.5, "kd_efflite0": 0.2, "static_gap": 0.2},
+}
+
+
+def result(values: dict[str, float], **protocol: str | int) -> Result:
+    drift = {"tn2": dict.fromkeys(("fake_first", "fake_last", "fake_slope_per_1000_frames"), 1.2)}
+    drift["tn2"] |= {"real_first": 1.0, "real_last": 1.0, "real_slope_per_1000_frames": 0.0}
+    return Result(
+        metrics=values,
+        floor={key: FLOOR[key] for key in values},
+        measured={"motion": {"real": 4.0, "fake": 3.0}},
+        protocol=PROTOCOL | protocol,
+        not_available={"fvd": "needs I3D; `lvdm weights --install i3d=PATH`"},
+        drift=drift,
+    )
+
+
+@pytest.fixture
+def params() -> Params:
+    return load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path)
+    for path in (workspace.manifest, workspace.validated):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.stem)
+    record(workspace, "ingest", "", [], [workspace.manifest])
+    record(workspace, "validate", "", [workspace.manifest], [workspace.validated])
+    for name, values in VALUES.items():
+        moving = torch.randint(0, 255, (8, 32, 32, 3), dtype=torch.uint8).numpy()
+        for place in ("long/0000.mp4", "clips/0000.mp4"):
+            write_video(workspace.samples(name) / place, [moving], 8.0)
+        record(workspace, "sample", name, [workspace.validated], [workspace.samples(name)])
+        result(values).write(workspace.metrics(name))
+        draw_curves(tmp_path / "loss.png", {"loss": ([1, 2], [2.0, 1.0])}, title="Loss", x_label="step", y_label="")
+        Report("evaluate", name, values, {"drift <&>": tmp_path / "loss.png"}).write(workspace)
+        record(workspace, "evaluate", name, [workspace.samples(name), workspace.validated], [workspace.metrics(name)])
+    return workspace
+
+
+def record(workspace: Workspace, stage: str, name: str, inputs: list[Path], outputs: list[Path]) -> None:
+    """Leaves the provenance that the runner of stages would leave."""
+    given, made = (hashes(tuple(paths), workspace) for paths in (inputs, outputs))
+    provenance = Provenance(stage, name, given, made, params={}, code="c0de", commit="abc123")
+    write_json(workspace.report(stage, name) / "provenance.json", vars(provenance))

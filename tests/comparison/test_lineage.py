@@ -1,0 +1,66 @@
+"""A number is followed back to the data, and a break in the chain is shown."""
+
+from __future__ import annotations
+
+from lvdm.comparison.lineage import Node, read_provenances, trace
+from lvdm.provenance import Provenance, hashes
+from lvdm.workspace import Workspace
+
+
+def metric_tree(workspace: Workspace) -> Node:
+    ((path, digest),) = hashes((workspace.metrics("perturbed"),), workspace).items()
+    return trace(path, digest, read_provenances(workspace))
+
+
+def made(stage: str, inputs: dict[str, str], outputs: dict[str, str]) -> Provenance:
+    return Provenance(stage, "", inputs, outputs, params={}, code="", commit="")
+
+
+def test_a_metric_leads_back_to_what_ingest_made(workspace: Workspace) -> None:
+    tree = metric_tree(workspace)
+    assert tree.whole
+    assert (tree.path, tree.note, tree.commit) == ("metrics/perturbed.json", "evaluate perturbed", "abc123")
+    samples, validated = tree.inputs
+    assert (samples.note, validated.note) == ("sample perturbed", "validate")
+    assert samples.inputs == (validated,)
+    assert [node.note for node in validated.inputs] == ["ingest"]
+
+
+def test_a_file_changed_by_hand_breaks_the_chain(workspace: Workspace) -> None:
+    workspace.metrics("perturbed").write_text('{"fd_tn2": 0.0}')
+    tree = metric_tree(workspace)
+    assert not tree.whole
+    assert tree.note == "evaluate perturbed has made other bytes here since"
+    assert "BROKEN" in tree.text()
+
+
+def test_an_artefact_made_again_since_breaks_the_chain_below_and_says_who_did_it() -> None:
+    records = [made("sample", {"d": "old"}, {"s": "1"}), made("train_denoiser", {}, {"d": "new"})]
+    tree = trace("s", "1", records)
+    assert tree.state == "made"
+    assert [(node.state, node.note) for node in tree.inputs] == [
+        ("broken", "train_denoiser has made other bytes here since")
+    ]
+    assert not tree.whole
+
+
+def test_bytes_that_nobody_made_are_broken_even_if_the_same_bytes_lie_elsewhere() -> None:
+    tree = trace("s", "1", [made("sample", {}, {"elsewhere": "1"})])
+    assert (tree.state, tree.note) == ("broken", "no stage on record made these bytes")
+
+
+def test_a_circle_ends_as_a_break() -> None:
+    tree = trace("a", "1", [made("x", {"b": "2"}, {"a": "1"}), made("y", {"a": "1"}, {"b": "2"})])
+    assert tree.inputs[0].inputs[0].note == "it is made from itself"
+    assert not tree.whole
+
+
+def test_the_text_has_a_line_a_file_indented_by_depth(workspace: Workspace) -> None:
+    lines = metric_tree(workspace).text().splitlines()
+    assert lines[0].startswith("metrics/perturbed.json")
+    assert [line.index("artifacts") for line in lines[1:]] == [4, 8, 12, 4, 8]
+
+
+def test_the_document_is_plain_and_complete(workspace: Workspace) -> None:
+    document = metric_tree(workspace).document()
+    assert document["inputs"][1]["inputs"][0]["path"] == "artifacts/manifest.parquet"

@@ -1,0 +1,131 @@
+"""Invariants of the autoencoder: causality, chunks, factors, whitening."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from lvdm.errors import ParamsError
+from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder, build_autoencoder
+from lvdm.params import AutoencoderNetwork
+
+SMALL = {
+    "kind": "causal",
+    "time_factor": 4,
+    "space_factor": 4,
+    "latent_channels": 2,
+    "channels": (8, 16),
+    "num_blocks": 1,
+}
+IDENTITY = {**SMALL, "kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
+
+
+def autoencoder(**changes: object) -> Autoencoder:
+    """One with random weights everywhere: those that begin as zeros would hide what a layer sees."""
+    torch.manual_seed(0)
+    network = build_autoencoder(AutoencoderNetwork(**{**SMALL, **changes}))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        network.latent_mean.normal_()
+        network.latent_std.uniform_(0.5, 2)
+    return network.eval().requires_grad_(False)
+
+
+def clip(frames: int = 16, size: int = 8, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 3, frames, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize(("time", "space"), [*itertools.product((1, 2, 4), (1, 2, 4, 8))])
+def test_every_pair_of_factors_gives_its_shapes(time, space):
+    network = autoencoder(time_factor=time, space_factor=space, channels=(8, 8) if time * space > 1 else (8,))
+    latent = network.encode(clip())
+    assert latent.shape == (1, 2, 16 // time, 8 // space, 8 // space)
+    assert network.decode(latent).shape == (1, 3, 16, 8, 8)
+
+
+@pytest.mark.parametrize("channels", [(8,), (8, 8), (8, 8, 8), (8, 8, 8, 8)])
+def test_the_number_of_levels_does_not_change_the_shape_of_the_latent(channels):
+    assert autoencoder(space_factor=8, channels=channels).encode(clip()).shape == (1, 2, 4, 1, 1)
+
+
+@pytest.mark.parametrize("channels", [(8,), (8, 16), (8, 8, 8)])
+def test_latent_i_sees_every_frame_of_its_group_and_none_later(channels):
+    network, video = autoencoder(channels=channels), clip()
+    whole = network.encode(video)
+    for frame in range(16):
+        changed = video.clone()
+        changed[:, :, frame] *= -1
+        differs = (network.encode(changed) != whole).flatten(3).any(dim=3).any(dim=1)[0]
+        assert not differs[: frame // 4].any()
+        assert differs[frame // 4]
+
+
+def test_a_decoded_frame_sees_no_later_latent():
+    network = autoencoder()
+    latent = network.encode(clip())
+    changed = latent.clone()
+    changed[:, :, 2] += 1
+    differs = (network.decode(changed) != network.decode(latent)).any(dim=1).flatten(2).any(dim=2)[0]
+    assert not differs[:8].any()
+    assert differs[8:12].all()
+
+
+@pytest.mark.parametrize("sizes", [[4, 4, 4, 4], [4, 12], [8, 4, 4]])
+def test_encoding_in_chunks_gives_the_numbers_of_the_whole(sizes):
+    network, video = autoencoder(), clip()
+    chunked = torch.cat(list(network.encode_stream(video.split(sizes, dim=2))), dim=2)
+    torch.testing.assert_close(chunked, network.encode(video), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 7, [3, 1, 3], [2, 5]])
+def test_decoding_in_chunks_gives_the_numbers_of_the_whole(sizes):
+    network = autoencoder()
+    latent = network.encode(clip(28))
+    chunked = torch.cat(list(network.decode_stream(latent.split(sizes, dim=2))), dim=2)
+    torch.testing.assert_close(chunked, network.decode(latent), atol=1e-5, rtol=0)
+
+
+def test_two_streams_at_once_do_not_mix():
+    network, one, other = autoencoder(), clip(8), -clip(8)
+    streams = network.encode_stream(one.split(4, dim=2)), network.encode_stream(other.split(4, dim=2))
+    pairs = list(zip(*streams, strict=True))
+    for i, video in enumerate((one, other)):
+        chunked = torch.cat([pair[i] for pair in pairs], dim=2)
+        torch.testing.assert_close(chunked, network.encode(video), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{}, IDENTITY], ids=["causal", "identity"])
+def test_measured_latents_are_white(changes):
+    network = autoencoder(**changes)
+    clips = [3 * clip(batch=3) + 1, 3 * clip(batch=1) + 1]
+    network.measure_latents(clips)
+    latents = torch.cat([network.encode(c) for c in clips]).double()
+    torch.testing.assert_close(
+        latents.mean(dim=(0, 2, 3, 4)), torch.zeros(latents.shape[1]).double(), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        latents.var(dim=(0, 2, 3, 4), correction=0), torch.ones(latents.shape[1]).double(), atol=1e-4, rtol=0
+    )
+
+
+def test_whitening_does_not_change_what_is_decoded():
+    network, video = autoencoder(), clip()
+    before = network.decode(network.encode(video))
+    network.measure_latents([video])
+    torch.testing.assert_close(network.decode(network.encode(video)), before, atol=1e-4, rtol=0)
+
+
+def test_the_identity_gives_every_pixel_back():
+    network = autoencoder(**IDENTITY)
+    assert isinstance(network, IdentityAutoencoder)
+    network.measure_latents([clip()])
+    torch.testing.assert_close(network.decode(network.encode(clip())), clip(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 6, 8, 8), (1, 3, 8, 10, 8)])
+def test_a_clip_that_the_factors_do_not_divide_is_an_error(shape):
+    with pytest.raises(ParamsError, match="multiples of 4, 4 and 4"):
+        autoencoder().encode(torch.zeros(shape))

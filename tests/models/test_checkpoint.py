@@ -1,0 +1,105 @@
+"""Networks come back from disk as they were, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lvdm.errors import ArtefactError, ParamsError
+from lvdm.models.autoencoder import build_autoencoder
+from lvdm.models.checkpoint import TrainedDenoiser, load_autoencoder, load_denoiser, save_autoencoder, save_denoiser
+from lvdm.models.denoiser import Denoiser
+from lvdm.params import TrainAutoencoder, TrainDenoiser, load_params
+
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+def small_autoencoder() -> TrainAutoencoder:
+    params = PARAMS.train_autoencoder
+    return params.model_copy(update={"network": params.network.model_copy(update={"channels": (8, 8)})})
+
+
+def small_denoiser() -> TrainDenoiser:
+    params = PARAMS.train_denoiser
+    network = params.network.model_copy(update={"channels": 8, "head_channels": 8})
+    return params.model_copy(update={"network": network})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    autoencoder = build_autoencoder(small_autoencoder().network)
+    autoencoder.latent_std.fill_(3)
+    save_autoencoder(tmp_path, autoencoder, small_autoencoder())
+    return tmp_path
+
+
+def test_an_autoencoder_comes_back_with_its_whitening_and_ready_for_inference(saved):
+    loaded = load_autoencoder(saved)
+    assert loaded.latent_std.tolist() == [3] * 4
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    for name, tensor in load_file(saved / "model.safetensors").items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_the_identity_autoencoder_comes_back(tmp_path):
+    changes = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
+    params = small_autoencoder()
+    params = params.model_copy(update={"network": params.network.model_copy(update=changes)})
+    save_autoencoder(tmp_path, build_autoencoder(params.network), params)
+    assert load_autoencoder(tmp_path).config == params.network
+
+
+def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
+    params = small_denoiser()
+    trained = TrainedDenoiser(Denoiser(params.network, 4, 2), params, ("blue circle", "red square"), "small")
+    torch.nn.init.normal_(trained.network.last.weight)
+    save_denoiser(tmp_path, trained)
+    loaded = load_denoiser(tmp_path)
+    assert (loaded.params, loaded.labels, loaded.autoencoder) == (params, trained.labels, "small")
+    batch = torch.randn(1, 4, 3, 4, 4), torch.rand(1, 3), torch.tensor([1]), torch.tensor([2])
+    assert torch.equal(loaded.network(*batch), trained.network(*batch))
+
+
+def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
+    weights = load_file(saved / "model.safetensors")
+    name = "encoder.last.weight"
+    for wrong in (
+        {k: v for k, v in weights.items() if k != name},
+        {**weights, "another": torch.zeros(1)},
+        {**weights, name: weights[name][:1].clone()},
+    ):
+        save_file(wrong, saved / "model.safetensors")
+        with pytest.raises(ArtefactError, match=r"tensor (encoder.last.weight|another)"):
+            load_autoencoder(saved)
+
+
+def test_a_truncated_file_is_an_error(saved):
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ArtefactError, match="is damaged"):
+        load_autoencoder(saved)
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "params.json"])
+def test_a_missing_file_is_an_error_that_names_it(saved, missing):
+    (saved / missing).unlink()
+    with pytest.raises(ArtefactError, match=missing):
+        load_autoencoder(saved)
+
+
+def test_the_folder_of_an_autoencoder_is_no_denoiser(saved):
+    with pytest.raises(ArtefactError, match="train_autoencoder"):
+        load_denoiser(saved)
+
+
+def test_a_wrong_value_in_params_json_is_an_error_that_names_it(saved):
+    path = saved / "params.json"
+    document = json.loads(path.read_text())
+    document["train_autoencoder"]["network"]["time_factor"] = 3
+    path.write_text(json.dumps(document))
+    with pytest.raises(ParamsError, match="network.time_factor"):
+        load_autoencoder(saved)
