@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.catalog import made_by
-from assets.materialization import materialise
+from assets.materialization import Results, materialise
 from assets.runner import StageRunner
 
 
@@ -14,7 +14,7 @@ from assets.runner import StageRunner
     deps=["validated", "manifest"],
     pool="gpu",
 )
-def autoencoder(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+def autoencoder(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "train_autoencoder")
 
 
@@ -25,5 +25,5 @@ def autoencoder(context: dg.AssetExecutionContext, runner: dg.ResourceParam[Stag
     deps=["autoencoder", "validated", "manifest"],
     pool="gpu",
 )
-def latents(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+def latents(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "encode_latents")

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.catalog import made_by, of_autoencoder
-from assets.materialization import materialise
+from assets.materialization import Results, materialise
 from assets.runner import StageRunner
 
 
@@ -14,7 +14,7 @@ from assets.runner import StageRunner
     deps=[of_autoencoder("latents")],
     pool="gpu",
 )
-def denoiser(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+def denoiser(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "train_denoiser")
 
 
@@ -25,5 +25,5 @@ def denoiser(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRu
     deps=["denoiser", of_autoencoder("autoencoder")],
     pool="gpu",
 )
-def samples(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+def samples(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "sample")

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.catalog import made_by
-from assets.materialization import materialise
+from assets.materialization import Results, materialise
 from assets.runner import StageRunner
 
 
@@ -14,7 +14,7 @@ from assets.runner import StageRunner
     deps=["samples", "validated", "manifest"],
     pool="gpu",
 )
-def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "evaluate")
 
 
@@ -24,5 +24,5 @@ def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRun
     kinds={"python", "dvc"},
     deps=["metrics", "samples", "denoiser", "autoencoder"],
 )
-def leaderboard(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]):
+def leaderboard(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "compare")

@@ -9,10 +9,10 @@ import dagster as dg
 from assets.runner import StageFailed, StageRun, StageRunner
 from lvdm.workspace import Report
 
+Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult]
 
-def materialise(
-    context: dg.AssetExecutionContext, runner: StageRunner, stage: str
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+
+def materialise(context: dg.AssetExecutionContext, runner: StageRunner, stage: str) -> Results:
     """Runs the stage for the partition at hand and yields its checks and its materialization.
 
     Raises:

@@ -57,7 +57,14 @@ STAGES: dict[str, Stage] = {
             over="",
             summary="find, fetch and probe the videos: one row a video",
             sections=("ingest",),
-            code=("data/ingest.py", "data/sources.py", "data/sprites.py", "data/video.py"),
+            code=(
+                "data/bounded.py",
+                "data/captions.py",
+                "data/ingest.py",
+                "data/sources.py",
+                "data/sprites.py",
+                "data/video.py",
+            ),
             inputs=lambda w, p, n: (),  # the source itself: the manifest holds the checksum of each of its videos
             outputs=lambda w, p, n: (w.videos, w.manifest),
         ),

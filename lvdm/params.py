@@ -12,9 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.errors import ParamsError
+from lvdm.evaluation.metrics import METRICS
 from lvdm.section import Section, parse, read_yaml
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -206,11 +207,14 @@ class Sample(Section):
         return self
 
 
+def _known_metric(key: str) -> str:
+    if key not in METRICS:
+        raise ValueError(f"one of {', '.join(METRICS)}")
+    return key
+
+
 class Evaluate(Section):
-    metrics: Annotated[
-        tuple[Literal["fd_tn2", "fd_efflite0", "kd_efflite0", "fvd", "kvd", "fid", "kid", "clipsim"], ...],
-        Field(min_length=1),
-    ]
+    metrics: Annotated[tuple[Annotated[str, AfterValidator(_known_metric)], ...], Field(min_length=1)]
     clip_frames: Count
     num_clips: Count  # on both sides
     seed: Seed

@@ -5,16 +5,16 @@ Loading this module imports neither torch nor great_expectations; the stages do,
 
 import dagster as dg
 
-import assets.autoencoder
-import assets.data
-import assets.diffusion
-import assets.evaluation
+from assets.autoencoder import autoencoder, latents
 from assets.catalog import ROOT
+from assets.data import manifest, validated
+from assets.diffusion import denoiser, samples
+from assets.evaluation import leaderboard, metrics
 from pipelines.jobs import Leg, everything, nightly
 from pipelines.resources import DvcRunner
 from pipelines.schedules import every_night
 
-ASSETS = dg.load_assets_from_modules([assets.data, assets.autoencoder, assets.diffusion, assets.evaluation])
+ASSETS = [manifest, validated, autoencoder, latents, denoiser, samples, metrics, leaderboard]
 RESOURCES = {"runner": DvcRunner(root=str(ROOT))}
 
 defs = dg.Definitions(

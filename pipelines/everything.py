@@ -34,18 +34,15 @@ def main() -> int:
 
 
 def _where(workspace: Workspace) -> str:
-    def relative(path) -> str:
-        return os.path.relpath(path)
-
-    return "\n".join(
-        (
-            f"  videos    {relative(workspace.samples('x').parent)}/<experiment>/",
-            f"  report    {relative(workspace.leaderboard / 'index.html')}",
-            f"  metrics   {relative(workspace.metrics('x').parent)}/<experiment>.json",
-            f"  data docs {relative(workspace.data_docs / 'index.html')}",
-            "  the UI    make ui, then http://127.0.0.1:3000",
-        )
-    )
+    """Where what was made lies, and how to look at it."""
+    places = {
+        "videos": workspace.samples("<experiment>"),
+        "report": workspace.leaderboard / "index.html",
+        "metrics": workspace.metrics("<experiment>"),
+        "data docs": workspace.data_docs / "index.html",
+    }
+    lines = [f"  {title:<10}{os.path.relpath(path)}" for title, path in places.items()]
+    return "\n".join([*lines, f"  {'the UI':<10}make ui, then open http://127.0.0.1:3000"])
 
 
 if __name__ == "__main__":

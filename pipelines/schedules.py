@@ -15,7 +15,7 @@ IN_PROGRESS = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.Dags
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Evaluates every experiment at 02:00 UTC; a night on which the last one still runs is skipped.",
 )
-def every_night(context: dg.ScheduleEvaluationContext):
+def every_night(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
     busy = context.instance.get_runs(dg.RunsFilter(job_name=nightly.name, statuses=IN_PROGRESS), limit=1)
     if busy:
         return dg.SkipReason(f"run {busy[0].run_id[:8]} of an earlier night is still in progress")

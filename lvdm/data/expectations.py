@@ -84,6 +84,11 @@ def validate_manifest(manifest: pd.DataFrame, validate: Validate, clips: Clips, 
     return validation
 
 
+def all_expectations(validate: Validate, clips: Clips) -> list[Expectation]:
+    """Every expectation that a manifest is held against; the numbers that depend on one are those of an empty one."""
+    return [*_of_rows(validate, clips), *_of_set(validate, 0, pd.DataFrame({"label": [], "split": []}))]
+
+
 def _of_rows(validate: Validate, clips: Clips) -> list[Expectation]:
     frames, side = clips.frames * clips.stride, {"min_value": validate.min_side, "max_value": validate.max_side}
     between, fps = "ExpectColumnValuesToBeBetween", {"min_value": validate.min_fps, "max_value": validate.max_fps}

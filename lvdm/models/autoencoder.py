@@ -71,17 +71,17 @@ class Autoencoder(nn.Module, ABC):
         """The clip of a whitened latent; with a state, the next chunk of a video."""
         return self.reconstruct(latent * _per_channel(self.latent_std) + _per_channel(self.latent_mean), state)
 
-    def encode_stream(self, chunks: Iterable[Float[Tensor, "b 3 t h w"]]) -> Iterator[Float[Tensor, "b c u i j"]]:
+    def encode_stream(self, chunks: Iterable[Float[Tensor, "b 3 _t h w"]]) -> Iterator[Float[Tensor, "b c _u i j"]]:
         """The latents of a video that comes in chunks: the numbers of the whole, in constant memory."""
         state = CausalState()
         return (self.encode(chunk, state) for chunk in chunks)
 
-    def decode_stream(self, chunks: Iterable[Float[Tensor, "b c u i j"]]) -> Iterator[Float[Tensor, "b 3 t h w"]]:
+    def decode_stream(self, chunks: Iterable[Float[Tensor, "b c _u i j"]]) -> Iterator[Float[Tensor, "b 3 _t h w"]]:
         """The video of latents that come in chunks: the numbers of the whole, in constant memory."""
         state = CausalState()
         return (self.decode(chunk, state) for chunk in chunks)
 
-    def measure_latents(self, clips: Iterable[Float[Tensor, "b 3 t h w"]]) -> None:
+    def measure_latents(self, clips: Iterable[Float[Tensor, "_b 3 _t h w"]]) -> None:
         """Sets the whitening to the mean and standard deviation of each channel over `clips`, summed in float64."""
         count, sums, sums_of_squares = 0, torch.zeros(()), torch.zeros(())
         with torch.no_grad():
@@ -118,7 +118,7 @@ class VideoAutoencoder(Autoencoder):
 
 
 class IdentityAutoencoder(Autoencoder):
-    """Pixels as latents, whitened: with it the denoiser is a video diffusion model on pixels (VDM, arXiv 2204.03458)."""
+    """Pixels as latents, whitened: with it the denoiser is a diffusion model of pixels (VDM, arXiv 2204.03458)."""
 
     def moments(
         self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None

@@ -6,6 +6,7 @@ prediction) belongs to lvdm/diffusion.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -38,11 +39,9 @@ class Denoiser(nn.Module):
         self.first = spatial_convolution(latent_channels, widths[0])
         num_levels = len(widths)
         self.downs = nn.ModuleList(
-            spatial_convolution(fine, coarse, stride=2) for fine, coarse in zip(widths, widths[1:], strict=False)
+            spatial_convolution(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)
         )
-        self.ups = nn.ModuleList(
-            spatial_convolution(coarse, fine) for fine, coarse in zip(widths, widths[1:], strict=False)
-        )
+        self.ups = nn.ModuleList(spatial_convolution(coarse, fine) for fine, coarse in itertools.pairwise(widths))
         self.before = nn.ModuleList(Level(widths[i], widths[i], config, i) for i in range(num_levels))
         self.middle = Level(widths[-1], widths[-1], config, num_levels - 1)
         self.after = nn.ModuleList(Level(2 * widths[i], widths[i], config, i) for i in range(num_levels))
@@ -76,7 +75,7 @@ class Level(nn.Module):
         super().__init__()
         widths = [in_channels] + [out_channels] * config.num_blocks
         attends = level in config.attention_levels
-        self.blocks = nn.ModuleList(Block(i, o, config, attends) for i, o in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(Block(i, o, config, attends) for i, o in itertools.pairwise(widths))
 
     def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
         for block in self.blocks:

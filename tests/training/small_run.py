@@ -1,0 +1,41 @@
+"""A small run that a test starts in a process of its own, to kill it: python small_run.py SCRATCH STEPS."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from lvdm.machine import Machine
+from lvdm.models.autoencoder import Autoencoder
+from lvdm.params import TrainAutoencoder, load_params
+from lvdm.training.autoencoder import train_autoencoder
+from lvdm.training.callbacks import History
+
+MACHINE = Machine(accelerator="cpu")
+
+
+class Noise(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Clip i is a function of i alone."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"clip": torch.rand(3, 4, 8, 8, generator=torch.Generator().manual_seed(index)) * 2 - 1}
+
+
+def small_params(**training: object) -> TrainAutoencoder:
+    params = load_params(Path(__file__).parents[2] / "params.yaml").train_autoencoder
+    network = params.network.model_copy(update={"channels": (8,)})
+    changes = {"steps": 40, "batch_size": 2, "warmup_steps": 5, "checkpoint_every": 7, "ema_decay": 0.9, **training}
+    return params.model_copy(update={"network": network, "training": params.training.model_copy(update=changes)})
+
+
+def small_run(scratch: Path, **training: object) -> tuple[Autoencoder, History]:
+    return train_autoencoder(Noise(), small_params(**training), MACHINE, scratch)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    small_run(Path(sys.argv[1]), steps=int(sys.argv[2]))

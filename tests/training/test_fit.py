@@ -1,0 +1,121 @@
+"""A run is a function of its configuration, however often it is killed."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import small_params, small_run
+
+from lvdm.errors import LvdmError
+from lvdm.models.autoencoder import build_autoencoder
+from lvdm.training.fit import initialised, learning_rate_factor
+
+
+def start(scratch: Path, steps: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).with_name("small_run.py")), str(scratch), str(steps)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.001)
+
+
+def test_a_run_killed_twice_ends_with_the_bits_of_one_that_was_not(tmp_path):
+    steps = 60
+    killed = tmp_path / "killed"
+    for _ in range(2):
+        process = start(killed, steps)
+        seen = (killed / "run.ckpt").stat().st_mtime_ns if (killed / "run.ckpt").exists() else 0
+        wait_for(killed / "run.ckpt", process)
+        while process.poll() is None and (killed / "run.ckpt").stat().st_mtime_ns == seen:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        state = torch.load(killed / "run.ckpt", weights_only=True)
+        assert 0 < state["global_step"] < steps
+    resumed, resumed_history = small_run(killed, steps=steps)
+    whole, whole_history = small_run(tmp_path / "whole", steps=steps)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    assert resumed_history == whole_history
+    assert [row["step"] for row in whole_history] == list(range(1, steps + 1))
+
+
+def test_a_run_that_ended_gives_its_result_again_without_a_step(tmp_path):
+    first, history = small_run(tmp_path)
+    before = (tmp_path / "run.ckpt").read_bytes()
+    again, history_again = small_run(tmp_path)
+    assert (tmp_path / "run.ckpt").read_bytes() == before
+    assert history_again == history
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_another_seed_is_another_run(tmp_path):
+    one, other = (small_run(tmp_path / str(seed), seed=seed, steps=3)[0] for seed in (0, 1))
+    assert not torch.equal(one.encoder.first.weight, other.encoder.first.weight)
+
+
+def test_the_trace_has_at_most_200_rows_and_ends_at_the_last_step(tmp_path):
+    _, history = small_run(tmp_path, steps=401)
+    assert len(history) <= 200
+    assert history[-1]["step"] == 401
+    assert set(history[0]) == {"step", "loss", "reconstruction", "kl"}
+
+
+def test_the_export_is_the_moving_average_in_closed_form(tmp_path):
+    """After n steps: w_0 times the product of all d_i, plus the sum of (1 - d_i) w_i times the product of later d_j."""
+    decay, steps = 0.5, 4
+    weights = [raw_weight(tmp_path / str(n), n) for n in range(1, steps + 1)]
+    start = initial_weight()
+    decays = [min(decay, (1 + n) / (10 + n)) for n in range(1, steps + 1)]
+    expected = start * math.prod(decays)
+    for i, weight in enumerate(weights):
+        expected = expected + weight * (1 - decays[i]) * math.prod(decays[i + 1 :])
+    averaged, _ = small_run(tmp_path / "averaged", steps=steps, ema_decay=decay, warmup_steps=0, decay="constant")
+    torch.testing.assert_close(averaged.encoder.first.weight, expected, atol=1e-6, rtol=0)
+
+
+def raw_weight(scratch: Path, steps: int) -> torch.Tensor:
+    """The weight after `steps` steps, without averaging."""
+    run, _ = small_run(scratch, steps=steps, ema_decay=0.0, warmup_steps=0, decay="constant")
+    return run.encoder.first.weight
+
+
+def initial_weight() -> torch.Tensor:
+    params = small_params()
+    return initialised(lambda: build_autoencoder(params.network), params.training.seed).encoder.first.weight.detach()
+
+
+def test_a_run_that_diverges_says_so(tmp_path):
+    with pytest.raises(LvdmError, match=r"lower training\.learning_rate"):
+        small_run(tmp_path, learning_rate=1e20, warmup_steps=0)
+
+
+def test_a_run_writes_its_state_and_nothing_else_and_says_one_line_every_5_percent(tmp_path):
+    process = start(tmp_path / "scratch", 40)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert [p.name for p in (tmp_path / "scratch").iterdir()] == ["run.ckpt"]
+    lines = err.splitlines()
+    assert out == "" and len(lines) == 20, err
+    assert all(line.startswith("step ") and "it/s eta" in line for line in lines)
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine_or_stays():
+    training = small_params(steps=100, warmup_steps=10).training
+    cosine = learning_rate_factor(training)
+    assert [cosine(0), cosine(10), cosine(55), cosine(100)] == pytest.approx([1 / 11, 1, 0.5, 0])
+    assert learning_rate_factor(training.model_copy(update={"decay": "constant"}))(99) == 1
