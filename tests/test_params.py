@@ -71,11 +71,11 @@ def test_a_missing_section_is_named():
 
 
 def test_an_experiment_is_the_shared_values_with_its_own_in_their_place():
-    params = parse_params(changed("experiments.unperturbed.sample", {"guidance": 0.7}))
-    experiment = params.experiment("unperturbed")
+    params = parse_params(changed("experiments.perturbed.sample", {"guidance": 0.7}))
+    experiment = params.experiment("perturbed")
     assert experiment.sample.guidance == 0.7
     assert experiment.sample.steps == params.sample.steps
-    assert experiment.train_denoiser.objective.perturbation.max_level == 0
+    assert params.experiment("unperturbed").train_denoiser.objective.perturbation.max_level == 0
     assert experiment.train_denoiser.objective.schedule == params.train_denoiser.objective.schedule
 
 

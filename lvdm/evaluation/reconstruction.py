@@ -43,4 +43,4 @@ def measure_reconstruction(autoencoder: Autoencoder, clips: Iterable[Float[Tenso
         ssim.update(*pair)
         before.append(torch.from_numpy(to_frames(clip)))
         after.append(torch.from_numpy(to_frames(result[0])))
-    return Reconstruction(psnr.compute().item(), ssim.compute().item(), before, after)
+    return Reconstruction(float(psnr.compute()), float(ssim.compute()), before, after)

@@ -5,7 +5,7 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspa
     real = ((workspace.root / row["path"], clips.stride) for _, row in rows.head(MAX_LONG_VIDEOS).iterrows())
     fake = ((samples.folder / sample.file, 1) for sample in long)
 
-    def read(videos) -> Iterator[UInt8[Tensor, "t h w 3"]]:
+    def read(videos: Iterable[tuple[Path, int]]) -> Iterator[UInt8[Tensor, "t h w 3"]]:
         for path, stride in videos:
             yield _as_seen(read_frames(path, range(0, frames * stride, stride)), clips.size)
 

@@ -23,7 +23,7 @@ from lvdm.workspace import atomic_file
 
 logger = logging.getLogger(__name__)
 
-History = list[dict[str, float]]
+History = list[dict[str, int | float]]
 
 MAX_ROWS = 200
 LINES_OF_PROGRESS = 20
