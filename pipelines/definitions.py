@@ -15,23 +15,23 @@ from pipelines.resources import DvcRunner
 from pipelines.schedules import every_night
 
 ASSETS = [manifest, validated, autoencoder, latents, denoiser, samples, metrics, leaderboard]
-RESOURCES = {"runner": DvcRunner(root=str(ROOT))}
 
 defs = dg.Definitions(
     assets=ASSETS,
-    resources=RESOURCES,
+    resources={"runner": DvcRunner(root=str(ROOT))},
     jobs=[everything, nightly],
     schedules=[every_night],
 )
 
 
-def materialize_leg(leg: Leg, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """Materializes the assets of one leg as one run that `instance` remembers."""
+def materialize_leg(leg: Leg, instance: dg.DagsterInstance, *, echo: bool = False) -> dg.ExecuteInProcessResult:
+    """Materializes the assets of one leg as one run that `instance` remembers; `echo` tells a terminal how it goes."""
     return dg.materialize(
         ASSETS,
         selection=dg.AssetSelection.assets(*leg.assets),
         partition_key=leg.partition,
         instance=instance,
-        resources=RESOURCES,
+        resources={"runner": DvcRunner(root=str(ROOT), echo=echo)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}} if echo else None,
         raise_on_error=False,
     )

@@ -24,13 +24,19 @@ def main() -> int:
         for number, leg in enumerate(row, 1):
             title = f"{', '.join(leg.assets)}{f' of {leg.partition}' if leg.partition else ''}"
             print(f"[{number}/{len(row)}] {title} ({time.monotonic() - start:.0f} s so far)", flush=True)
-            result = materialize_leg(leg, instance)
+            result = materialize_leg(leg, instance, echo=True)
             if not result.success:
-                print(f"failed: {title}; mend what is said above and run this again", file=sys.stderr)
+                print(f"failed: {title}: {_reason(result)}", file=sys.stderr)
                 return 1
     print(f"everything is up to date after {time.monotonic() - start:.0f} s")
     print(_where(Workspace.at(ROOT)))
     return 0
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """The first failed step's own words."""
+    failed = [event for event in result.all_events if event.is_step_failure]
+    return failed[0].step_failure_data.error_display_string.strip() if failed else "see the run in the UI"
 
 
 def _where(workspace: Workspace) -> str:

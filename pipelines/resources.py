@@ -4,6 +4,7 @@ Through DVC, dvc.lock is the one memory of what was made from what, GPU memory i
 Lightning may start its own ranks.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -29,22 +30,38 @@ class DvcRunner(dg.ConfigurableResource):
     """Runs a stage as `dvc repro --single-item STAGE@NAME` in the folder `root`."""
 
     root: str
+    echo: bool = False  # the stage's lines go to this terminal too
 
     def run(self, stage: str, name: str, log: Callable[[str], None]) -> StageRun:
-        target = f"{stage}@{name}" if name else stage
-        report = Workspace.at(Path(self.root)).report(stage, name) / "report.json"
-        before = report.stat().st_mtime_ns if report.exists() else None
-        lines: list[str] = []
-        for line in _lines(["repro", "--single-item", target], self.root):
-            log(line)
-            lines.append(line)
-        status = int(lines.pop())
-        workspace = Workspace.at(Path(self.root))
+        target, workspace = f"{stage}@{name}" if name else stage, Workspace.at(Path(self.root))
+        path = workspace.report(stage, name) / "report.json"
+        before = _written(path)
+        status, said = self._repro(target, log)
+        fresh = _written(path) not in (None, before)
         if status:
-            fresh = report.exists() and report.stat().st_mtime_ns != before
-            raise StageFailed(_reason(target, lines), Report.read(workspace, stage, name) if fresh else None)
-        skipped = any("didn't change, skipping" in line for line in lines)
-        return StageRun(Report.read(workspace, stage, name), self._outputs(target), skipped)
+            raise StageFailed(_reason(target, said), Report.read(workspace, stage, name) if fresh else None)
+        if not fresh:
+            self._say(f"{target}: nothing changed, skipped", log)
+        return StageRun(Report.read(workspace, stage, name), self._outputs(target), skipped=not fresh)
+
+    def _repro(self, target: str, log: Callable[[str], None]) -> tuple[int, list[str]]:
+        """Runs dvc and hands on what it and the stage print, as it comes; returns the exit status and the lines.
+
+        A step that is cancelled asks the stage's processes to end, then ends them; one that is killed takes them along.
+        """
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", target]
+        lines = []
+        with _started(command, self.root) as process:
+            assert process.stdout is not None
+            for line in filter(None, map(str.rstrip, process.stdout)):
+                self._say(line, log)
+                lines.append(line)
+            return process.wait(), lines
+
+    def _say(self, line: str, log: Callable[[str], None]) -> None:
+        log(line)
+        if self.echo:
+            print(f"  {line}", flush=True)
 
     def _outputs(self, target: str) -> dict[str, str]:
         lock = yaml.safe_load((Path(self.root) / "dvc.lock").read_text())["stages"][target]
@@ -66,11 +83,9 @@ class InProcessRunner(dg.ConfigurableResource):
         return StageRun(report, Provenance.read(workspace.report(stage, name) / "provenance.json").outputs, False)
 
 
-def _lines(arguments: list[str], root: str) -> Iterator[str]:
-    """The lines that dvc and the stage print, as they come, and last the exit status.
-
-    A cancelled step asks the stage's whole process group to end, then ends it; a killed step takes the stage with it.
-    """
+@contextlib.contextmanager
+def _started(command: list[str], root: str) -> Iterator[subprocess.Popen[str]]:
+    """A process group of its own that ends with this block."""
     bin_folder = str(Path(sys.executable).parent)  # `python` in dvc.yaml is this python
     environment = os.environ | {
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -78,7 +93,7 @@ def _lines(arguments: list[str], root: str) -> Iterator[str]:
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments],
+        command,
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
@@ -87,12 +102,8 @@ def _lines(arguments: list[str], root: str) -> Iterator[str]:
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-    assert process.stdout is not None
     try:
-        for line in process.stdout:
-            if line.strip():
-                yield line.rstrip()
-        yield str(process.wait())
+        yield process
     finally:
         if process.poll() is None:
             _end(process)
@@ -109,6 +120,10 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _written(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _reason(target: str, lines: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Between videos and latents: every latent of a video once, and samples asked for by labels in turn and seeds of their own."""
+"""Between videos and latents: every latent once, samples asked for by labels in turn and seeds of their own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, m
 
 def test_chunks_that_split_a_latent_are_refused(autoencoder, manifest, tmp_path):
     workspace = Workspace(tmp_path, Machine(accelerator="cpu"))
-    with pytest.raises(ParamsError, match="encode_latents.chunk_frames: expected a multiple of 4, got 10"):
+    with pytest.raises(ParamsError, match=r"encode_latents.chunk_frames: expected a multiple of 4, got 10"):
         list(making.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames=10))
 
 

@@ -43,4 +43,6 @@ def measure_reconstruction(autoencoder: Autoencoder, clips: Iterable[Float[Tenso
         ssim.update(*pair)
         before.append(torch.from_numpy(to_frames(clip)))
         after.append(torch.from_numpy(to_frames(result[0])))
-    return Reconstruction(float(psnr.compute()), float(ssim.compute()), before, after)
+    similarity = ssim.compute()
+    assert isinstance(similarity, Tensor)  # not the pair that torchmetrics gives when asked for more
+    return Reconstruction(psnr.compute().item(), similarity.item(), before, after)

@@ -25,10 +25,18 @@ class Dataset:
 
 
 DATASETS = {
-    "ucf101": Dataset("UCF-101", "data/ucf101", 1, 25.0, "label", "true", "3.6e-5", "13,320 clips of 101 actions, 25 fps"),
-    "sky_timelapse": Dataset("SkyTimelapse", "data/sky_timelapse", 1, 25.0, "none", "false", "3.6e-5", "skies, many long"),
-    "faceforensics": Dataset("FaceForensics", "data/faceforensics", 1, 25.0, "none", "false", "3.6e-5", "news presenters"),
-    "mead": Dataset("MEAD", "data/mead", 1, 30.0, "label", "true", "3.6e-5", "talking faces, 8 emotions as labels, 30 fps"),
+    "ucf101": Dataset(
+        "UCF-101", "data/ucf101", 1, 25.0, "label", "true", "3.6e-5", "13,320 clips of 101 actions, 25 fps"
+    ),
+    "sky_timelapse": Dataset(
+        "SkyTimelapse", "data/sky_timelapse", 1, 25.0, "none", "false", "3.6e-5", "skies, many long"
+    ),
+    "faceforensics": Dataset(
+        "FaceForensics", "data/faceforensics", 1, 25.0, "none", "false", "3.6e-5", "news presenters"
+    ),
+    "mead": Dataset(
+        "MEAD", "data/mead", 1, 30.0, "label", "true", "3.6e-5", "talking faces, 8 emotions as labels, 30 fps"
+    ),
     "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, 7.5, "none", "false", "1.6e-5", "every 4th frame"),
 }
 NAMES = tuple(DATASETS)

@@ -57,12 +57,16 @@ class Task(pl.LightningModule):
         return [generator_of("training", seed, index) for index in range(first, first + self.batch_size)]
 
     def configure_optimizers(self) -> Any:
-        fused = self.trainer.precision != "16-mixed"  # a scaled gradient cannot be clipped with it
+        fused = self.trainer.precision != "16-mixed"  # it would unscale the gradients after they were clipped
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=self.training_params.learning_rate, betas=(0.9, 0.99), fused=fused
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate_factor(self.training_params))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clips by the norm of all gradients; Lightning's own way refuses the fused optimiser in mixed precision."""
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.training_params.gradient_clip)
 
 
 class BatchesFromStep(Sampler[list[int]]):
@@ -118,7 +122,6 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         strategy=machine.strategy,
         precision=machine.precision if machine.precision != "auto" else _precision(machine),
         max_steps=training.steps,
-        gradient_clip_val=training.gradient_clip,
         callbacks=[
             average,
             trace,

@@ -1,24 +1,17 @@
-"""The frozen, typed mirror of params.yaml: what is computed, never where or on what (that is machine.py).
+"""The sections of params.yaml, in the order of the picture: what each stage can be told.
 
-`train_autoencoder`, `train_denoiser` and `sample` hold the values that all named entries share; an entry under
-`autoencoders:` or `experiments:` names only what it changes. This module imports no torch.
+Not here: the file as a whole and its named entries; those are in the package itself. This module imports no torch.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lvdm.errors import ParamsError
 from lvdm.evaluation.metrics import METRICS
-from lvdm.section import Section, parse, read_yaml
-
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+from lvdm.section import Section
 
 Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -218,126 +211,3 @@ class Evaluate(Section):
     clip_frames: Count
     num_clips: Count  # on both sides
     seed: Seed
-
-
-class Experiment(Section):
-    """A named entry of `experiments:` with what it shares filled in."""
-
-    name: str
-    autoencoder: str
-    train_denoiser: TrainDenoiser
-    sample: Sample
-
-    @model_validator(mode="after")
-    def _sampled_as_trained(self) -> Experiment:
-        objective, sample = self.train_denoiser.objective, self.sample
-        if sample.overlap > objective.max_given:
-            raise ValueError("sample.overlap of at most train_denoiser.objective.max_given")
-        if sample.perturbation_level > objective.perturbation.max_level:
-            raise ValueError("sample.perturbation_level of at most objective.perturbation.max_level, as trained")
-        if sample.guidance != 0 and objective.raise_given == 0:
-            raise ValueError("objective.raise_given above 0, which trains the unconditional pass, or guidance of 0")
-        labelled = self.train_denoiser.network.condition == "label" and objective.drop_condition > 0
-        if sample.label_guidance != 0 and not labelled:
-            raise ValueError("condition: label and objective.drop_condition above 0, or label_guidance of 0")
-        return self
-
-
-class _AutoencoderEntry(Section):
-    train_autoencoder: dict[str, Any]
-
-
-class _ExperimentEntry(Section):
-    autoencoder: str
-    train_denoiser: dict[str, Any]
-    sample: dict[str, Any]
-
-
-class Params(Section):
-    """The whole of params.yaml."""
-
-    ingest: Ingest
-    validate_: Validate = Field(alias="validate")
-    clips: Clips
-    train_autoencoder: TrainAutoencoder
-    encode_latents: EncodeLatents
-    train_denoiser: TrainDenoiser
-    sample: Sample
-    evaluate: Evaluate
-    autoencoders: dict[str, _AutoencoderEntry]
-    experiments: dict[str, _ExperimentEntry]
-
-    def autoencoder(self, name: str) -> TrainAutoencoder:
-        """The parameters of the entry `name` of `autoencoders:`.
-
-        Raises:
-            ParamsError: no such entry.
-        """
-        entry = _entry(self.autoencoders, name, "autoencoders")
-        return _overridden(self.train_autoencoder, entry.train_autoencoder, f"autoencoders.{name}.train_autoencoder")
-
-    def experiment(self, name: str) -> Experiment:
-        """The parameters of the entry `name` of `experiments:`.
-
-        Raises:
-            ParamsError: no such entry, or its autoencoder is not an entry of `autoencoders:`.
-        """
-        entry, at = _entry(self.experiments, name, "experiments"), f"experiments.{name}"
-        _entry(self.autoencoders, entry.autoencoder, "autoencoders")
-        filled_in = {
-            "name": name,
-            "autoencoder": entry.autoencoder,
-            "train_denoiser": _overridden(self.train_denoiser, entry.train_denoiser, f"{at}.train_denoiser"),
-            "sample": _overridden(self.sample, entry.sample, f"{at}.sample"),
-        }
-        return parse(Experiment, filled_in, at)
-
-
-def load_params(path: Path) -> Params:
-    """Reads and checks params.yaml, every named entry included.
-
-    Raises:
-        ParamsError: no file, no YAML, an unknown key or a wrong value; one line names the field.
-    """
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such file", remedy="run in the project's folder, or `lvdm preset` writes one")
-    return parse_params(read_yaml(path))
-
-
-def parse_params(document: Any) -> Params:
-    """Checks the content of params.yaml, every named entry included.
-
-    Raises:
-        ParamsError: an unknown key or a wrong value; one line names the field.
-    """
-    params = parse(Params, document)
-    for kind, names in (("autoencoders", params.autoencoders), ("experiments", params.experiments)):
-        for name in names:
-            if not NAME_PATTERN.fullmatch(name):
-                raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
-    for name in params.autoencoders:
-        params.autoencoder(name)
-    for name in params.experiments:
-        params.experiment(name)
-    return params
-
-
-S = TypeVar("S", bound=Section)
-
-
-def _overridden(shared: S, overrides: Mapping[str, Any], at: str) -> S:
-    return parse(type(shared), _merged(shared.model_dump(by_alias=True), overrides), at)
-
-
-def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in overrides.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _entry(entries: Mapping[str, Any], name: str, kind: str) -> Any:
-    if name not in entries:
-        raise ParamsError(f"params.yaml: {kind}", expected=f"one of {', '.join(entries) or 'no entries yet'}", got=name)
-    return entries[name]
