@@ -37,6 +37,8 @@ def metadata(run: StageRun) -> dict[str, dg.MetadataValue]:
     report = run.report
     values: dict[str, dg.MetadataValue] = {key: dg.MetadataValue.float(value) for key, value in report.metrics.items()}
     values |= {title: dg.MetadataValue.md(inline_picture(path)) for title, path in report.pictures.items()}
+    if report.summary:
+        values["summary"] = dg.MetadataValue.md(report.summary)
     values |= {title: dg.MetadataValue.path(path) for title, path in report.links.items()}
     values |= {f"hash {path}": dg.MetadataValue.text(value) for path, value in run.outputs.items()}
     values["skipped, nothing changed"] = dg.MetadataValue.bool(run.skipped)

@@ -58,6 +58,8 @@ def _stage(args: argparse.Namespace) -> None:
     names = STAGES[args.stage].names(params)
     for name in [args.name] if getattr(args, "name", None) else names:
         report = run_stage(args.stage, params, workspace, name)
+        if report.summary:
+            print(report.summary)
         for title, path in report.links.items():
             print(f"{title}: {os.path.relpath(path)}")
 

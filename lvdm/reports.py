@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lvdm.evaluation.result import Result
     from lvdm.training.callbacks import History
 
+REJECTS_LISTED = 20
 SHOWN = 8  # videos, clips or samples in a picture
 
 
@@ -53,7 +54,10 @@ def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
 def of_validate(validation: Validation, workspace: Workspace) -> Report:
     numbers = {"accepted": float(len(validation.accepted)), "rejected": float(len(validation.rejected))}
     links = {"data docs": workspace.data_docs / "index.html", "quarantine": workspace.quarantine}
-    return Report("validate", "", numbers, links=links, checks=validation.checks)
+    listed = [f"- {row['path']}: {row['reason']}" for _, row in validation.rejected.head(REJECTS_LISTED).iterrows()]
+    more = len(validation.rejected) - len(listed)
+    summary = "\n".join([*listed, *([f"- and {more} more in quarantine.csv"] if more else [])])
+    return Report("validate", "", numbers, links=links, checks=validation.checks, summary=summary)
 
 
 def of_train_autoencoder(
@@ -112,8 +116,8 @@ def of_compare(board: Leaderboard, workspace: Workspace) -> Report:
         for row in group.rows
         for key, score in row.scores.items()
     }
-    page = workspace.leaderboard / "index.html"
-    return Report("compare", "", numbers, {}, {"report": page, "table": workspace.leaderboard / "leaderboard.md"})
+    links = {"report": workspace.leaderboard / "index.html", "table": workspace.leaderboard / "leaderboard.md"}
+    return Report("compare", "", numbers, links=links, summary=links["table"].read_text())
 
 
 def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dict[str, Path]:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,7 @@ class Report:
     pictures: dict[str, Path] = field(default_factory=dict)  # PNG or GIF, below 200 kB
     links: dict[str, Path] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    summary: str = ""  # Markdown
 
     def write(self, workspace: Workspace) -> Report:
         """Writes report.json and copies of the pictures into the stage's report folder; returns the report of these."""
@@ -240,7 +241,7 @@ class Report:
             for title, picture in self.pictures.items():
                 shutil.copyfile(picture, beside / picture.name)
                 pictures[title] = folder / picture.name
-            report = Report(self.stage, self.name, self.metrics, pictures, self.links, self.checks)
+            report = replace(self, pictures=pictures)
             document = asdict(report)
             for paths in ("pictures", "links"):
                 document[paths] = {k: os.path.relpath(v, workspace.root) for k, v in document[paths].items()}

@@ -10,28 +10,32 @@ from assets.catalog import ROOT
 from assets.data import manifest, validated
 from assets.diffusion import denoiser, samples
 from assets.evaluation import leaderboard, metrics
-from pipelines.jobs import Leg, everything, nightly
+from pipelines import jobs
 from pipelines.resources import DvcRunner
 from pipelines.schedules import every_night
 
-ASSETS = [manifest, validated, autoencoder, latents, denoiser, samples, metrics, leaderboard]
-
 defs = dg.Definitions(
-    assets=ASSETS,
+    assets=[manifest, validated, autoencoder, latents, denoiser, samples, metrics, leaderboard],
     resources={"runner": DvcRunner(root=str(ROOT))},
-    jobs=[everything, nightly],
+    jobs=[
+        jobs.everything,
+        jobs.prepare_data,
+        jobs.build_autoencoder,
+        jobs.run_experiment,
+        jobs.refresh_leaderboard,
+        jobs.nightly,
+    ],
     schedules=[every_night],
 )
 
 
-def materialize_leg(leg: Leg, instance: dg.DagsterInstance, *, echo: bool = False) -> dg.ExecuteInProcessResult:
-    """Materializes the assets of one leg as one run that `instance` remembers; `echo` tells a terminal how it goes."""
-    return dg.materialize(
-        ASSETS,
-        selection=dg.AssetSelection.assets(*leg.assets),
-        partition_key=leg.partition,
+def run_leg(leg: jobs.Leg, instance: dg.DagsterInstance, *, echo: bool = False) -> dg.ExecuteInProcessResult:
+    """Runs one leg in this process, as a run that `instance` remembers; `echo` tells a terminal how it goes."""
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return defs.resolve_job_def(leg.job).execute_in_process(
         instance=instance,
+        partition_key=leg.partition,
         resources={"runner": DvcRunner(root=str(ROOT), echo=echo)},
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}} if echo else None,
+        run_config=quiet if echo else None,
         raise_on_error=False,
     )

@@ -11,22 +11,20 @@ import dagster as dg
 
 from assets.catalog import ROOT
 from lvdm.workspace import Workspace
+from pipelines.definitions import run_leg
+from pipelines.jobs import legs
 
 
 def main() -> int:
     """Runs the legs in order; returns 0, or 1 at the first that failed."""
     os.environ.setdefault("DAGSTER_HOME", str(ROOT))
-    from pipelines.definitions import materialize_leg
-    from pipelines.jobs import legs
-
     row, start = list(legs()), time.monotonic()
     with dg.DagsterInstance.get() as instance:
         for number, leg in enumerate(row, 1):
-            title = f"{', '.join(leg.assets)}{f' of {leg.partition}' if leg.partition else ''}"
-            print(f"[{number}/{len(row)}] {title} ({time.monotonic() - start:.0f} s so far)", flush=True)
-            result = materialize_leg(leg, instance, echo=True)
+            print(f"[{number}/{len(row)}] {leg} ({time.monotonic() - start:.0f} s so far)", flush=True)
+            result = run_leg(leg, instance, echo=True)
             if not result.success:
-                print(f"failed: {title}: {_reason(result)}", file=sys.stderr)
+                print(f"failed: {leg}: {_reason(result)}", file=sys.stderr)
                 return 1
     print(f"everything is up to date after {time.monotonic() - start:.0f} s")
     print(_where(Workspace.at(ROOT)))

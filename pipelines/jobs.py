@@ -1,4 +1,4 @@
-"""The jobs: everything brought up to date in one action, and what the night measures.
+"""The jobs: everything brought up to date in one action, its parts, and what the night measures.
 
 A Dagster run covers one partition of one partitions definition, so "everything" is a row of runs: the data, each
 autoencoder, each experiment, the leaderboard. Each stage decides through DVC whether there is anything to do.
@@ -11,35 +11,64 @@ import dagster as dg
 
 from assets.catalog import AUTOENCODERS, EXPERIMENTS
 
+prepare_data = dg.define_asset_job(
+    "prepare_data",
+    selection=dg.AssetSelection.assets("manifest", "validated"),
+    description="Ingests and validates the videos.",
+)
+build_autoencoder = dg.define_asset_job(
+    "build_autoencoder",
+    selection=dg.AssetSelection.assets("autoencoder", "latents"),
+    description="Trains one autoencoder and encodes every video with it.",
+)
+run_experiment = dg.define_asset_job(
+    "run_experiment",
+    selection=dg.AssetSelection.assets("denoiser", "samples", "metrics"),
+    description="Trains, samples and evaluates one experiment.",
+)
+refresh_leaderboard = dg.define_asset_job(
+    "refresh_leaderboard",
+    selection=dg.AssetSelection.assets("leaderboard"),
+    description="Ranks all experiments that have metrics.",
+)
+nightly = dg.define_asset_job(
+    "nightly",
+    selection=dg.AssetSelection.assets("samples", "metrics", "leaderboard"),
+    description="Samples and evaluates one experiment, then refreshes the leaderboard.",
+    tags={"dagster/max_runtime": str(6 * 3600)},
+)
+
 
 @dataclass(frozen=True)
 class Leg:
     """One run of the row."""
 
-    assets: tuple[str, ...]
+    job: str
     partition: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.job} {self.partition or ''}".strip()
 
 
 def legs() -> Iterator[Leg]:
     """The runs that bring every stage of every entry up to date, in order."""
-    yield Leg(("manifest", "validated"))
+    yield Leg(prepare_data.name)
     for name in AUTOENCODERS.get_partition_keys():
-        yield Leg(("autoencoder", "latents"), name)
+        yield Leg(build_autoencoder.name, name)
     for name in EXPERIMENTS.get_partition_keys():
-        yield Leg(("denoiser", "samples", "metrics"), name)
-    yield Leg(("leaderboard",))
+        yield Leg(run_experiment.name, name)
+    yield Leg(refresh_leaderboard.name)
 
 
-@dg.op(
-    description="Materializes every asset of every entry, one run a partition; what did not change is skipped by DVC.",
-)
+@dg.op(description="Runs the other jobs for every entry, in order; what did not change is skipped by DVC.")
 def bring_everything_up_to_date(context: dg.OpExecutionContext) -> None:
-    from pipelines.definitions import materialize_leg
+    from pipelines.definitions import run_leg  # the definitions hold this job, so they load it first
 
     for leg in legs():
-        context.log.info(f"{', '.join(leg.assets)}{f' of {leg.partition}' if leg.partition else ''}")
-        if not materialize_leg(leg, context.instance).success:
-            raise dg.Failure(f"{', '.join(leg.assets)} failed: see that run", allow_retries=False)
+        context.log.info(str(leg))
+        result = run_leg(leg, context.instance)
+        if not result.success:
+            raise dg.Failure(f"{leg}: see run {result.run_id}", allow_retries=False)
 
 
 @dg.job(
@@ -48,11 +77,3 @@ def bring_everything_up_to_date(context: dg.OpExecutionContext) -> None:
 )
 def everything() -> None:
     bring_everything_up_to_date()
-
-
-nightly = dg.define_asset_job(
-    "nightly",
-    selection=dg.AssetSelection.assets("samples", "metrics", "leaderboard"),
-    description="Samples and evaluates one experiment, then refreshes the leaderboard.",
-    tags={"dagster/max_runtime": str(6 * 3600)},
-)

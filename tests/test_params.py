@@ -85,13 +85,18 @@ def test_parameters_are_frozen():
         params.sample.steps = 1
 
 
-@pytest.mark.parametrize("name", presets.NAMES)
+@pytest.mark.parametrize("name", presets.DATASETS)
 def test_every_preset_is_a_whole_params_yaml_at_the_papers_size(name, tmp_path):
     (tmp_path / "params.yaml").write_text(presets.render(name))
     params = load_params(tmp_path / "params.yaml")
     assert (params.clips.frames, params.clips.size) == (16, 256)
     network = params.train_denoiser.network
     assert (network.channels, network.channel_multipliers, network.num_blocks) == (256, (1, 2, 3, 4), 3)
+
+
+def test_the_preset_for_one_gpu_is_a_whole_params_yaml_whose_source_is_there(tmp_path):
+    (tmp_path / "params.yaml").write_text(presets.render("sprites"))
+    assert (ROOT / load_params(tmp_path / "params.yaml").ingest.source / "recipe.yaml").is_file()
 
 
 def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):

@@ -49,6 +49,11 @@ def markdown(board: Leaderboard, trees: dict[str, Node]) -> str:
     lines = ["# Leaderboard", ""]
     for group in board.groups:
         lines += [*_markdown_table(group), ""]
+        for row in group.rows:
+            lines += (
+                [f"- {row.experiment}: {', '.join(f'{k} {v}' for k, v in row.differs.items())}"] if row.differs else []
+            )
+        lines += [""]
         lines += ["Protocol: " + ", ".join(f"{key} {value}" for key, value in group.protocol.items()), ""]
     if board.not_evaluated:
         lines += [f"Not evaluated: {', '.join(board.not_evaluated)}", ""]

@@ -1,5 +1,6 @@
-"""Configurations at the paper's sizes: one template, and what each dataset changes in it.
+"""Configurations: one template at the paper's sizes with what each dataset changes in it, and `sprites`.
 
+`sprites` is the built-in set in full, for one GPU and minutes.
 Not here: the demo; that is the committed params.yaml.
 """
 
@@ -39,10 +40,12 @@ DATASETS = {
     ),
     "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, 7.5, "none", "false", "1.6e-5", "every 4th frame"),
 }
-NAMES = tuple(DATASETS)
+NAMES = ("sprites", *DATASETS)
 
 
 def render(name: str) -> str:
     """The whole params.yaml of a preset, comments included."""
+    if name == "sprites":
+        return (Path(__file__).parent / "sprites.yaml").read_text()
     template = string.Template((Path(__file__).parent / "paper.yaml").read_text())
     return template.substitute(asdict(DATASETS[name]), name=name)
