@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from lvdm.data.clips import whole_video
 from lvdm.data.latents import CachedVideo
@@ -22,6 +21,7 @@ from lvdm.diffusion.sampling import VideoRequest
 from lvdm.errors import ParamsError
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.params import Clips, Params
+from lvdm.progress import progress
 from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
@@ -40,7 +40,7 @@ def encoded(
     factor, device = autoencoder.config.time_factor, workspace.machine.device
     if chunk_frames % factor:
         raise ParamsError("encode_latents.chunk_frames", expected=f"a multiple of {factor}", got=chunk_frames)
-    for _, row in tqdm(manifest.iterrows(), total=len(manifest), desc="encoding", unit="video", disable=None):
+    for _, row in progress(manifest.iterrows(), len(manifest), "encoding", "video"):
         chunks = (
             chunk[:, : len(chunk[0]) // factor * factor]
             for chunk in whole_video(row, clips, workspace.root, chunk_frames)

@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.captions import captions_of
 from lvdm.data.sources import SourceVideo, collect
 from lvdm.data.video import examine
 from lvdm.params import Ingest
+from lvdm.progress import progress
 from lvdm.workspace import Workspace, atomic_file, need
 
 logger = logging.getLogger(__name__)
@@ -91,11 +91,10 @@ def _examine_all(videos: Sequence[SourceVideo], workspace: Workspace) -> list[di
     found: list[dict[str, Any]] = [{} for _ in videos]
     files = [workspace.root / video.path for video in videos]
     outcomes = bounded_map(examine, files, workspace.machine.probe_workers, _seconds)
-    for count, (index, outcome) in enumerate(tqdm(outcomes, "probing", len(files), unit="video", disable=None), 1):
-        lost = isinstance(outcome, Lost)
-        found[index] = {"error": outcome.reason, "detail": outcome.detail} if lost else outcome
-        if count % max(1, len(files) // 10) == 0:
-            logger.info("probed %d of %d videos", count, len(files))
+    for index, outcome in progress(outcomes, len(files), "probing", "video"):
+        if isinstance(outcome, Lost):
+            outcome = {"error": outcome.reason, "detail": outcome.detail}
+        found[index] = outcome
     return found
 
 

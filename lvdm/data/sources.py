@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from lvdm.data import sprites
 from lvdm.errors import SourceError
+from lvdm.progress import progress
 from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ def _mirror(source: str, workspace: Workspace) -> None:
         wanted = bucket.list(prefix)
         with atomic_folder(workspace.videos) as beside:
             kept = set()
-            for name, entry in tqdm(wanted.items(), desc="fetching", unit="file", disable=None):
+            for name, entry in progress(wanted.items(), len(wanted), "fetching", "file"):
                 cached = mirror / fingerprint(name, entry["ETag"], entry["size"])
                 if not cached.exists():
                     bucket.fetch(entry, cached)

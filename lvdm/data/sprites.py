@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import functools
 import itertools
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ from pydantic import Field
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.video import write_video
 from lvdm.errors import SourceError
+from lvdm.progress import progress
 from lvdm.section import Section, parse, read_yaml
-
-logger = logging.getLogger(__name__)
 
 CHUNK_FRAMES = 128
 SECONDS_A_VIDEO = 600.0
@@ -113,7 +111,8 @@ def render(recipe: Recipe, folder: Path, workers: int) -> None:
     """
     indices = range(recipe.num_videos + recipe.num_long_videos)
     work = functools.partial(_render_one, recipe, folder)
-    for index, outcome in bounded_map(work, indices, workers, lambda _: SECONDS_A_VIDEO):
+    rendered = bounded_map(work, indices, workers, lambda _: SECONDS_A_VIDEO)
+    for index, outcome in progress(rendered, len(indices), "rendering", "video"):
         if isinstance(outcome, Lost):
             raise SourceError(f"rendering video {index}: {outcome.reason}: {outcome.detail}", remedy="run this again")
     with (folder / "captions.csv").open("w", newline="") as file:
@@ -122,7 +121,6 @@ def render(recipe: Recipe, folder: Path, workers: int) -> None:
         for index in indices:
             shown = scene(recipe, index)
             table.writerow([_name(index), shown.main.label, shown.caption, _split(recipe, index)])
-    logger.info("rendered %d videos, %d of them long", len(indices), recipe.num_long_videos)
 
 
 def scene(recipe: Recipe, index: int) -> Scene:

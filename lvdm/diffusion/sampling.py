@@ -8,7 +8,6 @@ Not here: pixels (the stage decodes) and the trained network's loading.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from einops import rearrange
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.guidance import Guidance, guided_prediction
@@ -30,9 +28,8 @@ from lvdm.diffusion.perturbation import given_noise
 from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
 from lvdm.params import Sample, TrainDenoiser
+from lvdm.progress import progress
 from lvdm.workspace import atomic_file
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,20 +78,16 @@ def sample_videos(
     channels, height, width = spec.latent_shape
     videos = [torch.full((channels, plan.extent, height, width), math.nan) for plan in plans]
     batches = list(_batches(plans, requests, sample.batch_size))
-    with tqdm(total=sum(map(len, batches)), unit="window", disable=None) as bar:
-        for number, batch in enumerate(batches, start=1):
-            path = scratch / f"{number:06d}.safetensors"
-            if path.exists():
-                made = load_file(path)["made"]
-            else:
-                made = _make(denoiser, spec, sample, batch, videos)
-                with atomic_file(path) as beside:
-                    save_file({"made": made}, beside)
-            for job, latents in zip(batch, made, strict=True):
-                videos[job.video][:, job.window.made] = latents
-            bar.update(len(batch))
-            if bar.disable:
-                logger.info("sampling: %d of %d batches", number, len(batches))
+    for number, batch in enumerate(progress(batches, len(batches), "sampling", "batch"), start=1):
+        path = scratch / f"{number:06d}.safetensors"
+        if path.exists():
+            made = load_file(path)["made"]
+        else:
+            made = _make(denoiser, spec, sample, batch, videos)
+            with atomic_file(path) as beside:
+                save_file({"made": made}, beside)
+        for job, latents in zip(batch, made, strict=True):
+            videos[job.video][:, job.window.made] = latents
     return [video[:, : plan.num_latents].clone() for video, plan in zip(videos, plans, strict=True)]
 
 

@@ -18,8 +18,9 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from lvdm.errors import ArtefactError
+from lvdm.evaluation.extraction import content_hash, extract, extract_once
 from lvdm.evaluation.features import Extractor
-from lvdm.workspace import atomic_file
+from lvdm.workspace import Workspace, atomic_file
 
 WINDOW = 16  # frames
 END_SHARE = 0.15  # of the windows, at either end
@@ -64,6 +65,7 @@ def measure_drift(
     real: Iterable[UInt8[Tensor, "_ h w 3"]],
     fake: Iterable[UInt8[Tensor, "_ h w 3"]],
     extractors: Sequence[Extractor],
+    workspace: Workspace,
 ) -> Drift:
     """Curves over the windows that all fake, or all real, videos have. Each real video is measured against the others.
 
@@ -72,23 +74,24 @@ def measure_drift(
     Raises:
         ArtefactError: fewer than two real videos, no fake one, or one shorter than a window.
     """
-    of_fake = [_windows(video, extractors) for video in fake]
-    of_real = [_windows(video, extractors) for video in real]
-    if len(of_real) < 2 or not of_fake:
+    fakes, reals = [_windows(video) for video in fake], [_windows(video) for video in real]
+    if len(reals) < 2 or not fakes:
         raise ArtefactError(
-            "long videos", expected="two real and one fake at least", got=f"{len(of_real)} and {len(of_fake)}"
+            "long videos", expected="two real and one fake at least", got=f"{len(reals)} and {len(fakes)}"
         )
+    content = content_hash(torch.cat(reals), sum(map(len, reals)))
     curves = {}
-    for i, extractor in enumerate(extractors):
-        fakes, reals = [v[i] for v in of_fake], [v[i] for v in of_real]
+    for extractor in extractors:
+        of_fake = _split(extract(extractor, torch.cat(fakes), sum(map(len, fakes))), fakes)
+        cached = extract_once(extractor, torch.cat(reals), sum(map(len, reals)), None, content, workspace)
+        of_real = _split(cached, reals)
         if extractor.num_features == 1:
-            curves[extractor.name] = Curve(_mean([v[:, 0] for v in fakes]), _mean([v[:, 0] for v in reals]))
+            curves[extractor.name] = Curve(_mean([v[:, 0] for v in of_fake]), _mean([v[:, 0] for v in of_real]))
             continue
-        everything = torch.cat(reals)
-        others = [torch.cat(reals[:j] + reals[j + 1 :]) for j in range(len(reals))]
+        others = [torch.cat(of_real[:j] + of_real[j + 1 :]) for j in range(len(of_real))]
         curves[extractor.name] = Curve(
-            _mean([relative_distance(video, everything) for video in fakes]),
-            _mean([relative_distance(video, rest) for video, rest in zip(reals, others, strict=True)]),
+            _mean([relative_distance(video, torch.cat(of_real)) for video in of_fake]),
+            _mean([relative_distance(video, rest) for video, rest in zip(of_real, others, strict=True)]),
         )
     return Drift(curves)
 
@@ -100,11 +103,16 @@ def relative_distance(features: Float64[Tensor, "n d"], reference: Float64[Tenso
     return (features - center).norm(dim=1) / spread.clamp_min(torch.finfo(torch.float64).tiny)
 
 
-def _windows(video: UInt8[Tensor, "t h w 3"], extractors: Sequence[Extractor]) -> list[Float64[Tensor, "windows d"]]:
-    windows = [w for w in video.split(WINDOW) if len(w) == WINDOW]
-    if not windows:
+def _windows(video: UInt8[Tensor, "t h w 3"]) -> UInt8[Tensor, "n f h w 3"]:
+    num_windows = len(video) // WINDOW
+    if not num_windows:
         raise ArtefactError("a long video", expected=f"{WINDOW} frames at least", got=len(video))
-    return [torch.stack([extractor(window).mean(dim=0) for window in windows]) for extractor in extractors]
+    return video[: num_windows * WINDOW].unflatten(0, (num_windows, WINDOW))
+
+
+def _split(features: Float64[Tensor, "n rows d"], videos: Sequence[Tensor]) -> list[Float64[Tensor, "_ d"]]:
+    """The features of each window, averaged over its frames where there are several rows, video by video."""
+    return list(features.mean(dim=1).split([len(windows) for windows in videos]))
 
 
 def _mean(curves: Sequence[Float64[Tensor, "_"]]) -> tuple[float, ...]:

@@ -5,27 +5,21 @@ Not here: reading clips (sets.py), the mathematics of a distance (distances.py),
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Protocol as Interface
-from typing import runtime_checkable
 
 import torch
-from jaxtyping import Float64, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.evaluation.distances import distance
+from lvdm.evaluation.extraction import Clips, content_hash, extract, extract_once
 from lvdm.evaluation.features import Extractor, load_extractor
 from lvdm.evaluation.metrics import ALWAYS, METRICS, Metric
 from lvdm.evaluation.result import Result
 from lvdm.evaluation.weights import NETWORKS, Network
-from lvdm.workspace import Workspace, atomic_file, fingerprint
+from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +66,6 @@ def choose_windows(num_frames: Sequence[int], protocol: Protocol, count: int) ->
     return [window for windows in rounds for window in windows][:count]
 
 
-@runtime_checkable
-class Clips(Interface):
-    """Clips by index, decoded when asked for: uint8 tensors "t h w 3"."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class ClipSet:
     """Clips, with a caption for each where there are captions."""
@@ -115,17 +100,18 @@ def evaluate(
                 got=len(clips.clips),
                 remedy="lower evaluate.num_clips, or give more videos (real) or a higher sample.num_clips (fake)",
             )
+        _check_shape(clips.clips[0], protocol, name)
     chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS))]
     extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
     count = min(len(real.clips), 2 * n)
     floor_n = n if count == 2 * n else count // 2
-    real_set = _content_hash(real, count, protocol)
+    real_set = content_hash(real.clips, count)
     values: dict[str, float] = {}
     floor: dict[str, float] = {}
     measured: dict[str, dict[str, float]] = {}
     for name, extractor in extractors.items():
-        of_real = _cached_features(extractor, real, count, protocol, real_set, workspace)
-        of_fake = _features(extractor, fake, n, protocol)
+        of_real = extract_once(extractor, real.clips, count, real.captions, real_set, workspace)
+        of_fake = extract(extractor, fake.clips, n, fake.captions)
         for metric in chosen:
             if metric.features == name and metric.key not in not_available:
                 values[metric.key] = distance(metric, of_real[:n].flatten(0, 1), of_fake.flatten(0, 1))
@@ -167,38 +153,7 @@ def _extractors(
     return extractors, not_available
 
 
-def _clip(clips: ClipSet, index: int, protocol: Protocol) -> UInt8[Tensor, "t h w 3"]:
-    clip = clips.clips[index]
+def _check_shape(clip: Tensor, protocol: Protocol, name: str) -> None:
     expected = (protocol.clip_frames, protocol.size, protocol.size, 3)
     if tuple(clip.shape) != expected or clip.dtype != torch.uint8:
-        raise ArtefactError(f"clip {index}", expected=f"uint8 {expected}", got=f"{clip.dtype} {tuple(clip.shape)}")
-    return clip
-
-
-def _features(extractor: Extractor, clips: ClipSet, count: int, protocol: Protocol) -> Float64[Tensor, "n rows d"]:
-    captions = clips.captions if extractor.needs_captions else None
-    return torch.stack(
-        [
-            extractor(_clip(clips, i, protocol), None if captions is None else captions[i])
-            for i in tqdm(range(count), desc=f"{extractor.name} features", unit="clip", leave=False, disable=None)
-        ]
-    )
-
-
-def _cached_features(
-    extractor: Extractor, real: ClipSet, count: int, protocol: Protocol, real_set: str, workspace: Workspace
-) -> Float64[Tensor, "n rows d"]:
-    code = sorted(Path(__file__).parent.glob("*.py"))
-    key = fingerprint(real_set, extractor.sha256, real.captions if extractor.needs_captions else None, files=code)
-    path = workspace.cache / "features" / f"{extractor.name}-{key}.safetensors"
-    if not path.is_file():
-        with atomic_file(path) as beside:
-            save_file({"features": _features(extractor, real, count, protocol)}, beside)
-    return load_file(path)["features"]
-
-
-def _content_hash(clips: ClipSet, count: int, protocol: Protocol) -> str:
-    digest = hashlib.sha256()
-    for index in range(count):
-        digest.update(_clip(clips, index, protocol).cpu().numpy().tobytes())
-    return digest.hexdigest()
+        raise ArtefactError(f"{name} clips", expected=f"uint8 {expected}", got=f"{clip.dtype} {tuple(clip.shape)}")

@@ -27,7 +27,7 @@ from lvdm.params import Params
 from lvdm.workspace import Workspace
 
 SPLIT = "test"
-MAX_LONG_VIDEOS = 8  # real ones, that drift is measured against
+MAX_LONG_VIDEOS = 4  # real ones, that drift is measured against
 
 
 def protocol_of(params: Params) -> Protocol:
@@ -83,7 +83,7 @@ def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspa
         for path, stride in videos:
             yield _as_seen(read_frames(path, range(0, frames * stride, stride)), clips.size)
 
-    return measure_drift(read(real), read(fake), _extractors_for_drift(params, workspace))
+    return measure_drift(read(real), read(fake), _extractors_for_drift(params, workspace), workspace)
 
 
 def _extractors_for_drift(params: Params, workspace: Workspace) -> list[Extractor]:

@@ -40,24 +40,25 @@ def long_videos(first: int, count: int, frames: int = 320) -> list[Tensor]:
     return [moving_square(seed, frames) for seed in range(first, first + count)]
 
 
-def test_real_video_against_real_video_stays_near_one(extractors: list[Extractor]) -> None:
-    numbers = measure_drift(long_videos(0, 8), long_videos(100, 8), extractors).numbers()["colour"]
+def test_real_video_against_real_video_stays_near_one(extractors: list[Extractor], workspace: Workspace) -> None:
+    numbers = measure_drift(long_videos(0, 8), long_videos(100, 8), extractors, workspace).numbers()["colour"]
     for side in ("fake", "real"):
         assert 0.5 < numbers[f"{side}_first"] < 2
         assert numbers[f"{side}_last"] == pytest.approx(numbers[f"{side}_first"], rel=0.05)
         assert abs(numbers[f"{side}_slope_per_1000_frames"]) < 0.1
 
 
-def test_a_fading_video_moves_away_from_the_real_ones(extractors: list[Extractor]) -> None:
-    numbers = measure_drift(long_videos(0, 8), [fading(i) for i in range(100, 108)], extractors).numbers()["colour"]
+def test_a_fading_video_moves_away_from_the_real_ones(extractors: list[Extractor], workspace: Workspace) -> None:
+    faded = [fading(i) for i in range(100, 108)]
+    numbers = measure_drift(long_videos(0, 8), faded, extractors, workspace).numbers()["colour"]
     assert numbers["fake_last"] > numbers["fake_first"] + 0.1
     assert numbers["fake_slope_per_1000_frames"] > 0.3
 
 
-def test_a_video_that_freezes_is_static_at_its_end(extractors: list[Extractor]) -> None:
+def test_a_video_that_freezes_is_static_at_its_end(extractors: list[Extractor], workspace: Workspace) -> None:
     video = moving_square(5, 320)
     video[160:] = video[160]
-    numbers = measure_drift(long_videos(0, 2), [video], extractors).numbers()["static"]
+    numbers = measure_drift(long_videos(0, 2), [video], extractors, workspace).numbers()["static"]
     assert (numbers["fake_first"], numbers["fake_last"], numbers["real_last"]) == (0, 1, 0)
 
 
@@ -74,15 +75,19 @@ def test_the_slope_and_the_ends_of_a_straight_line_are_its_own() -> None:
     assert numbers["fake_last"] == pytest.approx(sum(line[-3:]) / 3)
 
 
-def test_videos_of_different_lengths_are_compared_where_all_of_them_are(extractors: list[Extractor]) -> None:
-    drift = measure_drift(long_videos(0, 2, 96), [moving_square(7, 80), moving_square(8, 50)], extractors)
+def test_videos_of_different_lengths_are_compared_where_all_of_them_are(
+    extractors: list[Extractor], workspace: Workspace
+) -> None:
+    drift = measure_drift(long_videos(0, 2, 96), [moving_square(7, 80), moving_square(8, 50)], extractors, workspace)
     assert (len(drift.curves["colour"].fake), len(drift.curves["colour"].real)) == (3, 6)
 
 
 @pytest.mark.parametrize(("num_real", "num_fake", "frames"), [(1, 1, 32), (2, 0, 32), (2, 1, 15)])
-def test_too_little_video_is_an_error(extractors: list[Extractor], num_real: int, num_fake: int, frames: int) -> None:
+def test_too_little_video_is_an_error(
+    extractors: list[Extractor], num_real: int, num_fake: int, frames: int, workspace: Workspace
+) -> None:
     with pytest.raises(ArtefactError):
-        measure_drift(long_videos(0, num_real), long_videos(9, num_fake, frames), extractors)
+        measure_drift(long_videos(0, num_real), long_videos(9, num_fake, frames), extractors, workspace)
 
 
 def test_the_table_has_a_row_a_curve_set_and_window(tmp_path: Path) -> None:
