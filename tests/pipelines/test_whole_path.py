@@ -79,7 +79,7 @@ def test_string_selections_of_dagster_and_hydra_overrides_of_dvc_work_together(m
     """The antlr trap: with the naive install, one of the two dies."""
     listed = materialized.run("dagster", "asset", "list", "-m", "pipelines.definitions", "--select", "*")
     assert {"manifest", "leaderboard"} <= set(listed.split())
-    materialized.run("dvc", "exp", "run", "-S", "experiments.perturbed.sample.guidance=0.3", "sample@perturbed")
+    materialized.run("dvc", "exp", "run", "-S", "+experiments.perturbed.sample.guidance=0.3", "sample@perturbed")
     assert yaml.safe_load((materialized.root / "params.yaml").read_text())["experiments"]["perturbed"]["sample"] == {
         "guidance": 0.3
     }
