@@ -130,7 +130,7 @@ def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dic
     picture = workspace.drafts(stage, name) / "loss.png"
     curves = {column: (table["step"].tolist(), table[column].tolist()) for column in table.columns if column != "step"}
     pictures.draw_curves(picture, curves, title=name, x_label="step", y_label="loss", log_scale=True)
-    return {"loss": picture}
+    return {"loss curve": picture}
 
 
 def _last(history: History) -> dict[str, float]:
