@@ -11,6 +11,7 @@ from assets.data import manifest, validated
 from assets.diffusion import denoiser, samples
 from assets.evaluation import leaderboard, metrics
 from pipelines import jobs
+from pipelines.reaper import reap_dead_runs
 from pipelines.resources import DvcRunner
 from pipelines.schedules import every_night
 
@@ -26,6 +27,7 @@ defs = dg.Definitions(
         jobs.nightly,
     ],
     schedules=[every_night],
+    sensors=[reap_dead_runs],
 )
 
 
@@ -36,6 +38,7 @@ def run_leg(leg: jobs.Leg, instance: dg.DagsterInstance, *, echo: bool = False) 
         instance=instance,
         partition_key=leg.partition,
         resources={"runner": DvcRunner(root=str(ROOT), echo=echo)},
+        tags={"dagster/max_retries": "0"},  # whoever started the row starts it again
         run_config=quiet if echo else None,
         raise_on_error=False,
     )

@@ -13,6 +13,7 @@ from assets.catalog import ROOT
 from lvdm.workspace import Workspace
 from pipelines.definitions import run_leg
 from pipelines.jobs import legs
+from pipelines.reaper import reap
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     os.environ.setdefault("DAGSTER_HOME", str(ROOT))
     row, start = list(legs()), time.monotonic()
     with dg.DagsterInstance.get() as instance:
+        reap(instance)
         for number, leg in enumerate(row, 1):
             print(f"[{number}/{len(row)}] {leg} ({time.monotonic() - start:.0f} s so far)", flush=True)
             result = run_leg(leg, instance, echo=True)

@@ -69,9 +69,9 @@ class Project:
         merge(document, changes)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def ran(self, *command: str) -> list[str]:
+    def ran(self, *command: str, **environment: str) -> list[str]:
         """The stages that a dvc command ran."""
-        lines = self.run(*command).splitlines()
+        lines = self.run(*command, **environment).splitlines()
         return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
 

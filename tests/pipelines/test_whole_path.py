@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 
 import dagster as dg
+import psutil
 import pytest
 import yaml
 
@@ -141,6 +143,28 @@ def test_a_stage_killed_at_any_moment_finishes_when_run_again(copy):
     assert (copy.root / "artifacts/denoiser/perturbed/model.safetensors").exists()
 
 
+def test_everything_killed_as_a_whole_finishes_when_run_again(copy):
+    """Dagster believes in a killed run for ever; its slot of the pool must not block the next one."""
+    copy.edit({"train_denoiser": {"training": {"steps": 400}}})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.everything"],
+        cwd=copy.root,
+        env=os.environ | {"DAGSTER_HOME": str(copy.root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if " step " in line:
+            break
+    process.kill()
+    process.communicate()
+    time.sleep(1)
+    stages = [p for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cwd"] == str(copy.root)]
+    assert not stages, "a stage outlived the run that started it"
+    copy.edit({"train_denoiser": {"training": {"steps": 8}}})
+    assert "everything is up to date" in copy.run(sys.executable, "-m", "pipelines.everything")
+
+
 def test_bad_files_are_rows_in_the_quarantine_and_the_rest_goes_through(copy):
     folder = copy.root / "mine"
     folder.mkdir()
@@ -177,22 +201,42 @@ def test_push_and_pull_bring_everything_back_on_a_fresh_clone(copy, tmp_path):
     assert "up to date" in clone.run("dvc", "status")
 
 
-def test_push_and_pull_work_with_object_storage(copy, tmp_path):
+@pytest.fixture
+def endpoint():
+    """A server that speaks S3, with a bucket `store`."""
     import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
-    try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="store")
-        for project in (copy,):
-            project.run("dvc", "remote", "add", "--local", "s3", "s3://store/dvc")
-            project.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", endpoint)
-        copy.run("dvc", "push", "-r", "s3", "train_denoiser@perturbed")
-        shutil.rmtree(copy.root / "artifacts/denoiser/perturbed")
-        shutil.rmtree(copy.root / ".dvc/cache")
-        copy.run("dvc", "pull", "-r", "s3", "train_denoiser@perturbed")
-        assert (copy.root / "artifacts/denoiser/perturbed/model.safetensors").exists()
-    finally:
-        server.stop()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="store")
+    yield endpoint
+    server.stop()
+
+
+def test_push_and_pull_work_with_object_storage(copy, endpoint):
+    copy.run("dvc", "remote", "add", "--local", "s3", "s3://store/dvc")
+    copy.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", endpoint)
+    copy.run("dvc", "push", "-r", "s3", "train_denoiser@perturbed")
+    shutil.rmtree(copy.root / "artifacts/denoiser/perturbed")
+    shutil.rmtree(copy.root / ".dvc/cache")
+    copy.run("dvc", "pull", "-r", "s3", "train_denoiser@perturbed")
+    assert (copy.root / "artifacts/denoiser/perturbed/model.safetensors").exists()
+
+
+def test_a_source_in_object_storage_is_watched_by_dvc(copy, endpoint):
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    videos = sorted((copy.root / "artifacts/videos").rglob("*.mp4"))
+    for video in videos[:4]:
+        client.upload_file(str(video), "store", f"raw/{video.name}")
+    copy.edit({"ingest": {"source": "s3://store/raw", "test_fraction": 0.5}})
+    assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == ["ingest"]
+    assert len(list((copy.root / "artifacts/videos").rglob("*.mp4"))) == 4
+    assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == []
+
+    client.upload_file(str(videos[4]), "store", f"raw/{videos[4].name}")
+    assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == ["ingest"]
+    assert len(list((copy.root / "artifacts/videos").rglob("*.mp4"))) == 5
