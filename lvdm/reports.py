@@ -45,7 +45,7 @@ def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
         torch.from_numpy(read_frames(workspace.root / row["path"], range(0, row["frames"], max(1, row["frames"] // 8))))
         for _, row in readable.iloc[::step].head(SHOWN).iterrows()
     ]
-    shown = {"videos": picture} if videos else {}
+    shown = {"videos shown": picture} if videos else {}
     if videos:
         pictures.draw_strip(picture, videos)
     return Report("ingest", "", numbers, shown, {"manifest": workspace.manifest})

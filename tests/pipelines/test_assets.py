@@ -1,0 +1,81 @@
+"""The assets in this process, without DVC: what they say of a run, and what a failed expectation does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from assets.data import manifest, validated
+from lvdm.workspace import Report, Workspace
+from pipelines.reaper import reap
+from pipelines.resources import InProcessRunner
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project of a few rendered videos."""
+    recipe = yaml.safe_load((ROOT / "builtin/recipe.yaml").read_text())
+    recipe |= {"num_videos": 36, "frames": 20, "num_long_videos": 2, "long_frames": 24, "size": 32}
+    (tmp_path / "builtin").mkdir()
+    (tmp_path / "builtin/recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    return tmp_path
+
+
+def materialize(root: Path, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [manifest, validated],
+        instance=instance,
+        resources={"runner": InProcessRunner(root=str(root))},
+        raise_on_error=False,
+    )
+
+
+def test_an_asset_says_what_its_stage_reported(root):
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(root, instance)
+        assert result.success
+        (event,) = result.asset_materializations_for_node("manifest")
+    report = Report.read(Workspace(root), "ingest", "")
+    assert {key: event.metadata[key].value for key in report.metrics} == report.metrics
+    assert event.metadata["videos shown"].value.startswith("![videos](data:image/png;base64,")
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    assert len(result.get_asset_check_evaluations()) == 12
+
+
+def test_a_failed_critical_expectation_is_a_failed_check_and_stops_the_run(root):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["validate"]["min_fps"] = 100
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(root, instance)
+    assert not result.success
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["few_rejects"].passed
+    assert checks["few_rejects"].severity == dg.AssetCheckSeverity.ERROR
+    assert not checks["fps_in_range"].passed
+    assert checks["fps_in_range"].severity == dg.AssetCheckSeverity.WARN
+    assert result.asset_materializations_for_node("validated") == []
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not():
+    @dg.op
+    def look(context: dg.OpExecutionContext):
+        assert reap(context.instance) == [], "the run that looks is alive"
+
+    @dg.job
+    def looking():
+        look()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert looking.execute_in_process(instance=instance).success
+        dead = instance.create_run_for_job(looking, status=dg.DagsterRunStatus.STARTED)
+        assert reap(instance) == [], "nothing says yet which process works on it"
+        instance.report_engine_event("started", dead, dg.EngineEventData({"pid": dg.MetadataValue.text("4194304")}))
+        assert reap(instance) == [dead.run_id]
+        assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
