@@ -20,7 +20,7 @@ from lvdm.params import TrainAutoencoder
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Examples, Task, fit, initialised
 
-NUM_MEASURED_CLIPS = 256
+NUM_MEASURED_CLIPS = 64
 
 
 class AutoencoderTraining(Task):

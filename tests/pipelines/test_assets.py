@@ -1,12 +1,11 @@
 """The assets in this process, without DVC: what they say of a run, and what a failed expectation does."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.events import EngineEventData
 
 from assets.data import manifest, validated
 from lvdm.workspace import Report, Workspace
@@ -76,6 +75,6 @@ def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not():
         assert looking.execute_in_process(instance=instance).success
         dead = instance.create_run_for_job(looking, status=dg.DagsterRunStatus.STARTED)
         assert reap(instance) == [], "nothing says yet which process works on it"
-        instance.report_engine_event("started", dead, dg.EngineEventData({"pid": dg.MetadataValue.text("4194304")}))
+        instance.report_engine_event("started", dead, EngineEventData({"pid": dg.MetadataValue.text("4194304")}))
         assert reap(instance) == [dead.run_id]
         assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
