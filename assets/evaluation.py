@@ -22,7 +22,7 @@ def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRun
     **made_by("compare"),
     group_name="evaluation",
     kinds={"python", "dvc"},
-    deps=["metrics", "samples", "denoiser", "autoencoder"],
+    deps=["manifest", "validated", "autoencoder", "latents", "denoiser", "samples", "metrics"],
 )
 def leaderboard(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
     yield from materialise(context, runner, "compare")

@@ -27,8 +27,9 @@ Latent video diffusion for long video, as a pipeline.
 
   ingest -> validate -> train_autoencoder -> encode_latents -> train_denoiser -> sample -> evaluate -> compare
 
-Each stage reads params.yaml, does what is missing, and writes under artifacts/. `dvc repro` runs all that changed;
-`dagster dev` shows and runs the same stages as assets. Killed anywhere, a stage run again goes on where it was."""
+Each stage reads params.yaml and writes under artifacts/. `dvc repro` runs all that changed; `dagster dev` shows and
+runs the same stages as assets. Killed anywhere, run it again: training and sampling go on where they were, the rest
+begins anew, and nothing half-written is ever read."""
 
 EXAMPLES = """\
 examples:
@@ -83,18 +84,16 @@ def _parser() -> argparse.ArgumentParser:
         "lvdm", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of params.yaml (default: this one)")
-    commands = parser.add_subparsers(dest="stage", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="stage", required=True, metavar="command", parser_class=_Teacher)
     for verb, stage in STAGES.items():
-        command = commands.add_parser(
-            verb,
-            help=stage.summary,
-            description=_teach(stage, Path()),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = commands.add_parser(verb, help=stage.summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.stage = stage
         if stage.over:
             command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
         command.set_defaults(run=_stage)
-    preset = commands.add_parser("preset", help="print a params.yaml: for a dataset of the paper, or `demo`")
+    preset = commands.add_parser(
+        "preset", help="print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"
+    )
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
     weights = commands.add_parser("weights", help="list the pretrained networks of the metrics, or install some")
@@ -105,13 +104,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Teacher(argparse.ArgumentParser):
+    """The parser of one command; that of a stage looks at the params.yaml at hand only when it is asked for help."""
+
+    stage: Stage | None = None
+
+    def format_help(self) -> str:
+        if self.stage:
+            self.description = _teach(self.stage, Path())
+        return super().format_help()
+
+
 def _teach(stage: Stage, root: Path) -> str:
     """What a stage does, reads and writes, and the part of params.yaml that sets it, comments included."""
     name = f"<{stage.over.removesuffix('s')}>" if stage.over else ""
     workspace, paths = Workspace(root), {}
     with contextlib.suppress(LvdmError):  # without a params.yaml, help is shorter
         params = load_params(root / "params.yaml")
-        entry = stage.names(params)[0]
+        entry = next(iter(stage.names(params)), "")
         for title, found in (("reads", stage.inputs), ("writes", stage.outputs)):
             relative = (str(path.relative_to(root)) for path in found(workspace, params, entry))
             paths[title] = ", ".join(path.replace(entry or path, name or path) for path in relative)

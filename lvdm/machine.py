@@ -1,10 +1,11 @@
 """What the runs know of the machine: moving from a laptop to eight GPUs changes machine.yaml and nothing else.
 
-Not here: what is computed; that is params.py. This module loads no torch until asked for a device.
+Not here: what is computed; that is lvdm/params. This module loads no torch until asked for a device.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,7 +25,7 @@ class Machine(Section):
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Literal["auto"] | Count = "auto"
-    strategy: str = "auto"  # of Lightning: auto, ddp, fsdp
+    strategy: Literal["auto", "ddp"] = "auto"  # over several devices
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: bf16-mixed on a GPU
     compile: bool = False  # torch.compile of the networks in training
     data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
@@ -50,6 +51,25 @@ class Machine(Section):
         dtype = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
         mixed = self.precision != "32-true" and (self.precision != "auto" or self.device.type == "cuda")
         return torch.autocast(self.device.type, dtype, enabled=mixed)
+
+
+class TrainingLeft(Exception):
+    """A process that only helped to train has no more to do in this stage; run.py ends the stage for it."""
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that a person started, not one that trains beside it on a device of its own."""
+    return all(int(os.environ.get(rank, 0)) == 0 for rank in ("RANK", "LOCAL_RANK"))
+
+
+def leave_to_first_process() -> None:
+    """Called after training, where what every process has done ends and artefacts begin.
+
+    Raises:
+        TrainingLeft: this is not the first process.
+    """
+    if not is_first_process():
+        raise TrainingLeft
 
 
 def load_machine(path: Path) -> Machine:

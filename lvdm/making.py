@@ -1,4 +1,4 @@
-"""Videos through the autoencoder: every video to its latents, and an experiment's latents to the videos asked for.
+"""What an experiment is asked to make, and its latents decoded to the videos asked for.
 
 Not here: how latents are made (lvdm/diffusion) and how a sample set lies on disk (lvdm/data/samples.py).
 """
@@ -9,46 +9,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm.data.clips import whole_video
-from lvdm.data.latents import CachedVideo
 from lvdm.data.samples import Sample
 from lvdm.diffusion.sampling import VideoRequest
-from lvdm.errors import ParamsError
 from lvdm.models.autoencoder import Autoencoder
-from lvdm.params import Clips, Params
-from lvdm.progress import progress
-from lvdm.workspace import Workspace
+from lvdm.params import Params
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
 SEEDS_A_KIND = 1_000_000
-
-
-@torch.inference_mode()
-def encoded(
-    autoencoder: Autoencoder, manifest: pd.DataFrame, clips: Clips, workspace: Workspace, chunk_frames: int
-) -> Iterator[CachedVideo]:
-    """Every video of the manifest as latents; the last frames that fill no latent are left out.
-
-    Raises:
-        ParamsError: `chunk_frames` is no multiple of the autoencoder's time factor.
-    """
-    factor, device = autoencoder.config.time_factor, workspace.machine.device
-    if chunk_frames % factor:
-        raise ParamsError("encode_latents.chunk_frames", expected=f"a multiple of {factor}", got=chunk_frames)
-    for _, row in progress(manifest.iterrows(), len(manifest), "encoding", "video"):
-        chunks = (
-            chunk[:, : len(chunk[0]) // factor * factor]
-            for chunk in whole_video(row, clips, workspace.root, chunk_frames)
-        )
-        with workspace.machine.autocast():
-            latents = list(autoencoder.encode_stream(chunk[None].to(device) for chunk in chunks if chunk.shape[1]))
-        label = None if pd.isna(row["label"]) else row["label"]
-        yield CachedVideo(row["id"], label, row["split"], torch.cat(latents, dim=2)[0].float().transpose(0, 1))
 
 
 def samples_to_make(params: Params, experiment: str, labels: Sequence[str]) -> list[Sample]:

@@ -104,9 +104,11 @@ def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -
 def of_evaluate(name: str, result: Result, drift: Drift, workspace: Workspace) -> Report:
     drift.write_csv(workspace.curve("evaluate", name))
     picture = workspace.drafts("evaluate", name) / "drift.png"
-    pictures.draw_drift(picture, drift, title=f"{name}: along a long video")
+    shown = {"drift": picture} if drift.curves else {}
+    if shown:
+        pictures.draw_drift(picture, drift, title=f"{name}: along a long video")
     numbers = result.metrics | {f"floor of {key}": value for key, value in result.floor.items()}
-    return Report("evaluate", name, numbers, {"drift": picture}, {"metrics": workspace.metrics(name)})
+    return Report("evaluate", name, numbers, shown, {"metrics": workspace.metrics(name)})
 
 
 def of_compare(board: Leaderboard, workspace: Workspace) -> Report:

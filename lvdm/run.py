@@ -1,14 +1,18 @@
 """Runs one stage for one entry: one at a time, with what it was made from written beside what it says.
 
+Training on several devices, Lightning starts the command again for each device after the first: those processes take
+part up to the end of training, without the lock, and leave artefacts and report to the first.
 Not here: what a stage does (stages.py), and any orchestration (assets/, pipelines/, dvc.yaml).
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 
 from lvdm.graph import STAGES
+from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
 from lvdm.workspace import Report, Workspace, need
@@ -19,15 +23,22 @@ log = logging.getLogger(__name__)
 def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "") -> Report:
     """Runs the stage `verb` for the entry `name` and returns its report, which is also written.
 
+    In a process that only helps to train, the report is empty.
+
     Raises:
         LvdmError: what the person has to mend.
     """
     stage = STAGES[verb]
+    function = getattr(importlib.import_module("lvdm.stages"), verb)  # late: --help needs none of it
+    if not is_first_process():
+        if "training" in stage.code:
+            with contextlib.suppress(TrainingLeft):
+                function(params, workspace, name)
+        return Report(verb, name, metrics={})
     with workspace.lock(verb, name):
         for path in stage.inputs(workspace, params, name):
             need(path, _maker(path, params, workspace))
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
-        function = getattr(importlib.import_module("lvdm.stages"), verb)  # late: stages.py imports torch
         report: Report = function(params, workspace, name).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)
         workspace.clear_scratch(verb, name)

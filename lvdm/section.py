@@ -1,6 +1,6 @@
 """A part of a YAML file as a frozen, typed object, and what is wrong with it as one line.
 
-Not here: which sections there are; those are in params.py and machine.py. This module imports no torch.
+Not here: which sections there are; those are in lvdm/params and machine.py. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def _one_line(section: type[Section], error: ValidationError, at: str, file: str
             got=keys[-1],
         )
     if first["type"] == "missing":
-        return ParamsError(f"{file}: {field}: missing", remedy="give it a value; `lvdm preset` prints a whole file")
+        remedy = "give it a value; `lvdm preset sprites` prints a whole file"
+        return ParamsError(f"{file}: {field}: missing", remedy=remedy)
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     got = None if isinstance(first["input"], dict) else first["input"]
     return ParamsError(f"{file}: {field or 'the file'}", expected=expected, got=got)

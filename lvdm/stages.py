@@ -9,11 +9,9 @@ Not here: how anything is computed. Whoever runs a stage calls lvdm.run.run_stag
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lvdm.params import Params
 from lvdm.provenance import scratch_of
-from lvdm.workspace import Report, Workspace, atomic_folder
+from lvdm.workspace import Report, Workspace, atomic_folder, fingerprint
 
 
 def ingest(params: Params, workspace: Workspace, name: str) -> Report:
@@ -27,7 +25,7 @@ def ingest(params: Params, workspace: Workspace, name: str) -> Report:
 def validate(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
     from lvdm.data.expectations import validate_manifest
-    from lvdm.data.ingest import read_manifest
+    from lvdm.data.manifest import read_manifest
 
     manifest = read_manifest(workspace.manifest)
     validation = validate_manifest(manifest, params.validate_, params.clips, workspace)
@@ -41,7 +39,7 @@ def validate(params: Params, workspace: Workspace, name: str) -> Report:
 def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
     from lvdm.data.clips import TrainingClips, fixed_clips
-    from lvdm.data.ingest import read_manifest
+    from lvdm.data.manifest import read_manifest
     from lvdm.evaluation.reconstruction import measure_reconstruction
     from lvdm.models.checkpoint import save_autoencoder
     from lvdm.training import autoencoder as training
@@ -59,16 +57,16 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
 
 
 def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import making, reports
-    from lvdm.data.ingest import read_manifest
+    from lvdm import encoding, reports
     from lvdm.data.latents import LatentCache, write_latents
+    from lvdm.data.manifest import read_manifest
     from lvdm.models.checkpoint import load_autoencoder
 
     autoencoder = load_autoencoder(workspace.autoencoder(name)).to(workspace.machine.device)
     manifest = read_manifest(workspace.validated)
     chunk_frames, megabytes = params.encode_latents.chunk_frames, params.encode_latents.shard_megabytes
-    videos = making.encoded(autoencoder, manifest, params.clips, workspace, chunk_frames)
-    write_latents(workspace.latents(name), videos, megabytes, meta={"autoencoder": name})
+    videos = encoding.encoded(autoencoder, manifest, params.clips, workspace, chunk_frames)
+    write_latents(workspace.latents(name), videos, megabytes, made_by=fingerprint(files=[workspace.autoencoder(name)]))
     return reports.of_encode_latents(name, LatentCache(workspace.latents(name)))
 
 
@@ -80,12 +78,13 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
 
     experiment = params.experiment(name)
     settings, cache = experiment.train_denoiser, LatentCache(workspace.latents(experiment.autoencoder))
+    cache.verify()
     windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed)
     labels = cache.labels if settings.network.condition == "label" else ()
     scratch = scratch_of("train_denoiser", params, workspace, name)
     denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], labels, workspace.machine, scratch)
     with atomic_folder(workspace.denoiser(name)) as folder:
-        save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, experiment.autoencoder))
+        save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, cache.made_by))
     return reports.of_train_denoiser(name, denoiser, history, workspace)
 
 
@@ -97,6 +96,7 @@ def sample(params: Params, workspace: Workspace, name: str) -> Report:
 
     experiment, device = params.experiment(name), workspace.machine.device
     trained = load_denoiser(workspace.denoiser(name))
+    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
     autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
     wanted = making.samples_to_make(params, name, trained.labels)
     requests = [making.as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
@@ -113,7 +113,7 @@ def sample(params: Params, workspace: Workspace, name: str) -> Report:
 
 def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
-    from lvdm.data.ingest import read_manifest
+    from lvdm.data.manifest import read_manifest
     from lvdm.data.samples import SampleSet
     from lvdm.evaluation import protocol, sets
 
@@ -122,7 +122,7 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     real, fake = sets.real_clips(manifest, rules, workspace.root), sets.fake_clips(samples)
     result = protocol.evaluate(real, fake, rules, params.evaluate.metrics, workspace, workspace.machine.device)
     drift = sets.drift_of(samples, manifest, params, workspace)
-    result = replace(result, drift=drift.numbers())
+    result = drift.added_to(result)
     result.write(workspace.metrics(name))
     return reports.of_evaluate(name, result, drift, workspace)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -161,8 +162,7 @@ def need(path: Path, stage: str) -> Path:
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; it becomes `path` only if the body ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    beside = _beside(path, path.suffix)
     try:
         yield beside
         with beside.open("rb") as file:
@@ -175,16 +175,36 @@ def atomic_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder beside `path` to fill; it becomes `path` only if the body ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside, old = _beside(path, ".new"), _beside(path, ".old")
     beside.mkdir()
     try:
         yield beside
-        shutil.rmtree(path, ignore_errors=True)
-        beside.replace(path)
+        if path.exists():
+            path.rename(old)  # so that what is at `path` is always a whole folder or nothing
+        beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A free name beside `path`; what dead processes left there is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{suffix}"):
+        pid = int(left.name.removesuffix(f".tmp{suffix}").rsplit(".", 1)[1])
+        if pid == os.getpid() or not _lives(pid):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: Path, document: Any) -> None:

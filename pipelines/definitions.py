@@ -23,6 +23,7 @@ defs = dg.Definitions(
         jobs.prepare_data,
         jobs.build_autoencoder,
         jobs.run_experiment,
+        jobs.evaluate_experiment,
         jobs.refresh_leaderboard,
         jobs.nightly,
     ],

@@ -23,6 +23,10 @@ from lvdm.provenance import Provenance
 from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
 
+HINTS = (
+    *("To track the changes with git", "To enable auto staging", "git add ", "dvc config ", "Use `dvc push`"),
+    *("Updating lock file", "Generating lock file", "Data and pipelines are up to date", "> python", "Stage '"),
+)
 GRACE_SECONDS = 30  # between asking a cancelled stage to end and ending it
 
 
@@ -49,11 +53,11 @@ class DvcRunner(dg.ConfigurableResource):
 
         A step that is cancelled asks the stage's processes to end, then ends them; one that is killed takes them along.
         """
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", target]
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", target]
         lines = []
         with _started(command, self.root) as process:
             assert process.stdout is not None
-            for line in filter(None, map(str.rstrip, process.stdout)):
+            for line in filter(_worth_saying, map(str.rstrip, process.stdout)):
                 self._say(line, log)
                 lines.append(line)
             return process.wait(), lines
@@ -120,6 +124,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _worth_saying(line: str) -> bool:
+    """Whether a line is more than DVC's hints about Git and itself."""
+    return bool(line.strip()) and not line.strip().startswith(HINTS)
 
 
 def _written(path: Path) -> int | None:

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from assets.catalog import EXPERIMENTS
 from pipelines.jobs import nightly
+from pipelines.reaper import IN_PROGRESS
 
-IN_PROGRESS = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+UNFINISHED = [dg.DagsterRunStatus.QUEUED, *IN_PROGRESS]
 
 
 @dg.schedule(
@@ -13,11 +13,10 @@ IN_PROGRESS = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.Dags
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Evaluates every experiment at 02:00 UTC; a night on which the last one still runs is skipped.",
+    description="Every trained experiment is evaluated at 02:00 UTC, unless the night before is still at work.",
 )
-def every_night(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
-    busy = context.instance.get_runs(dg.RunsFilter(job_name=nightly.name, statuses=IN_PROGRESS), limit=1)
+def every_night(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | dg.RunRequest:
+    busy = context.instance.get_runs(dg.RunsFilter(job_name=nightly.name, statuses=UNFINISHED), limit=1)
     if busy:
         return dg.SkipReason(f"run {busy[0].run_id[:8]} of an earlier night is still in progress")
-    night = f"{context.scheduled_execution_time:%Y-%m-%d}"
-    return [dg.RunRequest(run_key=f"{night}-{name}", partition_key=name) for name in EXPERIMENTS.get_partition_keys()]
+    return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lvdm import making
+from lvdm import encoding, making
 from lvdm.data.clips import to_clip
 from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ParamsError
@@ -38,7 +38,7 @@ def manifest(tmp_path):
 
 def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, manifest, tmp_path):
     workspace = Workspace(tmp_path, Machine(accelerator="cpu"))
-    (video,) = making.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames=8)
+    (video,) = encoding.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames=8)
     whole = autoencoder.encode(to_clip(read_frames(tmp_path / "a.mp4", range(28)), 16)[None])[0].transpose(0, 1)
     assert (video.id, video.label, video.split) == ("a", "red square", "train")
     torch.testing.assert_close(video.latent, whole, atol=1e-5, rtol=0)
@@ -47,7 +47,7 @@ def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, m
 def test_chunks_that_split_a_latent_are_refused(autoencoder, manifest, tmp_path):
     workspace = Workspace(tmp_path, Machine(accelerator="cpu"))
     with pytest.raises(ParamsError, match=r"encode_latents.chunk_frames: expected a multiple of 4, got 10"):
-        list(making.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames=10))
+        list(encoding.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames=10))
 
 
 def test_decoding_in_chunks_gives_the_frames_of_the_whole(autoencoder):

@@ -8,12 +8,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from lvdm.comparison.lineage import Node, read_provenances, trace
 from lvdm.comparison.page import render_page
 from lvdm.comparison.ranking import Group, Leaderboard, rank_experiments
 from lvdm.evaluation.metrics import METRICS
 from lvdm.params import Params
-from lvdm.provenance import hashes
 from lvdm.workspace import Workspace, atomic_folder, write_json
 
 
@@ -24,42 +22,31 @@ def write_leaderboard(params: Params, workspace: Workspace) -> Leaderboard:
         ArtefactError: no experiment has been evaluated, or a file of metrics or provenance cannot be read.
     """
     board = rank_experiments(workspace, params)
-    trees = trace_metrics(board, workspace)
     with atomic_folder(workspace.leaderboard) as folder:
-        (folder / "index.html").write_text(render_page(board, trees, workspace, params))
-        (folder / "leaderboard.md").write_text(markdown(board, trees))
-        lineage = {name: tree.document() for name, tree in trees.items()}
-        write_json(folder / "leaderboard.json", {**board.document(), "lineage": lineage})
+        (folder / "index.html").write_text(render_page(board, workspace, params))
+        (folder / "leaderboard.md").write_text(markdown(board))
+        write_json(folder / "leaderboard.json", board.document())
         _write_csv(folder / "leaderboard.csv", board)
     return board
 
 
-def trace_metrics(board: Leaderboard, workspace: Workspace) -> dict[str, Node]:
-    """For each evaluated experiment, the tree from its file of metrics to the raw data."""
-    provenances = read_provenances(workspace)
-    trees = {}
-    for row in board.rows:
-        ((path, digest),) = hashes((workspace.metrics(row.experiment),), workspace).items()
-        trees[row.experiment] = trace(path, digest, provenances)
-    return trees
-
-
-def markdown(board: Leaderboard, trees: dict[str, Node]) -> str:
+def markdown(board: Leaderboard) -> str:
     """The leaderboard for a README or a terminal."""
     lines = ["# Leaderboard", ""]
     for group in board.groups:
         lines += [*_markdown_table(group), ""]
         for row in group.rows:
-            lines += (
-                [f"- {row.experiment}: {', '.join(f'{k} {v}' for k, v in row.differs.items())}"] if row.differs else []
-            )
+            if row.differs:
+                lines += [f"- {row.experiment}: {', '.join(f'{k} {v}' for k, v in row.differs.items())}"]
+            if row.stale:
+                lines += [f"- {row.experiment} is stale: params.yaml has changed since {', '.join(row.stale)}"]
         lines += [""]
         lines += ["Protocol: " + ", ".join(f"{key} {value}" for key, value in group.protocol.items()), ""]
     if board.not_evaluated:
         lines += [f"Not evaluated: {', '.join(board.not_evaluated)}", ""]
     lines += ["## Lineage", ""]
-    for tree in trees.values():
-        lines += ["```", tree.text(), "```", ""]
+    for row in board.rows:
+        lines += ["```", row.lineage.text(), "```", ""]
     return "\n".join(lines)
 
 

@@ -6,13 +6,11 @@ Not here: ranking (ranking.py), and what it looks like (page.html.jinja, page.cs
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lvdm.comparison.lineage import Node
 from lvdm.comparison.ranking import Group, Leaderboard
 from lvdm.evaluation.metrics import METRICS
 from lvdm.params import Params
@@ -48,9 +46,10 @@ class Verdict:
     best: str
     statement: str
     caution: str
+    commit: str  # at which it was measured
 
 
-def render_page(board: Leaderboard, trees: Mapping[str, Node], workspace: Workspace, params: Params) -> str:
+def render_page(board: Leaderboard, workspace: Workspace, params: Params) -> str:
     """The page as text."""
     loader = PackageLoader("lvdm.comparison", package_path=".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -59,7 +58,6 @@ def render_page(board: Leaderboard, trees: Mapping[str, Node], workspace: Worksp
         metrics=METRICS,
         verdicts=[judge(group) for group in board.groups],
         exhibits={row.experiment: _exhibit(row.experiment, workspace, params) for row in board.rows},
-        trees=trees,
         source=params.ingest.source,
     )
 
@@ -72,7 +70,7 @@ def judge(group: Group) -> Verdict:
     floor = f"real against real: {score.floor:.4g}"
     second = others[0].scores.get(key) if others else None
     if second is None:
-        return Verdict(first.experiment, f"{key} {score.value:.4g}; {floor}", "")
+        return Verdict(first.experiment, f"{key} {score.value:.4g}; {floor}", "", first.lineage.commit)
     gap = abs(second.value - score.value)
     by = "lower" if METRICS[key].lower_is_better else "higher"
     statement = f"{key} {score.value:.4g} against {second.value:.4g} of {others[0].experiment}, {gap:.4g} {by}; {floor}"
@@ -82,7 +80,7 @@ def judge(group: Group) -> Verdict:
     dissent = [other for other in group.metrics[1:] if other in first.scores and first.scores[other].rank > 1]
     if dissent:
         cautions.append(f"{', '.join(dissent)} put{'s' if len(dissent) == 1 else ''} another one first")
-    return Verdict(first.experiment, statement, "; ".join(cautions))
+    return Verdict(first.experiment, statement, "; ".join(cautions), first.lineage.commit)
 
 
 def _exhibit(experiment: str, workspace: Workspace, params: Params) -> Exhibit:

@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("label", "caption", "split")
 
 
-def captions_of(source: Source, captions: str | None, workspace: Workspace) -> dict[str, dict[str, str | None]]:
+def captions_of(source: Source, workspace: Workspace) -> dict[str, dict[str, str | None]]:
     """{id: {label, caption, split}} of every video of the source, None where nothing is said.
 
-    `captions` names the table; None looks for captions.csv, .jsonl or .parquet in the source.
+    The table is captions.csv, .jsonl or .parquet in the source itself: who watches the source sees it change.
 
     Raises:
-        SourceError: the table is not there, not a table, or has bad columns; or no row of it is about a video.
+        SourceError: there are two tables, it is none, or has bad columns; or no row of it is about a video.
     """
-    table = _find(source.folder, captions, workspace)
+    table = _find(source.folder)
     rows = {} if table is None else _read(table)
     said = {video.id: rows.get(video.id, dict.fromkeys(COLUMNS)) for video in source.videos}
     if stray := [path for path in rows if path not in said]:
@@ -42,13 +42,11 @@ def captions_of(source: Source, captions: str | None, workspace: Workspace) -> d
     return said
 
 
-def _find(folder: Path, captions: str | None, workspace: Workspace) -> Path | None:
-    if captions is not None:
-        return workspace.root / captions
+def _find(folder: Path) -> Path | None:
     found = [folder / name for name in sorted(CAPTIONS) if (folder / name).is_file()]
     if len(found) > 1:
         what = f"{folder}: {' and '.join(path.name for path in found)}"
-        raise SourceError(what, expected="one table of captions", remedy="remove one, or name one in ingest.captions")
+        raise SourceError(what, expected="one table of captions", remedy="keep one")
     return found[0] if found else None
 
 
@@ -59,10 +57,8 @@ def _read(path: Path) -> dict[str, dict[str, str | None]]:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         elif path.suffix == ".jsonl":
             table = pd.read_json(path, lines=True, dtype=False)
-        elif path.suffix == ".parquet":
-            table = pd.read_parquet(path)
         else:
-            raise SourceError(f"ingest.captions: {path}", expected="a .csv, .jsonl or .parquet file")
+            table = pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pandas' and Arrow's errors of content are ValueErrors
         raise SourceError(f"{path}: cannot be read as a table", got=str(error)) from None
     columns = ", ".join(map(str, table.columns))

@@ -88,20 +88,15 @@ def whole_video(row: pd.Series, clips: Clips, root: Path, chunk_frames: int) -> 
 
 
 def _random_clip(row: pd.Series, clips: Clips, root: Path, random: np.random.Generator) -> Float[Tensor, "3 t s s"]:
-    start = int(random.integers(int(row["frames"]) - _span(clips) + 1))
-    return to_clip(read_frames(root / row["path"], range(start, start + _span(clips), clips.stride)), clips.size)
-
-
-def _span(clips: Clips) -> int:
-    """From the first frame of a clip to its last, both counted."""
-    return (clips.frames - 1) * clips.stride + 1
+    start = int(random.integers(int(row["frames"]) - clips.span + 1))
+    return to_clip(read_frames(root / row["path"], range(start, start + clips.span, clips.stride)), clips.size)
 
 
 def _long_enough(rows: pd.DataFrame, clips: Clips, num: int, what: str) -> pd.DataFrame:
-    enough = rows[(rows["frames"] >= _span(clips)).fillna(False)]
+    enough = rows[(rows["frames"] >= clips.span).fillna(False)]
     if len(enough) < num:
         raise ArtefactError(
-            f"{what}: too few of {len(rows)} have {_span(clips)} frames",
+            f"{what}: too few of {len(rows)} have {clips.span} frames",
             expected=f"at least {num}",
             got=len(enough),
             remedy="add videos, or ask for fewer or shorter clips",

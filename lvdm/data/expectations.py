@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from lvdm.data.ingest import write_manifest
+from lvdm.data.manifest import write_manifest
 from lvdm.errors import ValidationFailed
 from lvdm.params import Clips, Validate
 from lvdm.workspace import Check, Workspace, atomic_file, atomic_folder
@@ -90,7 +90,7 @@ def all_expectations(validate: Validate, clips: Clips) -> list[Expectation]:
 
 
 def _of_rows(validate: Validate, clips: Clips) -> list[Expectation]:
-    frames, side = clips.frames * clips.stride, {"min_value": validate.min_side, "max_value": validate.max_side}
+    frames, side = clips.span, {"min_value": validate.min_side, "max_value": validate.max_side}
     between, fps = "ExpectColumnValuesToBeBetween", {"min_value": validate.min_fps, "max_value": validate.max_fps}
     side_range, size = f"of {validate.min_side} to {validate.max_side} pixels", "size_out_of_range"
     return [

@@ -1,7 +1,7 @@
 """The latent cache: the latents of whole videos on disk, and windows of them to train on.
 
 Shards of safetensors, read memory-mapped, and index.json, which names every video and the sha256 of every shard.
-Not here: how latents are made or whitened; what the maker wants to say of that travels in `meta`.
+Not here: how latents are made or whitened; `made_by` is the fingerprint of the autoencoder.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Entry:
     length: int  # latents
 
 
-def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: int, meta: dict[str, Any]) -> None:
+def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: int, made_by: str) -> None:
     """Streams latents into shards of about `shard_megabytes`; the folder appears when all of it is written.
 
     Raises:
@@ -74,7 +74,7 @@ def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: i
         if len(shapes) != 1:
             raise ArtefactError(f"{folder}: latents", expected="one shape of all videos", got=sorted(shapes))
         videos = [asdict(entry) for entry in entries]
-        write_json(beside / INDEX, {"meta": meta, "shape": shapes.pop(), "shards": shards, "videos": videos})
+        write_json(beside / INDEX, {"made_by": made_by, "shape": shapes.pop(), "shards": shards, "videos": videos})
 
 
 class LatentCache:
@@ -88,7 +88,7 @@ class LatentCache:
         """
         index = json.loads(need(folder / INDEX, "encode_latents").read_text())
         self.folder = folder
-        self.meta: dict[str, Any] = index["meta"]
+        self.made_by: str = index["made_by"]
         self.shape: tuple[int, int, int] = tuple(index["shape"])  # c h w
         self.shards: dict[str, str] = index["shards"]
         self.videos = tuple(Entry(**video) for video in index["videos"])

@@ -48,14 +48,14 @@ class Source:
 
     folder: Path
     videos: tuple[SourceVideo, ...]  # numeric-aware order: clip 2 before clip 10
-    ignored: int  # files that are no candidates
 
 
 def collect(source: str, workspace: Workspace) -> Source:
     """Lists a source, after rendering it (a recipe) or mirroring it (S3) into `workspace.videos`, which always exists.
 
     Raises:
-        SourceError: the source cannot be read at all; single files that cannot are left to the probe.
+        SourceError: the source cannot be read at all (single files that cannot are left to the probe), or it and
+            `workspace.videos`, whose content goes, are in each other.
         ParamsError: the recipe is wrong.
     """
     if source.startswith("s3://"):
@@ -67,6 +67,13 @@ def collect(source: str, workspace: Workspace) -> Source:
             f"ingest.source: {folder} is not a folder",
             expected="builtin, a folder of videos, or s3://bucket/prefix",
             got=source,
+        )
+    ours, theirs = workspace.videos.resolve(), folder.resolve()
+    if ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
+        raise SourceError(
+            f"ingest.source: {folder} and {workspace.videos}, which ingest makes anew, are in each other",
+            got=source,
+            remedy="move your videos to a folder of their own",
         )
     with atomic_folder(workspace.videos) as beside:
         if (folder / RECIPE).is_file():
@@ -89,7 +96,7 @@ def _listed(folder: Path, workspace: Workspace) -> Source:
             path = file.relative_to(workspace.root) if inside else file
             videos.append(SourceVideo(name, path.as_posix()))
     logger.info("%s: %d videos, %d other files ignored", folder, len(videos), ignored)
-    return Source(folder, tuple(sorted(videos, key=lambda video: _numeric_aware(video.id))), ignored)
+    return Source(folder, tuple(sorted(videos, key=lambda video: _numeric_aware(video.id))))
 
 
 def _files(folder: Path) -> Iterator[Path]:

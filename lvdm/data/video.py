@@ -32,12 +32,20 @@ MATROSKA, MATROSKA_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 class UnreadableVideo(VideoError):
     """A VideoError with its reason as a code that does not change: missing, unreadable, empty, not_a_video,
-    no_video_stream, truncated, corrupt, unsupported."""
+    no_video_stream, truncated, corrupt, unsupported.
 
-    def __init__(self, path: Path, reason: str, detail: object):
-        super().__init__(f"{path}: {reason}: {detail}")
-        self.reason = reason
-        self.detail = " ".join(str(detail).replace(str(path), path.name).split())  # equal wherever the file lies
+    Made by `of`. A DataLoader makes it from its message alone when it brings it over from a worker.
+    """
+
+    reason = "unreadable"
+    detail = ""
+
+    @classmethod
+    def of(cls, path: Path, reason: str, detail: object) -> UnreadableVideo:
+        """The error of one file; its detail is the same wherever the file lies."""
+        error = cls(f"{path}: {reason}: {detail}")
+        error.reason, error.detail = reason, " ".join(str(detail).replace(str(path), path.name).split())
+        return error
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,19 @@ def probe(path: Path) -> Probe:
         with path.open("rb") as file:
             declared, present = _declared_bytes(file), path.stat().st_size
     except FileNotFoundError as error:
-        raise UnreadableVideo(path, "missing", error.strerror) from None
+        raise UnreadableVideo.of(path, "missing", error.strerror) from None
     except OSError as error:
-        raise UnreadableVideo(path, "unreadable", error.strerror) from None
+        raise UnreadableVideo.of(path, "unreadable", error.strerror) from None
     if present == 0:
-        raise UnreadableVideo(path, "empty", "0 bytes")
+        raise UnreadableVideo.of(path, "empty", "0 bytes")
     if declared > present:
-        raise UnreadableVideo(path, "truncated", f"{present} of {declared} bytes")
+        raise UnreadableVideo.of(path, "truncated", f"{present} of {declared} bytes")
     found = _decode(path)
     last = read_frames(path, [found.frames - 1])
     if last.shape[1:3] != (found.height, found.width):
-        raise UnreadableVideo(path, "unsupported", f"{last.shape[2]}x{last.shape[1]} and {found.width}x{found.height}")
+        raise UnreadableVideo.of(
+            path, "unsupported", f"{last.shape[2]}x{last.shape[1]} and {found.width}x{found.height}"
+        )
     return found
 
 
@@ -161,8 +171,8 @@ def _read_from_the_start(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray
                 if len(found) == len(wanted):
                     return np.stack([found[i] for i in indices])
     except (av.FFmpegError, IndexError) as error:
-        raise UnreadableVideo(path, "corrupt", error) from None
-    raise UnreadableVideo(path, "truncated", f"no frame {min(wanted - set(found))}")
+        raise UnreadableVideo.of(path, "corrupt", error) from None
+    raise UnreadableVideo.of(path, "truncated", f"no frame {min(wanted - set(found))}")
 
 
 def _decode(path: Path) -> Probe:
@@ -170,25 +180,27 @@ def _decode(path: Path) -> Probe:
     try:
         with av.open(str(path)) as container:
             if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
-                raise UnreadableVideo(path, "not_a_video", f"a {container.format.name.removesuffix('_pipe')}")
+                raise UnreadableVideo.of(path, "not_a_video", f"a {container.format.name.removesuffix('_pipe')}")
             moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
             if not moving:
-                raise UnreadableVideo(path, "no_video_stream", f"{len(container.streams)} other streams")
+                raise UnreadableVideo.of(path, "no_video_stream", f"{len(container.streams)} other streams")
             stream = moving[0]
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             for frame in container.decode(stream):
                 if frame.is_corrupt:
-                    raise UnreadableVideo(path, "corrupt", f"frame {frames} is damaged")
+                    raise UnreadableVideo.of(path, "corrupt", f"frame {frames} is damaged")
                 frames, rotation = frames + 1, frame.rotation
             fps = float(stream.average_rate or 0)
             sides = (stream.width, stream.height) if rotation % 180 == 0 else (stream.height, stream.width)
             codec = stream.codec_context.name
     except (av.FFmpegError, IndexError) as error:  # PyAV raises IndexError on some damaged transport streams
         what = error.strerror if isinstance(error, av.FFmpegError) else error
-        raise UnreadableVideo(path, "corrupt" if frames else "not_a_video", f"{what}, after {frames} frames") from None
+        raise UnreadableVideo.of(
+            path, "corrupt" if frames else "not_a_video", f"{what}, after {frames} frames"
+        ) from None
     if frames == 0:
-        raise UnreadableVideo(path, "no_video_stream", "a video stream without frames")
+        raise UnreadableVideo.of(path, "no_video_stream", "a video stream without frames")
     return Probe(frames, fps, *sides, codec, frames / fps if fps else 0.0)
 
 

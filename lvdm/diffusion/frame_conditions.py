@@ -34,8 +34,13 @@ class FrameConditions:
     def to(self, device: torch.device) -> FrameConditions:
         return FrameConditions(self.given.to(device), self.level.to(device))
 
+    @property
+    def raised(self) -> Bool[Tensor, "b t"]:
+        """The given frames at level 1, of which the denoiser sees nothing."""
+        return self.given & (self.level == 1)
+
     def hidden(self) -> FrameConditions:
-        """The given frames raised to level 1: what the unconditional pass of guidance is told."""
+        """All given frames raised: what the unconditional pass of guidance is told."""
         return FrameConditions(self.given, self.level.masked_fill(self.given, 1.0))
 
     def noised(
@@ -45,8 +50,8 @@ class FrameConditions:
 
         The latter is exact for any schedule: nothing of a hidden frame is left, though alpha(1) may be above 0.
         """
-        hidden = rearrange(self.given & (self.level == 1), "b t -> b 1 t 1 1")
-        return torch.where(hidden, noise, schedule.diffuse(latent, noise, self.level))
+        raised = rearrange(self.raised, "b t -> b 1 t 1 1")
+        return torch.where(raised, noise, schedule.diffuse(latent, noise, self.level))
 
 
 def draw_frame_conditions(

@@ -60,13 +60,14 @@ def plan_long_video(
     Args:
         num_latents: at least 1.
         window: latents that the denoiser sees at once, at least 2.
-        strides: from 1 up, each a multiple of the one before. A video that one window spans at a finer stride has no
-            use for the coarser ones; `autoregressive` uses stride 1 alone.
+        strides: from 1 up, each window - 1 times the one before: a gap and its ends are one window, as in training.
+            A video that one window spans at a finer stride has no use for the coarser ones; `autoregressive` uses
+            stride 1 alone.
         overlap: latents given to a window that extends those before it.
         scheme: hierarchical, or the autoregressive ablation.
 
     Raises:
-        ParamsError: the overlap leaves nothing to make, or the gap between two strides does not fit in the window.
+        ParamsError: there is nothing to make, or the overlap leaves nothing.
     """
     if num_latents < 1:
         raise ParamsError("the length of a video", expected="at least 1 latent", got=num_latents)
@@ -74,14 +75,7 @@ def plan_long_video(
         raise ParamsError("sample.overlap", expected=f"1 to {window - 1}, below train_denoiser.window", got=overlap)
     if scheme == "autoregressive":
         strides = (1,)
-    for fine, coarse in pairwise(strides):
-        if coarse % fine != 0 or coarse // fine >= window:
-            raise ParamsError(
-                f"train_denoiser.strides: from {coarse} to {fine}",
-                expected=f"a multiple, by at most {window - 1}: a gap and its ends fit in the window of {window}",
-                got=list(strides),
-                remedy="put a stride between them, or lengthen train_denoiser.window",
-            )
+    assert all(coarse == fine * (window - 1) for fine, coarse in pairwise(strides)), "params.TrainDenoiser sees to it"
     coarsest = next((s for s in strides if (window - 1) * s >= num_latents - 1), strides[-1])
     used = [s for s in strides if s <= coarsest]
     rounds: list[tuple[Window, ...]] = [
@@ -90,19 +84,6 @@ def plan_long_video(
     for fine, coarse in reversed(list(pairwise(used))):
         rounds.append(tuple(_gap(start, fine, coarse) for start in range(0, num_latents - 1, coarse)))
     return Plan(num_latents, tuple(rounds))
-
-
-def describe(plan: Plan) -> str:
-    """The plan as text, a line a round: `o` given, `#` made, `.` not in the round, `|` the end of the video."""
-    lines = []
-    for number, windows in enumerate(plan.rounds, start=1):
-        row = ["."] * plan.extent
-        for window in windows:
-            for position, given in zip(window.positions, window.given, strict=True):
-                row[position] = "o" if given else "#"
-        row.insert(plan.num_latents, "|")
-        lines.append(f"{number:>4}  stride {windows[0].stride:<3} {len(windows):>4} windows  {''.join(row)}")
-    return "\n".join(lines)
 
 
 def _extended(num_latents: int, window: int, stride: int, overlap: int) -> Iterator[Window]:

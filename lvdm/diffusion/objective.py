@@ -19,25 +19,13 @@ from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Prediction, Schedule, target_of
 from lvdm.params import DenoiserObjective
 
-NUM_LEVEL_BINS = 4
-
 
 @dataclass(frozen=True)
 class DenoisingLoss:
-    """The weighted `loss` to minimise; a window's unweighted `error` and the `level` of its frames to make."""
+    """The weighted `loss` to minimise, and the unweighted `error` of every window."""
 
     loss: Float[Tensor, ""]
     error: Float[Tensor, "b"]
-    level: Float[Tensor, "b"]
-
-    @property
-    def by_level(self) -> dict[str, Float[Tensor, ""]]:
-        """The mean error of each quarter of the levels, named like 0.25-0.50; quarters without windows are absent."""
-        bins = (self.level * NUM_LEVEL_BINS).long().clamp(max=NUM_LEVEL_BINS - 1)
-        return {
-            f"{i / NUM_LEVEL_BINS:.2f}-{(i + 1) / NUM_LEVEL_BINS:.2f}": self.error[bins == i].mean()
-            for i in bins.unique().tolist()
-        }
 
 
 def denoising_loss(
@@ -53,14 +41,15 @@ def denoising_loss(
 
     A window's loss is the mean over its frames to make (given frames carry no weight), the batch's the mean over its
     windows. All that is drawn for a window (task, levels, dropped label, noise) comes from its own generator, so
-    generators seeded by window give a validation loss at fixed tasks, levels and noise. `num_labels` is no label.
+    generators seeded by window give a validation loss at fixed tasks, levels and noise. `num_labels` is no label; with
+    raised given frames there is none, which is the unconditional pass of guidance.
 
     Raises:
         ParamsError: interpolation is asked of a window that has no frame between its ends.
     """
     schedule = Schedule(objective.schedule)
     conditions = draw_frame_conditions(objective, latent.shape[2], generators)
-    dropped = draw_uniform(generators, 1).squeeze(1) < objective.drop_condition
+    dropped = (draw_uniform(generators, 1).squeeze(1) < objective.drop_condition) | conditions.raised.any(dim=1)
     conditions, dropped = conditions.to(latent.device), dropped.to(latent.device)
     noise = draw_noise(generators, latent)
 
@@ -83,7 +72,6 @@ def denoising_loss(
     return DenoisingLoss(
         loss=((weight * error * made).sum(dim=1) / num_made).mean(),
         error=((error * made).sum(dim=1) / num_made).detach(),
-        level=conditions.level.masked_fill(conditions.given, 0).amax(dim=1),
     )
 
 

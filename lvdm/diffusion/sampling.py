@@ -113,10 +113,10 @@ def _make(
     device, schedule = parameter.device, Schedule(objective.schedule)
     made = [i for i, given in enumerate(window.given) if not given]
     labelled = batch[0].request.label is not None
-    guidance = Guidance(  # where there is nothing to guide away from, the weights are 0
-        frames=sample.guidance if labelled or any(window.given) else 0.0,
-        label=sample.label_guidance if labelled else 0.0,
-    )
+    frames_weight, label_weight = sample.guidance, sample.label_guidance
+    if not any(window.given):  # both guide away from the label alone, in one pass
+        frames_weight, label_weight = 0.0, frames_weight + label_weight
+    guidance = Guidance(frames_weight, label_weight if labelled else 0.0)
     labels = [spec.num_labels if job.request.label is None else job.request.label for job in batch]
     stride = torch.tensor([job.window.stride for job in batch], device=device)
     label = torch.tensor(labels, device=device)

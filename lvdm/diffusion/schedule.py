@@ -1,4 +1,4 @@
-"""The noise schedule z = alpha x0 + sigma eps over levels in [0, 1], and what eps, v and x0 say of each other.
+"""The noise schedule z = alpha x0 + sigma eps over levels in [0, 1], and what predicting eps, v or x0 means.
 
 Level 0 is clean and level 1 the noisiest. Every schedule keeps alpha^2 + sigma^2 = 1, so it is an angle:
 alpha = cos(u pi/2), sigma = sin(u pi/2), with u(level) rising from 0.
@@ -40,11 +40,6 @@ class Schedule:
         turned = level if self.name == "cosine" else _interpolated(level)
         return torch.sin((1 - turned) * (math.pi / 2)), torch.sin(turned * (math.pi / 2))
 
-    def snr(self, level: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """alpha^2 / sigma^2, infinite at level 0."""
-        alpha, sigma = self.alpha_sigma(level)
-        return (alpha / sigma).square()
-
     def diffuse(
         self, x0: Float[Tensor, "b c t h w"], noise: Float[Tensor, "b c t h w"], level: Float[Tensor, "b t"]
     ) -> Float[Tensor, "b c t h w"]:
@@ -64,25 +59,9 @@ def x0_of(
         case "x0":
             return value
         case "eps":
-            return _divided(z - sigma * value, alpha)
+            return torch.where(alpha == 0, 0, (z - sigma * value) / torch.where(alpha == 0, 1, alpha))
         case "v":
             return alpha * z - sigma * value
-
-
-def eps_of(
-    prediction: Prediction, value: Float[Tensor, "..."], z: Tensor, alpha: Tensor, sigma: Tensor
-) -> Float[Tensor, "..."]:
-    """eps of what a network predicts at z: sigma z + alpha v, or (z - alpha x0) / sigma.
-
-    At sigma = 0 neither z nor x0 says anything of eps: its mean, 0, is given then.
-    """
-    match prediction:
-        case "eps":
-            return value
-        case "x0":
-            return _divided(z - alpha * value, sigma)
-        case "v":
-            return sigma * z + alpha * value
 
 
 def target_of(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Float[Tensor, "..."]:
@@ -94,12 +73,6 @@ def target_of(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, si
             return eps
         case "v":
             return alpha * eps - sigma * x0
-
-
-def _divided(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator, and 0 where the denominator is."""
-    zero = denominator == 0
-    return torch.where(zero, 0, numerator / torch.where(zero, 1, denominator))
 
 
 def _interpolated(level: Tensor) -> Tensor:

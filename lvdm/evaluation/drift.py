@@ -1,4 +1,4 @@
-"""How a long video changes along its length, against long real videos.
+"""How a long video changes along its length, against windows of real videos of any length.
 
 With a handful of long videos no distance between distributions can be estimated. So this measures, for each window of
 16 frames, how far its features lie from the mean of real windows, in units of how far real windows themselves lie:
@@ -9,18 +9,23 @@ Not here: short clips (protocol.py).
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from torch import Tensor
 
-from lvdm.errors import ArtefactError
-from lvdm.evaluation.extraction import content_hash, extract, extract_once
+from lvdm.evaluation.extraction import Clips, content_hash, extract, extract_once
 from lvdm.evaluation.features import Extractor
+from lvdm.evaluation.result import Result
 from lvdm.workspace import Workspace, atomic_file
+
+log = logging.getLogger(__name__)
 
 WINDOW = 16  # frames
 END_SHARE = 0.15  # of the windows, at either end
@@ -28,7 +33,7 @@ END_SHARE = 0.15  # of the windows, at either end
 
 @dataclass(frozen=True)
 class Curve:
-    """A value for each window along the video, averaged over the videos."""
+    """A value for each window along the video, averaged over the videos; `real` ends where real videos do."""
 
     fake: tuple[float, ...]
     real: tuple[float, ...]
@@ -36,9 +41,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Drift:
-    """Curves by name: an extractor's name for its relative distance, "static" for the share of static frames."""
+    """Curves by name: an extractor's name for its relative distance, "static" for the share of static frames.
+
+    Where there is too little video to measure there are none, and `not_available` says why.
+    """
 
     curves: Mapping[str, Curve]
+    not_available: str = ""
+
+    def added_to(self, result: Result) -> Result:
+        """The result with the numbers of the drift, or with the reason why there are none."""
+        missing = {"drift": self.not_available} if self.not_available else {}
+        return replace(result, drift=self.numbers(), not_available=result.not_available | missing)
 
     def numbers(self) -> dict[str, dict[str, float]]:
         """Per curve: mean over the first and the last 15 % of the windows, slope per 1,000 frames; fake and real."""
@@ -52,39 +66,34 @@ class Drift:
         }
 
     def write_csv(self, path: Path) -> None:
-        """A row a window and curve, for `dvc plots`."""
+        """The first curve for `dvc plots`: frame, fake, real; nan where real videos have ended."""
+        first = next(iter(self.curves.values()), Curve((), ()))
         with atomic_file(path) as beside, beside.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["curve", "set", "frame", "value"])
-            for name, curve in self.curves.items():
-                for side, values in (("fake", curve.fake), ("real", curve.real)):
-                    rows.writerows([name, side, i * WINDOW, value] for i, value in enumerate(values))
+            rows.writerow(["frame", "fake", "real"])
+            pairs = zip_longest(first.fake, first.real, fillvalue=math.nan)
+            rows.writerows([i * WINDOW, *pair] for i, pair in enumerate(pairs))
 
 
 def measure_drift(
-    real: Iterable[UInt8[Tensor, "_ h w 3"]],
-    fake: Iterable[UInt8[Tensor, "_ h w 3"]],
-    extractors: Sequence[Extractor],
-    workspace: Workspace,
+    real: Sequence[Clips], fake: Sequence[Clips], extractors: Sequence[Extractor], workspace: Workspace
 ) -> Drift:
     """Curves over the windows that all fake, or all real, videos have. Each real video is measured against the others.
 
-    An extractor without a network ("static", "motion") gives its value as it is.
-
-    Raises:
-        ArtefactError: fewer than two real videos, no fake one, or one shorter than a window.
+    A video is its windows of `WINDOW` frames, end to end, read one at a time; every real one has at least one. An
+    extractor without a network ("static", "motion") gives its value as it is.
     """
-    fakes, reals = [_windows(video) for video in fake], [_windows(video) for video in real]
-    if len(reals) < 2 or not fakes:
-        raise ArtefactError(
-            "long videos", expected="two real and one fake at least", got=f"{len(reals)} and {len(fakes)}"
-        )
-    content = content_hash(torch.cat(reals), sum(map(len, reals)))
+    if problem := _too_little(real, fake):
+        log.warning("drift: not available: %s", problem)
+        return Drift({}, problem)
+    contents = [content_hash(video, len(video)) for video in real]
     curves = {}
     for extractor in extractors:
-        of_fake = _split(extract(extractor, torch.cat(fakes), sum(map(len, fakes))), fakes)
-        cached = extract_once(extractor, torch.cat(reals), sum(map(len, reals)), None, content, workspace)
-        of_real = _split(cached, reals)
+        of_fake = [extract(extractor, video, len(video)).mean(dim=1) for video in fake]
+        of_real = [
+            extract_once(extractor, video, len(video), None, content, workspace).mean(dim=1)  # over its frames
+            for video, content in zip(real, contents, strict=True)
+        ]
         if extractor.num_features == 1:
             curves[extractor.name] = Curve(_mean([v[:, 0] for v in of_fake]), _mean([v[:, 0] for v in of_real]))
             continue
@@ -103,16 +112,17 @@ def relative_distance(features: Float64[Tensor, "n d"], reference: Float64[Tenso
     return (features - center).norm(dim=1) / spread.clamp_min(torch.finfo(torch.float64).tiny)
 
 
-def _windows(video: UInt8[Tensor, "t h w 3"]) -> UInt8[Tensor, "n f h w 3"]:
-    num_windows = len(video) // WINDOW
-    if not num_windows:
-        raise ArtefactError("a long video", expected=f"{WINDOW} frames at least", got=len(video))
-    return video[: num_windows * WINDOW].unflatten(0, (num_windows, WINDOW))
-
-
-def _split(features: Float64[Tensor, "n rows d"], videos: Sequence[Tensor]) -> list[Float64[Tensor, "_ d"]]:
-    """The features of each window, averaged over its frames where there are several rows, video by video."""
-    return list(features.mean(dim=1).split([len(windows) for windows in videos]))
+def _too_little(real: Sequence[Clips], fake: Sequence[Clips]) -> str:
+    """Why nothing can be measured; empty if it can. The others of any real video must have two windows to spread."""
+    if not fake or not all(map(len, fake)):
+        return f"needs long videos of at least {WINDOW} frames; raise sample.long_frames"
+    windows = [len(video) for video in real]
+    if len(windows) < 2 or sum(windows) - max(windows) < 2:
+        return (
+            f"needs two held-out videos of at least {WINDOW} frames at clips.stride, and two such windows beside those "
+            f"of any one of them, got {len(windows)} videos with {sum(windows)} windows; add videos to split test"
+        )
+    return ""
 
 
 def _mean(curves: Sequence[Float64[Tensor, "_"]]) -> tuple[float, ...]:

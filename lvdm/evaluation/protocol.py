@@ -24,7 +24,11 @@ from lvdm.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-CLIP_RULE = "real: disjoint windows, one of every video before a second of any, in seeded order; fake: from frame 0"
+CLIP_RULE = (
+    "real: disjoint windows, one of every video before a second of any, in seeded order, labels as they come; "
+    "fake: from frame 0, labels in turn; caption: the label; drift: against the longest videos of the split, "
+    "of the labels of the long samples where it has two of these"
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Protocol:
     split: str  # of the real videos
     seed: int  # of the choice of real clips
     rule: str = CLIP_RULE
+
+    @property
+    def span(self) -> int:
+        """Frames of the video from the first frame of a clip to its last, both counted."""
+        return (self.clip_frames - 1) * self.stride + 1
 
 
 @dataclass(frozen=True)
@@ -54,15 +63,14 @@ def choose_windows(num_frames: Sequence[int], protocol: Protocol, count: int) ->
     A video's windows lie end to end from a random offset. Videos shorter than a clip give none.
     """
     generator = torch.Generator().manual_seed(protocol.seed)
-    span = (protocol.clip_frames - 1) * protocol.stride + 1
     rounds: list[list[Window]] = []
     for video in torch.randperm(len(num_frames), generator=generator).tolist():
-        windows = num_frames[video] // span
-        offset = int(torch.randint(num_frames[video] - windows * span + 1, (1,), generator=generator))
+        windows = num_frames[video] // protocol.span
+        offset = int(torch.randint(num_frames[video] - windows * protocol.span + 1, (1,), generator=generator))
         order = torch.randperm(windows, generator=generator).tolist()
         rounds += [[] for _ in range(windows - len(rounds))]
         for place, window in enumerate(order):
-            rounds[place].append(Window(video, offset + window * span))
+            rounds[place].append(Window(video, offset + window * protocol.span))
     return [window for windows in rounds for window in windows][:count]
 
 
@@ -142,7 +150,9 @@ def _extractors(
     not_available: dict[str, str] = {}
     for metric in chosen:
         if metric.measure == "caption" and (real.captions is None or fake.captions is None):
-            not_available[metric.key] = "needs captions; train and sample an experiment with captions"
+            not_available[metric.key] = (
+                "needs a label of every clip for its caption; label the videos and train with condition: label"
+            )
         elif metric.features not in extractors:
             try:
                 extractors[metric.features] = load_extractor(metric.features, workspace, device, networks)

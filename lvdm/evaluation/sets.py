@@ -5,8 +5,7 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import SampleSet
 from lvdm.data.video import read_frames
 from lvdm.errors import WeightsError
-from lvdm.evaluation.drift import Drift, measure_drift
+from lvdm.evaluation.drift import WINDOW, Drift, measure_drift
 from lvdm.evaluation.features import Extractor, load_extractor
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows
@@ -27,7 +26,7 @@ from lvdm.params import Params
 from lvdm.workspace import Workspace
 
 SPLIT = "test"
-MAX_LONG_VIDEOS = 4  # real ones, that drift is measured against
+MAX_REAL_VIDEOS = 8  # that drift is measured against
 
 
 def protocol_of(params: Params) -> Protocol:
@@ -37,7 +36,7 @@ def protocol_of(params: Params) -> Protocol:
 
 
 @dataclass(frozen=True)
-class RealClips:
+class VideoClips:
     """Clips of videos, decoded when asked for, cropped and resized as for training."""
 
     paths: tuple[Path, ...]
@@ -49,8 +48,7 @@ class RealClips:
 
     def __getitem__(self, index: int, /) -> UInt8[Tensor, "t h w 3"]:
         window, p = self.windows[index], self.protocol
-        span = (p.clip_frames - 1) * p.stride + 1
-        frames = read_frames(self.paths[window.video], range(window.start, window.start + span, p.stride))
+        frames = read_frames(self.paths[window.video], range(window.start, window.start + p.span, p.stride))
         return _as_seen(frames, p.size)
 
 
@@ -59,7 +57,7 @@ def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path) -> ClipSe
     rows = manifest[manifest["split"] == protocol.split].reset_index(drop=True)
     windows = tuple(choose_windows(rows["frames"].tolist(), protocol, 2 * protocol.num_clips))
     captions = _captions([rows["label"][window.video] for window in windows])
-    return ClipSet(RealClips(tuple(root / path for path in rows["path"]), windows, protocol), captions)
+    return ClipSet(VideoClips(tuple(root / path for path in rows["path"]), windows, protocol), captions)
 
 
 def fake_clips(samples: SampleSet) -> ClipSet:
@@ -68,22 +66,31 @@ def fake_clips(samples: SampleSet) -> ClipSet:
 
 
 def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Drift:
-    """The long videos of a sample set against held-out real videos of at least their length.
+    """The long videos of a sample set against held-out real ones, as far along these as the samples are long.
 
-    Raises:
-        ArtefactError: fewer than two real videos are long enough.
+    The real ones have the labels of the samples, where two of those are held out; the longest of them are chosen.
     """
     long = samples.samples("long")
-    clips, frames = params.clips, min(sample.frames for sample in long)
-    rows = manifest[(manifest["split"] == SPLIT) & (manifest["frames"] >= frames * clips.stride)]
-    real = ((workspace.root / row["path"], clips.stride) for _, row in rows.head(MAX_LONG_VIDEOS).iterrows())
-    fake = ((samples.folder / sample.file, 1) for sample in long)
+    of_real = replace(protocol_of(params), clip_frames=WINDOW)
+    of_fake = replace(of_real, stride=1)
+    reach = max(sample.frames for sample in long)
+    held_out = manifest[manifest["split"] == of_real.split].sample(frac=1, random_state=of_real.seed)
+    held_out = held_out.assign(windows=(held_out["frames"] - of_real.span) // (WINDOW * of_real.stride) + 1)
+    held_out = held_out[held_out["windows"] >= 1]
+    alike = held_out[held_out["label"].isin([sample.label for sample in long if sample.label is not None])]
+    chosen = (alike if len(alike) >= 2 else held_out).nlargest(MAX_REAL_VIDEOS, "windows")
+    real = [
+        _in_windows(workspace.root / row["path"], min(row["windows"], reach // WINDOW), of_real)
+        for _, row in chosen.iterrows()
+    ]
+    fake = [_in_windows(samples.folder / sample.file, sample.frames // WINDOW, of_fake) for sample in long]
+    return measure_drift(real, fake, _extractors_for_drift(params, workspace), workspace)
 
-    def read(videos: Iterable[tuple[Path, int]]) -> Iterator[UInt8[Tensor, "t h w 3"]]:
-        for path, stride in videos:
-            yield _as_seen(read_frames(path, range(0, frames * stride, stride)), clips.size)
 
-    return measure_drift(read(real), read(fake), _extractors_for_drift(params, workspace), workspace)
+def _in_windows(path: Path, count: int, protocol: Protocol) -> VideoClips:
+    """The first `count` windows of a video, end to end."""
+    starts = range(0, count * WINDOW * protocol.stride, WINDOW * protocol.stride)
+    return VideoClips((path,), tuple(Window(0, start) for start in starts), protocol)
 
 
 def _extractors_for_drift(params: Params, workspace: Workspace) -> list[Extractor]:

@@ -173,12 +173,8 @@ class Installed:
     network: Network
     problem: str
 
-    @property
-    def ready(self) -> bool:
-        return not self.problem
-
     def __str__(self) -> str:
-        state = "ready" if self.ready else "NOT READY"
+        state = "NOT READY" if self.problem else "ready"
         return f"{self.network.name:<10} {state:<10} {self.problem or self.network.title}"
 
 

@@ -19,7 +19,7 @@ from lvdm.models.autoencoder import Autoencoder, build_autoencoder
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainAutoencoder, TrainDenoiser
 from lvdm.section import parse
-from lvdm.workspace import write_json
+from lvdm.workspace import fingerprint, write_json
 
 WEIGHTS, PARAMS = "model.safetensors", "params.json"
 
@@ -31,7 +31,20 @@ class TrainedDenoiser:
     network: Denoiser
     params: TrainDenoiser  # its objective (schedule, prediction), window and strides too
     labels: tuple[str, ...]  # by index; empty without label condition
-    autoencoder: str  # the name of the one whose latents it makes
+    autoencoder: str  # the fingerprint of the one whose latents it makes
+
+    def check_autoencoder(self, folder: Path) -> None:
+        """
+        Raises:
+            ArtefactError: the autoencoder of `folder` is not the one whose latents the denoiser makes.
+        """
+        if (got := fingerprint(files=[folder])) != self.autoencoder:
+            raise ArtefactError(
+                f"{folder}: not the autoencoder that the denoiser was trained with",
+                expected=self.autoencoder,
+                got=got,
+                remedy="run `lvdm encode_latents` and `lvdm train_denoiser` again",
+            )
 
 
 def save_autoencoder(folder: Path, autoencoder: Autoencoder, params: TrainAutoencoder) -> None:

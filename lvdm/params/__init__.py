@@ -75,9 +75,16 @@ class Experiment(Section):
             raise ValueError("sample.perturbation_level of at most objective.perturbation.max_level, as trained")
         if sample.guidance != 0 and objective.raise_given == 0:
             raise ValueError("objective.raise_given above 0, which trains the unconditional pass, or guidance of 0")
-        labelled = self.train_denoiser.network.condition == "label" and objective.drop_condition > 0
+        labelled = self.train_denoiser.network.condition == "label"
         if sample.label_guidance != 0 and not labelled:
-            raise ValueError("condition: label and objective.drop_condition above 0, or label_guidance of 0")
+            raise ValueError("condition: label, or label_guidance of 0")
+        if labelled and (sample.guidance != 0 or sample.label_guidance != 0) and objective.drop_condition == 0:
+            raise ValueError("objective.drop_condition above 0, which trains without a label, or no guidance")
+        if objective.tasks.predict == 0:
+            raise ValueError("objective.tasks.predict above 0, which extends videos")
+        has_gaps = sample.scheme == "hierarchical" and len(self.train_denoiser.strides) > 1
+        if has_gaps and objective.tasks.interpolate == 0:
+            raise ValueError("objective.tasks.interpolate above 0, which fills gaps, or one stride, or autoregressive")
         return self
 
 
@@ -121,7 +128,7 @@ class Params(Section):
             ParamsError: no such entry, or its autoencoder is not an entry of `autoencoders:`.
         """
         entry, at = _entry(self.experiments, name, "experiments"), f"experiments.{name}"
-        _entry(self.autoencoders, entry.autoencoder, "autoencoders")
+        _entry(self.autoencoders, entry.autoencoder, f"{at}.autoencoder")
         filled_in = {
             "name": name,
             "autoencoder": entry.autoencoder,
@@ -175,7 +182,7 @@ def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _entry(entries: Mapping[str, Any], name: str, kind: str) -> Any:
+def _entry(entries: Mapping[str, Any], name: str, at: str) -> Any:
     if name not in entries:
-        raise ParamsError(f"params.yaml: {kind}", expected=f"one of {', '.join(entries) or 'no entries yet'}", got=name)
+        raise ParamsError(f"params.yaml: {at}", expected=f"one of {', '.join(entries) or 'no entries yet'}", got=name)
     return entries[name]

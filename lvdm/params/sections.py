@@ -22,7 +22,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 class Ingest(Section):
     source: Annotated[str, Field(min_length=1)]  # builtin, a folder, or s3://bucket/prefix
-    captions: str | None  # a CSV, JSONL or Parquet table; null looks for captions.* in the source
     test_fraction: Fraction  # of the videos whose split no table names
     seed: Seed
 
@@ -48,6 +47,11 @@ class Clips(Section):
     frames: Count  # frames of a training clip
     size: Count  # side of the square, pixels: shorter side resized, centre cropped
     stride: Count  # every n-th frame of the video
+
+    @property
+    def span(self) -> int:
+        """Frames of the video from the first frame of a clip to its last."""
+        return (self.frames - 1) * self.stride + 1
 
 
 class AutoencoderNetwork(Section):
@@ -118,15 +122,15 @@ class DenoiserNetwork(Section):
 
 
 class Tasks(Section):
-    """How often training asks for each task; what is not named is unconditional."""
+    """How often training asks for each task; the rest is unconditional, which every video begins with."""
 
     predict: Fraction
     interpolate: Fraction
 
     @model_validator(mode="after")
-    def _at_most_one(self) -> Tasks:
-        if self.predict + self.interpolate > 1:
-            raise ValueError("predict + interpolate of at most 1")
+    def _a_rest_is_unconditional(self) -> Tasks:
+        if self.predict + self.interpolate >= 1:
+            raise ValueError("predict + interpolate below 1: the rest is unconditional")
         return self
 
 
@@ -146,7 +150,7 @@ class DenoiserObjective(Section):
     max_given: Count  # prediction is trained with 1 to max_given given latents; sampling gives `overlap` of them
     perturbation: TrainedPerturbation
     raise_given: Fraction  # of the windows with given frames: these raised to the top level
-    drop_condition: Fraction  # of the windows: label dropped
+    drop_condition: Fraction  # of the windows: label dropped; it always is where given frames are raised
 
     @model_validator(mode="after")
     def _eps_needs_signal(self) -> DenoiserObjective:
@@ -170,9 +174,9 @@ class TrainDenoiser(Section):
             raise ValueError("objective.max_given below window")
         if self.objective.tasks.interpolate > 0 and self.window < 3:
             raise ValueError("a window of at least 3 to interpolate, or objective.tasks.interpolate of 0")
-        for fine, coarse in pairwise(self.strides):
-            if coarse % fine or coarse // fine >= self.window:
-                raise ValueError(f"strides whose gaps fit: {coarse} a multiple of {fine}, at most window - 1 times it")
+        if any(coarse != fine * (self.window - 1) for fine, coarse in pairwise(self.strides)):
+            whole = [(self.window - 1) ** i for i in range(len(self.strides))]
+            raise ValueError(f"strides whose gaps are whole windows, as trained: {whole} with window {self.window}")
         return self
 
 
@@ -194,9 +198,11 @@ class Sample(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _eta_has_effect(self) -> Sample:
+    def _all_has_effect(self) -> Sample:
         if self.eta > 0 and self.sampler != "ddim":
             raise ValueError(f"eta 0 with {self.sampler}: eta is of ddim alone")
+        if self.refine_strength < 1 and self.scheme == "autoregressive":
+            raise ValueError("refine_strength 1 with autoregressive, which has no gaps to refine")
         return self
 
 
@@ -208,6 +214,5 @@ def _known_metric(key: str) -> str:
 
 class Evaluate(Section):
     metrics: Annotated[tuple[Annotated[str, AfterValidator(_known_metric)], ...], Field(min_length=1)]
-    clip_frames: Count
     num_clips: Count  # on both sides
     seed: Seed

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lvdm.diffusion.noise import draw_noise
-from lvdm.machine import Machine
+from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
 from lvdm.params import TrainAutoencoder
 from lvdm.training.callbacks import History
@@ -59,6 +59,7 @@ def train_autoencoder(
             autoencoder.encoder.compile()
             autoencoder.decoder.compile()
         history = fit(AutoencoderTraining(autoencoder, params), clips, params.training, machine, scratch)
+    leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
     autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))
     return autoencoder, history

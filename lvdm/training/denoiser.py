@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lvdm.diffusion.objective import denoising_loss
-from lvdm.machine import Machine
+from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser
 from lvdm.training.callbacks import History
@@ -57,4 +57,5 @@ def train_denoiser(
     if machine.compile:
         network.compile()
     history = fit(DenoiserTraining(network, params), windows, params.training, machine, scratch)
+    leave_to_first_process()
     return network.eval().requires_grad_(False), history

@@ -13,14 +13,16 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lvdm.diffusion.noise import generator_of
+from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.params import Training
 from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Progress, Trace
@@ -114,34 +116,22 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
 
     Raises:
         LvdmError: the loss is not finite.
+        ParamsError: the machine has not what machine.yaml asks for.
     """
     path, trace, average = scratch / "run.ckpt", Trace(training.steps), Average(training.ema_decay)
-    trainer = pl.Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        strategy=machine.strategy,
-        precision=machine.precision if machine.precision != "auto" else _precision(machine),
-        max_steps=training.steps,
-        callbacks=[
-            average,
-            trace,
-            Progress(trace, training.steps),
-            Checkpoints(path, training.checkpoint_every, training.steps),
-        ],
-        plugins=[AtomicFiles()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        default_root_dir=scratch,
-    )
+    callbacks = [
+        average,
+        trace,
+        Progress(trace, training.steps),
+        Checkpoints(path, training.checkpoint_every, training.steps),
+    ]
+    trainer = _trainer(machine, max_steps=training.steps, callbacks=callbacks, default_root_dir=scratch)
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_sampler=BatchesFromStep(task),
         num_workers=machine.data_workers,
         persistent_workers=machine.data_workers > 0,
-        pin_memory=trainer.strategy.root_device.type == "cuda",
+        pin_memory=machine.device.type == "cuda",
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")  # machine.yaml decides
@@ -152,5 +142,22 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     return trace.rows
 
 
-def _precision(machine: Machine) -> Literal["bf16-mixed", "32-true"]:
-    return "bf16-mixed" if machine.accelerator != "cpu" and torch.cuda.is_available() else "32-true"
+def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
+    device = machine.device.type
+    automatic = "bf16-mixed" if device == "cuda" else "32-true"
+    try:
+        return pl.Trainer(
+            accelerator=device,
+            devices=machine.devices,
+            strategy=machine.strategy,
+            precision=automatic if machine.precision == "auto" else machine.precision,
+            plugins=[AtomicFiles()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+            **arguments,
+        )
+    except MisconfigurationException as error:
+        raise ParamsError(f"machine.yaml: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from lvdm.data.video import write_video
 from lvdm.evaluation.pictures import draw_curves
 from lvdm.evaluation.result import Result
+from lvdm.graph import STAGES, Stage
 from lvdm.params import Params, load_params
 from lvdm.provenance import Provenance, hashes
-from lvdm.workspace import Report, Workspace, write_json
+from lvdm.workspace import Report, Workspace
 
 PROTOCOL: dict[str, str | int] = {"num_clips": 64, "clip_frames": 16, "split": "test", "real_set": "4fe1"}
 FLOOR = {"fd_tn2": 0.5, "kd_efflite0": 0.01, "static_gap": 0.001}
@@ -41,27 +43,26 @@ def params() -> Params:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path, params: Params) -> Workspace:
     workspace = Workspace(tmp_path)
-    for path in (workspace.manifest, workspace.validated):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(path.stem)
-    record(workspace, "ingest", "", [], [workspace.manifest])
-    record(workspace, "validate", "", [workspace.manifest], [workspace.validated])
     for name, values in VALUES.items():
         moving = torch.randint(0, 255, (8, 32, 32, 3), dtype=torch.uint8).numpy()
         for place in ("long/0000.mp4", "clips/0000.mp4"):
             write_video(workspace.samples(name) / place, [moving], 8.0)
-        record(workspace, "sample", name, [workspace.validated], [workspace.samples(name)])
         result(values).write(workspace.metrics(name))
         draw_curves(tmp_path / "loss.png", {"loss": ([1, 2], [2.0, 1.0])}, title="Loss", x_label="step", y_label="")
         Report("evaluate", name, values, {"drift <&>": tmp_path / "loss.png"}).write(workspace)
-        record(workspace, "evaluate", name, [workspace.samples(name), workspace.validated], [workspace.metrics(name)])
+    for stage in STAGES.values():
+        for name in stage.names(params) if stage.verb != "compare" else ():
+            record(workspace, stage, name, params)
     return workspace
 
 
-def record(workspace: Workspace, stage: str, name: str, inputs: list[Path], outputs: list[Path]) -> None:
-    """Leaves the provenance that the runner of stages would leave."""
-    given, made = (hashes(tuple(paths), workspace) for paths in (inputs, outputs))
-    provenance = Provenance(stage, name, given, made, params={}, code="c0de", commit="abc123")
-    write_json(workspace.report(stage, name) / "provenance.json", vars(provenance))
+def record(workspace: Workspace, stage: Stage, name: str, params: Params) -> None:
+    """Leaves what the runner of stages would leave: the provenance, and outputs of some bytes where there are none."""
+    for path in stage.outputs(workspace, params, name):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{stage.verb} {name} {path.name}")
+    inputs = hashes(stage.inputs(workspace, params, name), workspace)
+    replace(Provenance.of(stage, params, workspace, name, inputs), commit="abc123").write(workspace)

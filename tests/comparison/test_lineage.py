@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from lvdm.comparison.lineage import Node, read_provenances, trace
-from lvdm.provenance import Provenance, hashes
-from lvdm.workspace import Workspace
+import json
+
+from lvdm.comparison.lineage import Node, read_provenances, trace, trace_file
+from lvdm.graph import STAGES
+from lvdm.provenance import Provenance, code_hash
+from lvdm.workspace import Workspace, fingerprint
 
 
 def metric_tree(workspace: Workspace) -> Node:
-    ((path, digest),) = hashes((workspace.metrics("perturbed"),), workspace).items()
-    return trace(path, digest, read_provenances(workspace))
+    return trace_file(workspace.metrics("perturbed"), workspace, read_provenances(workspace))
 
 
 def made(stage: str, inputs: dict[str, str], outputs: dict[str, str]) -> Provenance:
@@ -20,10 +22,11 @@ def test_a_metric_leads_back_to_what_ingest_made(workspace: Workspace) -> None:
     tree = metric_tree(workspace)
     assert tree.whole
     assert (tree.path, tree.note, tree.commit) == ("metrics/perturbed.json", "evaluate perturbed", "abc123")
-    samples, validated = tree.inputs
-    assert (samples.note, validated.note) == ("sample perturbed", "validate")
-    assert samples.inputs == (validated,)
+    samples, validated, videos = tree.inputs
+    assert (samples.note, validated.note, videos.note) == ("sample perturbed", "validate", "ingest")
+    assert [node.note for node in samples.inputs] == ["train_autoencoder small", "train_denoiser perturbed"]
     assert [node.note for node in validated.inputs] == ["ingest"]
+    assert len({(maker.stage, maker.name) for maker in tree.makers()}) == 7
 
 
 def test_a_file_changed_by_hand_breaks_the_chain(workspace: Workspace) -> None:
@@ -58,9 +61,12 @@ def test_a_circle_ends_as_a_break() -> None:
 def test_the_text_has_a_line_a_file_indented_by_depth(workspace: Workspace) -> None:
     lines = metric_tree(workspace).text().splitlines()
     assert lines[0].startswith("metrics/perturbed.json")
-    assert [line.index("artifacts") for line in lines[1:]] == [4, 8, 12, 4, 8]
+    assert [line.index("artifacts") for line in lines if "videos" in line or "samples" in line] == [4, 12, 20, 16, 4]
 
 
 def test_the_document_is_plain_and_complete(workspace: Workspace) -> None:
-    document = metric_tree(workspace).document()
+    tree = metric_tree(workspace)
+    document = json.loads(json.dumps(tree.document()))
     assert document["inputs"][1]["inputs"][0]["path"] == "artifacts/manifest.parquet"
+    assert document["fingerprint"] == fingerprint(files=[workspace.metrics("perturbed")])
+    assert document["code"] == code_hash(STAGES["evaluate"])

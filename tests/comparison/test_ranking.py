@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from lvdm.comparison.ranking import differing_params, rank_experiments
+from lvdm.comparison.leaderboard import write_leaderboard
+from lvdm.comparison.ranking import rank_experiments
 from lvdm.errors import ArtefactError
 from lvdm.evaluation import metrics
+from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.workspace import Workspace
-from tests.comparison.conftest import FLOOR, VALUES, result
+from tests.comparison.conftest import FLOOR, VALUES, record, result
 
 
 def test_comparable_experiments_are_one_group_the_best_first(workspace: Workspace, params: Params) -> None:
@@ -46,17 +50,75 @@ def test_an_experiment_that_lacks_the_leading_metric_comes_last(workspace: Works
     assert [row.experiment for row in group.rows] == ["unperturbed", "perturbed"]
 
 
-def test_only_the_parameters_that_differ_are_shown_with_their_resolved_values(params: Params) -> None:
-    assert differing_params(params, ["perturbed", "unperturbed"]) == {
-        "perturbed": {
-            "sample.perturbation_level": "0.1",
-            "train_denoiser.objective.perturbation.max_level": "0.25",
-        },
-        "unperturbed": {
-            "sample.perturbation_level": "0.0",
-            "train_denoiser.objective.perturbation.max_level": "0.0",
-        },
-    }
+def differing(workspace: Workspace, params: Params) -> dict[str, dict[str, str]]:
+    return {row.experiment: dict(row.differs) for row in rank_experiments(workspace, params).rows}
+
+
+DIFFERING = {
+    "perturbed": {
+        "sample.perturbation_level": "0.1",
+        "train_denoiser.objective.perturbation.max_level": "0.25",
+    },
+    "unperturbed": {
+        "sample.perturbation_level": "0.0",
+        "train_denoiser.objective.perturbation.max_level": "0.0",
+    },
+}
+
+
+def test_only_the_parameters_that_differ_are_shown_with_their_resolved_values(
+    workspace: Workspace, params: Params
+) -> None:
+    assert differing(workspace, params) == DIFFERING
+    assert all(row.stale == () for row in rank_experiments(workspace, params).rows)
+
+
+def test_what_differs_is_what_made_the_numbers_and_a_change_since_makes_them_stale(
+    workspace: Workspace, params: Params
+) -> None:
+    now = changed(params, "train_denoiser", training=params.train_denoiser.training.model_copy(update={"steps": 7}))
+    assert differing(workspace, now) == DIFFERING
+    assert [row.stale for row in rank_experiments(workspace, now).rows] == [
+        ("train_denoiser perturbed",),
+        ("train_denoiser unperturbed",),
+    ]
+    write_leaderboard(now, workspace)
+    board = json.loads((workspace.leaderboard / "leaderboard.json").read_text())
+    assert board["groups"][0]["rows"][0]["stale"] == ["train_denoiser perturbed"]
+    for form in ("leaderboard.md", "index.html"):
+        assert "params.yaml has changed since train_denoiser perturbed" in (workspace.leaderboard / form).read_text()
+
+
+def test_runs_with_other_parameters_since_are_told_apart_by_what_each_was_made_with(
+    workspace: Workspace, params: Params
+) -> None:
+    since = changed(params, "evaluate", seed=5)
+    result(VALUES["unperturbed"]).write(workspace.metrics("unperturbed"))
+    record(workspace, STAGES["evaluate"], "unperturbed", since)
+    seeds = {name: keys["evaluate.seed"] for name, keys in differing(workspace, params).items()}
+    assert seeds == {"perturbed": "0", "unperturbed": "5"}
+    assert [row.stale for row in rank_experiments(workspace, since).rows] == [("evaluate perturbed",), ()]
+
+
+def test_another_autoencoder_named_since_makes_the_numbers_stale(workspace: Workspace, params: Params) -> None:
+    entry = params.experiments["perturbed"].model_copy(update={"autoencoder": "other"})
+    names = {"autoencoders": params.autoencoders | {"other": params.autoencoders["small"]}}
+    now = params.model_copy(update=names | {"experiments": params.experiments | {"perturbed": entry}})
+    assert [row.stale for row in rank_experiments(workspace, now).rows] == [
+        ("encode_latents small", "train_autoencoder small"),
+        (),
+    ]
+
+
+def test_numbers_of_which_nothing_is_on_record_differ_in_what_is_not_known(
+    workspace: Workspace, params: Params
+) -> None:
+    result(VALUES["perturbed"] | {"fd_tn2": 0.1}).write(workspace.metrics("perturbed"))
+    assert differing(workspace, params)["perturbed"]["evaluate.seed"] == "not on record"
+
+
+def changed(params: Params, section: str, **values: object) -> Params:
+    return params.model_copy(update={section: getattr(params, section).model_copy(update=values)})
 
 
 def test_what_was_not_evaluated_is_named(workspace: Workspace, params: Params) -> None:

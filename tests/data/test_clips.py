@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from lvdm.data.clips import TrainingClips, fixed_clips, to_clip, to_frames, whole_video
-from lvdm.data.video import read_frames
+from lvdm.data.video import UnreadableVideo, read_frames
 from lvdm.errors import ArtefactError
 from lvdm.params import Clips
 
@@ -76,6 +77,13 @@ def test_no_video_long_enough_is_one_line(videos):
     root, rows = videos
     with pytest.raises(ArtefactError, match="59 frames"):
         TrainingClips(rows, Clips(frames=30, size=48, stride=2), root, seed=0)
+
+
+def test_an_unreadable_video_is_the_same_error_from_a_worker(videos):
+    root, rows = videos
+    clips = TrainingClips(rows.assign(path="gone.mp4"), CLIPS, root, seed=0)
+    with pytest.raises(UnreadableVideo, match=r"gone\.mp4"):
+        next(iter(DataLoader(clips, num_workers=1)))
 
 
 def test_fixed_clips_are_the_same_for_every_caller_and_of_distinct_videos(videos):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lvdm.data.expectations import Validation, validate_manifest
-from lvdm.data.ingest import DTYPES, SCHEMA, read_manifest, write_manifest
+from lvdm.data.manifest import DTYPES, SCHEMA, read_manifest, write_manifest
 from lvdm.errors import ValidationFailed
 from lvdm.params import Clips, Validate
 from lvdm.workspace import Workspace
@@ -63,7 +63,7 @@ def test_a_good_manifest_passes_whole(workspace):
 
 def test_each_bad_row_is_rejected_with_its_reason_and_the_rest_goes_on(workspace):
     table = manifest(
-        frames=[15, 16, None, 16, 16, 16],
+        frames=[14, 15, None, 16, 16, 16],
         fps=[8.0, 0.5, None, 8.0, 8.0, 8.0],
         width=[8, 64, None, 64, 64, 64],
         error=[None, None, "truncated", None, None, None],
@@ -82,7 +82,7 @@ def test_each_bad_row_is_rejected_with_its_reason_and_the_rest_goes_on(workspace
     assert list(read_manifest(workspace.validated)["id"]) == ["3.mp4", "4.mp4", "5.mp4"]
     quarantine = pd.read_csv(workspace.quarantine).set_index("id")
     assert quarantine.at["2.mp4", "detail"] == "10 of 20 bytes"
-    assert "frames 15" in quarantine.at["0.mp4", "detail"]
+    assert "frames 14" in quarantine.at["0.mp4", "detail"]
     assert {check.name: check.examples for check in validation.checks}["enough_frames"] == ("0.mp4",)
 
 

@@ -6,7 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from lvdm.data.ingest import build_manifest, read_manifest
+from lvdm.data.ingest import build_manifest
+from lvdm.data.manifest import read_manifest
 from lvdm.errors import ArtefactError, SourceError
 from lvdm.params import Ingest
 from lvdm.workspace import Workspace
@@ -21,7 +22,7 @@ def workspace(tmp_path):
 
 
 def ingest(**changes: object) -> Ingest:
-    return Ingest(**({"source": "raw", "captions": None, "test_fraction": 0.5, "seed": 0} | changes))
+    return Ingest(**({"source": "raw", "test_fraction": 0.5, "seed": 0} | changes))
 
 
 def fill(workspace: Workspace, num: int) -> None:
@@ -113,19 +114,11 @@ def test_a_table_says_label_caption_and_split(workspace, suffix):
 )
 def test_a_bad_table_is_one_line_that_names_it(workspace, content, says):
     fill(workspace, 1)
-    (workspace.root / "table.csv").write_text(content)
+    (workspace.root / "raw/captions.csv").write_text(content)
     with pytest.raises(SourceError, match=says) as caught:
-        build_manifest(ingest(captions="table.csv"), workspace)
-    assert "table.csv" in str(caught.value)
+        build_manifest(ingest(), workspace)
+    assert "captions.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_table_that_is_not_there_or_is_no_table_is_one_line(workspace):
-    fill(workspace, 1)
-    (workspace.root / "table.xlsx").touch()
-    for name in ("nowhere.csv", "table.xlsx"):
-        with pytest.raises(SourceError, match=name):
-            build_manifest(ingest(captions=name), workspace)
 
 
 def test_two_tables_in_a_source_are_refused(workspace):

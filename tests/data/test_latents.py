@@ -26,13 +26,13 @@ def items(*names: str):
 
 @pytest.fixture
 def cache(tmp_path):
-    write_latents(tmp_path / "latents", items(), shard_megabytes=1, meta={"std": [1.0, 2.0]})
+    write_latents(tmp_path / "latents", items(), shard_megabytes=1, made_by="abc")
     return LatentCache(tmp_path / "latents")
 
 
 def test_what_is_written_is_read_back(cache):
     assert cache.shape == (2, 3, 4)
-    assert cache.meta == {"std": [1.0, 2.0]}
+    assert cache.made_by == "abc"
     assert [video.id for video in cache.split("test")] == ["held out.mp4"]
     for video in cache.videos:
         assert torch.equal(cache.read(video), latent(video.id))
@@ -46,7 +46,7 @@ def test_labels_are_those_of_split_train(cache):
 
 def test_large_latents_go_to_several_shards(tmp_path):
     large = (CachedVideo(str(i), None, "train", torch.full((5, 4, 128, 128), float(i))) for i in range(3))
-    write_latents(tmp_path / "latents", large, shard_megabytes=2, meta={})
+    write_latents(tmp_path / "latents", large, shard_megabytes=2, made_by="")
     cache = LatentCache(tmp_path / "latents")
     assert len(cache.shards) == 2
     assert [cache.read(video).mean() for video in cache.videos] == [0, 1, 2]
@@ -58,7 +58,7 @@ def test_a_writer_that_dies_leaves_what_was_there_before(tmp_path, cache):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_latents(tmp_path / "latents", dying(), shard_megabytes=1, meta={})
+        write_latents(tmp_path / "latents", dying(), shard_megabytes=1, made_by="")
     assert [path.name for path in tmp_path.iterdir()] == ["latents"]
     assert len(LatentCache(tmp_path / "latents").videos) == 4
 
@@ -67,7 +67,7 @@ def test_no_videos_and_mixed_shapes_are_refused(tmp_path):
     other = CachedVideo("x", None, "train", torch.zeros(4, 2, 3, 5))
     for bad in ([], [*items("a.mp4"), other]):
         with pytest.raises(ArtefactError, match="one shape"):
-            write_latents(tmp_path / "latents", bad, shard_megabytes=1, meta={})
+            write_latents(tmp_path / "latents", bad, shard_megabytes=1, made_by="")
         assert list(tmp_path.iterdir()) == []
 
 

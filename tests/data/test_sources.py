@@ -40,7 +40,6 @@ def test_a_folder_is_listed_below_and_in_the_order_that_people_count(workspace):
         (folder / name).touch()
     source = collect("raw", workspace)
     assert ids(source) == ["clip2.MP4", "clip10.mp4", "walking dogs/ä b.webm"]
-    assert source.ignored == 2
     assert source.videos[0].path == "raw/clip2.MP4"
     assert workspace.videos.is_dir()
 
@@ -63,12 +62,22 @@ def test_odd_things_in_a_folder_do_not_stop_it(workspace, tmp_path):
     (folder / os.fsdecode(b"\xff.mp4")).touch()
     source = collect("raw", workspace)
     assert ids(source) == ["dangling.mp4", "link.mp4", "x.mp4/inside.mp4"]
-    assert source.ignored == 1
 
 
 def test_a_source_that_is_not_there_is_one_line(workspace):
     with pytest.raises(SourceError, match="not a folder"):
         collect("nowhere", workspace)
+
+
+@pytest.mark.parametrize("source", ["artifacts/videos", "artifacts/videos/mine", "artifacts", ".", "linked"])
+def test_a_source_that_ingest_would_delete_is_refused_and_left_alone(workspace, source):
+    mine = workspace.videos / "mine" / "a.mp4"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    (workspace.root / "linked").symlink_to(workspace.videos)
+    with pytest.raises(SourceError, match="a folder of their own"):
+        collect(source, workspace)
+    assert mine.exists()
 
 
 def test_a_folder_with_a_recipe_is_rendered(workspace):

@@ -6,7 +6,7 @@ import torch
 from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.guidance import Guidance, guided_prediction
 from lvdm.diffusion.noise import draw_noise, generator_of
-from lvdm.diffusion.schedule import Schedule, eps_of
+from lvdm.diffusion.schedule import Schedule
 
 from .conftest import LATENT_SHAPE, NUM_LABELS
 
@@ -107,7 +107,7 @@ def test_mixing_v_is_mixing_eps(network):
     alpha, sigma = (s[:, None, :, None, None][:, :, MADE] for s in Schedule("cosine").alpha_sigma(LEVEL))
 
     def eps(v):
-        return eps_of("v", v, z[:, :, MADE], alpha, sigma)
+        return sigma * z[:, :, MADE] + alpha * v
 
     conditional, unconditional = predict(network, z), predict(network, z, frames_weight=-1.0)
     mixed = (1 + w) * eps(conditional) - w * eps(unconditional)

@@ -138,6 +138,16 @@ def test_guidance_away_from_the_label_runs_its_own_pass(network, spec, sample, t
     assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
 
 
+def test_without_given_frames_both_guidances_run_one_pass_of_their_summed_weights(network, spec, sample, tmp_path):
+    recorded = Recorded(network).eval()
+    both = updated(sample, guidance=0.1, label_guidance=0.5)
+    (video,) = sample_videos(recorded, spec, both, [SHORT], tmp_path / "both")
+    assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
+    label_alone = updated(sample, guidance=0.0, label_guidance=0.6)
+    (expected,) = sample_videos(network, spec, label_alone, [SHORT], tmp_path / "label")
+    assert torch.allclose(video, expected, atol=1e-6)
+
+
 def test_refinement_at_strength_zero_is_linear_interpolation_without_a_pass(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
     (video,) = sample_videos(recorded, spec, updated(sample, refine_strength=0.0), [LONG], tmp_path)

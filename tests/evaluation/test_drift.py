@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from lvdm.errors import ArtefactError
 from lvdm.evaluation.drift import WINDOW, Curve, Drift, measure_drift, relative_distance
 from lvdm.evaluation.features import Extractor, load_extractor
+from lvdm.evaluation.result import Result
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, moving_square
 
@@ -37,7 +36,12 @@ def fading(seed: int, frames: int = 320) -> Tensor:
 
 
 def long_videos(first: int, count: int, frames: int = 320) -> list[Tensor]:
-    return [moving_square(seed, frames) for seed in range(first, first + count)]
+    return [windows(moving_square(seed, frames)) for seed in range(first, first + count)]
+
+
+def windows(video: Tensor) -> Tensor:
+    """The video as `measure_drift` takes it: its whole windows, end to end."""
+    return video[: len(video) // WINDOW * WINDOW].unflatten(0, (-1, WINDOW))
 
 
 def test_real_video_against_real_video_stays_near_one(extractors: list[Extractor], workspace: Workspace) -> None:
@@ -49,7 +53,7 @@ def test_real_video_against_real_video_stays_near_one(extractors: list[Extractor
 
 
 def test_a_fading_video_moves_away_from_the_real_ones(extractors: list[Extractor], workspace: Workspace) -> None:
-    faded = [fading(i) for i in range(100, 108)]
+    faded = [windows(fading(i)) for i in range(100, 108)]
     numbers = measure_drift(long_videos(0, 8), faded, extractors, workspace).numbers()["colour"]
     assert numbers["fake_last"] > numbers["fake_first"] + 0.1
     assert numbers["fake_slope_per_1000_frames"] > 0.3
@@ -58,7 +62,7 @@ def test_a_fading_video_moves_away_from_the_real_ones(extractors: list[Extractor
 def test_a_video_that_freezes_is_static_at_its_end(extractors: list[Extractor], workspace: Workspace) -> None:
     video = moving_square(5, 320)
     video[160:] = video[160]
-    numbers = measure_drift(long_videos(0, 2), [video], extractors, workspace).numbers()["static"]
+    numbers = measure_drift(long_videos(0, 2), [windows(video)], extractors, workspace).numbers()["static"]
     assert (numbers["fake_first"], numbers["fake_last"], numbers["real_last"]) == (0, 1, 0)
 
 
@@ -78,23 +82,33 @@ def test_the_slope_and_the_ends_of_a_straight_line_are_its_own() -> None:
 def test_videos_of_different_lengths_are_compared_where_all_of_them_are(
     extractors: list[Extractor], workspace: Workspace
 ) -> None:
-    drift = measure_drift(long_videos(0, 2, 96), [moving_square(7, 80), moving_square(8, 50)], extractors, workspace)
+    fakes = [windows(moving_square(seed, frames)) for seed, frames in ((7, 80), (8, 50))]
+    drift = measure_drift(long_videos(0, 2, 96), fakes, extractors, workspace)
     assert (len(drift.curves["colour"].fake), len(drift.curves["colour"].real)) == (3, 6)
 
 
-@pytest.mark.parametrize(("num_real", "num_fake", "frames"), [(1, 1, 32), (2, 0, 32), (2, 1, 15)])
-def test_too_little_video_is_an_error(
-    extractors: list[Extractor], num_real: int, num_fake: int, frames: int, workspace: Workspace
+@pytest.mark.parametrize(
+    ("num_real", "real_frames", "num_fake", "frames"), [(1, 64, 1, 32), (2, 16, 1, 32), (2, 64, 0, 32), (2, 64, 1, 15)]
+)
+def test_too_little_video_is_a_reason_beside_the_other_numbers(
+    extractors: list[Extractor], num_real: int, real_frames: int, num_fake: int, frames: int, workspace: Workspace
 ) -> None:
-    with pytest.raises(ArtefactError):
-        measure_drift(long_videos(0, num_real), long_videos(9, num_fake, frames), extractors, workspace)
+    fakes = long_videos(9, num_fake, frames)
+    drift = measure_drift(long_videos(0, num_real, real_frames), fakes, extractors, workspace)
+    result = drift.added_to(Result({"fvd": 1.0}, {"fvd": 0.1}, {}, {}, {"kvd": "needs a network"}))
+    assert (result.metrics, result.drift) == ({"fvd": 1.0}, {})
+    assert set(result.not_available) == {"kvd", "drift"}
+    assert "at least 16 frames" in result.not_available["drift"]
 
 
-def test_the_table_has_a_row_a_curve_set_and_window(tmp_path: Path) -> None:
-    Drift({"tn2": Curve((1.0, 2.0), (1.0,))}).write_csv(tmp_path / "drift.csv")
-    rows = list(csv.DictReader((tmp_path / "drift.csv").read_text().splitlines()))
-    assert [(r["set"], r["frame"], r["value"]) for r in rows] == [
-        ("fake", "0", "1.0"),
-        ("fake", "16", "2.0"),
-        ("real", "0", "1.0"),
-    ]
+def test_short_real_videos_are_a_reference_for_the_whole_of_a_long_one(
+    extractors: list[Extractor], workspace: Workspace
+) -> None:
+    drift = measure_drift(long_videos(0, 6, WINDOW), [windows(fading(7))], extractors, workspace)
+    assert (len(drift.curves["colour"].fake), len(drift.curves["colour"].real)) == (20, 1)
+    assert drift.numbers()["colour"]["fake_last"] != drift.numbers()["colour"]["fake_first"]
+
+
+def test_the_table_has_the_first_curve_in_columns_and_nan_where_real_video_has_ended(tmp_path: Path) -> None:
+    Drift({"tn2": Curve((1.0, 2.0), (1.0,)), "static": Curve((0.0,), (0.0,))}).write_csv(tmp_path / "drift.csv")
+    assert (tmp_path / "drift.csv").read_text() == "frame,fake,real\n0,1.0,1.0\n16,2.0,nan\n"

@@ -121,7 +121,7 @@ def test_metrics_without_their_network_are_named_with_the_remedy(workspace: Work
     assert set(result.metrics) == {"motion_gap", "static_gap"}
     assert "lvdm weights --install i3d=PATH" in result.not_available["fvd"]
     assert "lvdm weights --install tn2" in result.not_available["fd_tn2"]
-    assert "captions" in result.not_available["clipsim"]
+    assert "needs a label" in result.not_available["clipsim"]
     assert str(workspace.root) not in str(result)
 
 

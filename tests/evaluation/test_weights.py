@@ -104,7 +104,7 @@ def test_what_no_package_ships_cannot_be_fetched_from_one(workspace: Workspace) 
 def test_the_inventory_has_a_row_a_network_with_a_remedy_where_one_is_needed(workspace: Workspace) -> None:
     rows = inventory(workspace)
     assert [row.network.name for row in rows] == list(NETWORKS)
-    assert not any(row.ready for row in rows)
+    assert all(row.problem for row in rows)
     assert all("lvdm weights --install" in str(row) for row in rows)
 
 

@@ -28,7 +28,7 @@ TINY = {
         "training": {"steps": 6, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2},
     },
     "sample": {"steps": 2, "num_clips": 6, "num_long_videos": 1, "long_frames": 32},
-    "evaluate": {"clip_frames": 8, "num_clips": 6},
+    "evaluate": {"num_clips": 6},
 }
 
 
@@ -84,7 +84,8 @@ def checkout(root: Path) -> Project:
         if (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, root / name)
-    (root / "weights").symlink_to(ROOT / "weights")
+    for network in (ROOT / "weights").glob("*.pth"):
+        (root / "weights" / network.name).symlink_to(network)
     project = Project(root)
     project.edit(TINY)
     project.edit(TINY_RECIPE, "builtin/recipe.yaml")

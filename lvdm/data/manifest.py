@@ -1,0 +1,54 @@
+"""The manifest on disk: its columns, and reading and writing them.
+
+Not here: what is in a row; that is ingest.py, and which rows are good enough; that is expectations.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvdm.workspace import atomic_file, need
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # path within the source
+        ("path", pa.string()),  # relative to the workspace, or absolute
+        ("frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("codec", pa.string()),
+        ("duration", pa.float64()),  # seconds
+        ("label", pa.string()),
+        ("caption", pa.string()),
+        ("split", pa.string()),
+        ("checksum", pa.string()),  # sha256 of the bytes
+        ("error", pa.string()),  # null, or the reason code of a file that cannot be read
+        ("detail", pa.string()),
+    ]
+)
+DTYPES = {pa.int64(): pd.Int64Dtype(), pa.float64(): pd.Float64Dtype(), pa.string(): pd.StringDtype()}
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
+    """Writes rows of a manifest in one piece."""
+    with atomic_file(path) as beside:
+        pq.write_table(pa.Table.from_pandas(manifest, SCHEMA, preserve_index=False).replace_schema_metadata(), beside)
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """The rows of a manifest: nullable columns, one row a video.
+
+    Raises:
+        ArtefactError: it is not there.
+    """
+    return as_manifest(pq.read_table(need(path, "validate" if path.stem == "validated" else "ingest"), schema=SCHEMA))
+
+
+def as_manifest(table: pa.Table) -> pd.DataFrame:
+    """A table of SCHEMA with nullable columns."""
+    return table.to_pandas(types_mapper=DTYPES.get)

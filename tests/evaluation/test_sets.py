@@ -1,0 +1,94 @@
+"""The real side of drift: held-out videos of any length, of the samples' labels, read a window at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lvdm.data.samples import Sample, SampleSet
+from lvdm.data.video import read_frames, write_video
+from lvdm.evaluation import sets
+from lvdm.machine import Machine
+from lvdm.params import Params, load_params
+from lvdm.workspace import Workspace, write_json
+from tests.evaluation.conftest import PROJECT, moving_square
+
+REACH = 64  # frames of the fake long videos
+
+
+@pytest.fixture
+def params() -> Params:
+    params = load_params(PROJECT / "params.yaml")
+    return params.model_copy(update={"clips": params.clips.model_copy(update={"size": 32, "stride": 2})})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path, Machine(accelerator="cpu"))
+
+
+def samples(workspace: Workspace, label: str | None = "a") -> SampleSet:
+    folder = workspace.samples("x")
+    sample = Sample("long", 0, REACH, 0, label)
+    write_video(folder / sample.file, [moving_square(99, REACH).numpy()], 8.0)
+    write_json(folder / "index.json", [vars(sample)])
+    return SampleSet(folder)
+
+
+def manifest(root: Path, *videos: tuple[int, str | None, str]) -> pd.DataFrame:
+    """Of (frames, label, split)."""
+    for i, (frames, _, _) in enumerate(videos):
+        write_video(root / f"{i}.mp4", [moving_square(i, frames).numpy()], 8.0)
+    rows = [
+        {"path": f"{i}.mp4", "frames": frames, "label": label, "split": split}
+        for i, (frames, label, split) in enumerate(videos)
+    ]
+    return pd.DataFrame(rows).astype({"frames": "Int64", "label": "string"})
+
+
+def read_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, range]]:
+    """What is read from now on: the name of the file, and the frames."""
+    reads: list[tuple[str, range]] = []
+
+    def recorded(path: Path, indices: range) -> np.ndarray:
+        reads.append((path.name, indices))
+        return read_frames(path, indices)
+
+    monkeypatch.setattr(sets, "read_frames", recorded)
+    return reads
+
+
+def test_real_videos_shorter_than_the_samples_are_a_reference(workspace: Workspace, params: Params) -> None:
+    rows = manifest(workspace.root, (70, "a", "test"), (63, "a", "test"), (30, "a", "test"))
+    (curve,) = sets.drift_of(samples(workspace), rows, params, workspace).curves.values()
+    assert (len(curve.fake), len(curve.real)) == (4, 2)  # 63 frames at stride 2 hold two windows, 30 none
+
+
+def test_without_two_real_videos_drift_is_a_reason(workspace: Workspace, params: Params) -> None:
+    rows = manifest(workspace.root, (300, "a", "test"), (30, "a", "test"), (300, "a", "train"))
+    drift = sets.drift_of(samples(workspace), rows, params, workspace)
+    assert (drift.curves, "two held-out videos" in drift.not_available) == ({}, True)
+
+
+def test_real_videos_have_the_labels_of_the_samples_where_two_are_held_out(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled = [(100, "b", "test"), (63, "a", "test"), (63, "a", "test"), (100, "b", "test")]
+    rows, reads = manifest(workspace.root, *labelled), read_of(monkeypatch)
+    for label, expected in (("a", {"1.mp4", "2.mp4"}), ("c", {f"{i}.mp4" for i in range(4)})):
+        reads.clear()
+        sets.drift_of(samples(workspace, label), rows, params, workspace)
+        assert {name for name, _ in reads} == expected | {"0000.mp4"}
+
+
+def test_videos_are_read_a_window_at_a_time_and_no_further_than_the_samples_reach(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, reads = manifest(workspace.root, (400, "a", "test"), (400, "a", "test")), read_of(monkeypatch)
+    sets.drift_of(samples(workspace), rows, params, workspace)
+    assert {len(frames) for _, frames in reads} == {16}
+    assert max(frames[-1] for name, frames in reads if name == "0.mp4") == 2 * (REACH - 1)
+    assert max(frames[-1] for name, frames in reads if name == "0000.mp4") == REACH - 1

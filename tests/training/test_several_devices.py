@@ -1,0 +1,88 @@
+"""Training on two devices: Lightning starts the command again for the second, and one artefact comes of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from small_run import Noise, small_params
+
+from lvdm.data.ingest import build_manifest
+from lvdm.errors import ParamsError
+from lvdm.machine import Machine
+from lvdm.params import load_params
+from lvdm.training.autoencoder import train_autoencoder
+from lvdm.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+IDENTITY = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
+ENTRIES = {
+    "first": {"train_autoencoder": {}},
+    "pixels": {"train_autoencoder": {"network": IDENTITY}},  # without training, and in the middle
+    "second": {"train_autoencoder": {"training": {"seed": 1}}},
+}
+
+
+def write_project(root: Path, batch_size: int, machine: dict[str, object]) -> None:
+    """A folder whose autoencoders can be trained: parameters, machine, twelve videos and their manifest."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["clips"] |= {"frames": 8, "size": 32}
+    document["train_autoencoder"]["network"]["channels"] = [8]
+    document["train_autoencoder"]["training"] |= {"steps": 4, "batch_size": batch_size, "warmup_steps": 4}
+    document |= {"autoencoders": ENTRIES, "experiments": {}}
+    recipe = yaml.safe_load((ROOT / "builtin" / "recipe.yaml").read_text())
+    recipe |= {"num_videos": 12, "frames": 16, "num_long_videos": 2, "long_frames": 24, "size": 32}
+    (root / "builtin").mkdir(parents=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(document))
+    (root / "machine.yaml").write_text(yaml.safe_dump({"accelerator": "cpu", **machine}))
+    (root / "builtin" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    workspace = Workspace.at(root)
+    build_manifest(load_params(root / "params.yaml").ingest, workspace)
+    shutil.copyfile(workspace.manifest, workspace.validated)
+
+
+def trained(root: Path) -> str:
+    """Trains every autoencoder of a project, in one command; returns what it printed."""
+    command = [sys.executable, "-m", "lvdm", "--root", str(root), "train_autoencoder"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_two_devices_make_one_artefact_an_entry_and_it_is_that_of_one_device_with_the_whole_batch(tmp_path):
+    write_project(tmp_path / "two", 2, {"devices": 2, "strategy": "ddp"})
+    write_project(tmp_path / "one", 4, {"devices": 1})
+    printed = trained(tmp_path / "two")
+    assert len(printed.splitlines()) == len(trained(tmp_path / "one").splitlines())
+    two, one = Workspace.at(tmp_path / "two"), Workspace.at(tmp_path / "one")
+    assert sorted(folder.name for folder in two.autoencoder("first").parent.iterdir()) == sorted(ENTRIES)
+    assert [path for path in (two.root / ".lvdm" / "scratch").rglob("*") if path.is_file()] == []
+    for name in ENTRIES:
+        assert (two.report("train_autoencoder", name) / "provenance.json").is_file()
+        (of_two,) = (load_file(path) for path in two.autoencoder(name).glob("*.safetensors"))
+        (of_one,) = (load_file(path) for path in one.autoencoder(name).glob("*.safetensors"))
+        assert of_two.keys() == of_one.keys()
+        for key, tensor in of_one.items():
+            if key not in ("latent_mean", "latent_std"):
+                torch.testing.assert_close(of_two[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ParamsError, match="machine.yaml: accelerator: expected cpu or auto"):
+        train_autoencoder(Noise(), small_params(), Machine(accelerator="gpu"), tmp_path)
+
+
+def test_what_lightning_refuses_of_a_machine_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_FAULT_TOLERANT_TRAINING", "0")
+    machine = Machine(accelerator="cpu", precision="16-mixed", devices=2, strategy="ddp")
+    with pytest.raises(ParamsError, match=r"^machine\.yaml: "):
+        train_autoencoder(Noise(), small_params(), machine, tmp_path)
