@@ -137,6 +137,8 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         warnings.filterwarnings("ignore", message=".*does not have many workers")  # machine.yaml decides
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # Lightning 2.6 on torch 2.13
         trainer.fit(task, loader, ckpt_path=path if path.exists() else None, weights_only=True)
+    if torch.distributed.is_initialized():  # what follows concerns one process: metrics would wait for the others
+        torch.distributed.destroy_process_group()
     average.copy_to(task)
     task.to(trainer.strategy.root_device)
     return trace.rows

@@ -63,6 +63,11 @@ class Project:
         assert status is None or result.returncode == status, output
         return output
 
+    def link_weights(self) -> None:
+        """The pretrained networks of this tree, as if they had been installed."""
+        for network in (ROOT / "weights").glob("*.pth"):
+            (self.root / "weights" / network.name).symlink_to(network)
+
     def edit(self, changes: dict, file: str = "params.yaml") -> None:
         path = self.root / file
         document = yaml.safe_load(path.read_text())
@@ -84,9 +89,8 @@ def checkout(root: Path) -> Project:
         if (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, root / name)
-    for network in (ROOT / "weights").glob("*.pth"):
-        (root / "weights" / network.name).symlink_to(network)
     project = Project(root)
+    project.link_weights()
     project.edit(TINY)
     project.edit(TINY_RECIPE, "builtin/recipe.yaml")
     project.run("git", "init", "-q", "-b", "main")

@@ -149,10 +149,11 @@ def test_changing_one_experiment_runs_again_only_what_depends_on_it(copy):
 
 
 def made(project) -> dict[str, str]:
-    """The hashes of all artefacts in dvc.lock."""
+    """The hashes of all artefacts in dvc.lock, without what only tells of them (Data Docs print the time)."""
     stages = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-    return {path: md5 for path, md5 in outs.items() if "/reports/" not in path and "leaderboard" not in path}
+    tells = ("/reports/", "/data_docs", "/leaderboard")
+    return {path: md5 for path, md5 in outs.items() if not any(part in path for part in tells)}
 
 
 def test_stages_killed_at_work_make_the_same_bytes_when_run_again(copy):
@@ -184,7 +185,8 @@ def test_the_night_evaluates_what_changed_and_trains_nothing(copy):
     output = copy.run("dagster", "job", "execute", "-m", "pipelines.definitions", "-j", "nightly")
     assert "sample perturbed: clips = 6" in output
     assert "evaluate@perturbed: nothing changed" not in output
-    assert "train_denoiser" not in output
+    assert "Running stage 'sample@perturbed'" in output
+    assert "Running stage 'train_denoiser" not in output
     board = json.loads((copy.root / "artifacts/leaderboard/leaderboard.json").read_text())
     assert all(row["stale"] for group in board["groups"] for row in group["rows"]), "params.yaml asks for more training"
 
@@ -254,6 +256,7 @@ def test_push_and_pull_bring_everything_back_on_a_fresh_clone(copy, tmp_path):
     clone = type(copy)(tmp_path / "clone")
     clone.run("dvc", "remote", "add", "--local", "store", str(tmp_path / "store"))
     clone.run("dvc", "pull", "-r", "store")
+    clone.link_weights()
     assert "up to date" in clone.run("dvc", "status")
 
 
@@ -285,14 +288,14 @@ def test_a_source_in_object_storage_is_watched_by_dvc(copy, endpoint):
     import boto3
 
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    videos = sorted((copy.root / "artifacts/videos").rglob("*.mp4"))
-    for video in videos[:4]:
-        client.upload_file(str(video), "store", f"raw/{video.name}")
+    videos = [(video.name, video.read_bytes()) for video in sorted((copy.root / "artifacts/videos").rglob("*.mp4"))]
+    for name, content in videos[:4]:
+        client.put_object(Bucket="store", Key=f"raw/{name}", Body=content)
     copy.edit({"ingest": {"source": "s3://store/raw", "test_fraction": 0.5}})
     assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == ["ingest"]
     assert len(list((copy.root / "artifacts/videos").rglob("*.mp4"))) == 4
     assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == []
 
-    client.upload_file(str(videos[4]), "store", f"raw/{videos[4].name}")
+    client.put_object(Bucket="store", Key=f"raw/{videos[4][0]}", Body=videos[4][1])
     assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == ["ingest"]
     assert len(list((copy.root / "artifacts/videos").rglob("*.mp4"))) == 5
