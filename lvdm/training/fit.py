@@ -13,7 +13,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -146,7 +146,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
 
 def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
     device = machine.device.type
-    automatic = "bf16-mixed" if device == "cuda" else "32-true"
+    automatic: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" else "32-true"
     try:
         return pl.Trainer(
             accelerator=device,
