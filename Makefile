@@ -10,8 +10,8 @@ help: ## what there is to make
 demo: setup ## set up, then run the whole pipeline on the built-in videos (at most 10 minutes on two cores)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipelines.everything
 
-test: setup ## set up, then run all tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+test: setup ## set up, then run all tests, two at a time
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup ## format, lint, types and architecture, in seconds
 	@$(BIN)/ruff format --check .

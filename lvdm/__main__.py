@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import logging
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 
 from lvdm import presets
 from lvdm.errors import LvdmError
 from lvdm.graph import STAGES, Stage
+from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
 from lvdm.run import run_stage
 from lvdm.workspace import Workspace
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("lvdm").setLevel(logging.INFO)  # what the libraries below us say stays at warnings
-    _die_with_parent()
+    watch_over_orderer()
     try:
         args.run(args)
     except LvdmError as error:
@@ -138,12 +137,6 @@ def _teach(stage: Stage, root: Path) -> str:
 def _sections(text: str, sections: tuple[str, ...]) -> list[str]:
     blocks = re.split(r"\n(?=\w)", text)
     return [line for block in blocks if block.split(":")[0] in sections for line in block.rstrip().splitlines()]
-
-
-def _die_with_parent() -> None:
-    """Under an orchestrator that says so, a stage ends when the step that started it is killed: no orphan writes on."""
-    if os.environ.get("LVDM_DIE_WITH_PARENT") and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import yaml
 
 from assets.runner import StageFailed, StageRun
 from lvdm.errors import LvdmError
+from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
 from lvdm.provenance import Provenance
 from lvdm.run import run_stage
@@ -93,7 +94,7 @@ def _started(command: list[str], root: str) -> Iterator[subprocess.Popen[str]]:
     bin_folder = str(Path(sys.executable).parent)  # `python` in dvc.yaml is this python
     environment = os.environ | {
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
-        "LVDM_DIE_WITH_PARENT": "1",
+        DIES_WITH: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(

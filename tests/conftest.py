@@ -1,4 +1,8 @@
-"""What all tests share: shapes are checked at run time, and nothing reaches for a network, a GPU or many threads."""
+"""What all tests share: shapes are checked at run time, and nothing reaches for a network or more than one thread.
+
+Tests run beside each other, one a core; and sums over other numbers of threads differ in the last bit, so that runs
+which are compared need the same number.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ os.environ.update(
     DVC_NO_ANALYTICS="1",
     GX_ANALYTICS_ENABLED="false",
     HF_HUB_OFFLINE="1",
+    OMP_NUM_THREADS="1",
 )
 
 from jaxtyping import install_import_hook

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 TINY_RECIPE = {"num_videos": 30, "frames": 40, "num_long_videos": 2, "long_frames": 64, "size": 32}
@@ -102,9 +103,25 @@ def checkout(root: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def materialized(tmp_path_factory) -> Project:
-    """A project on which the whole pipeline has run once, through Dagster and DVC: the demo in small."""
-    project = checkout(tmp_path_factory.mktemp("materialized"))
-    output = project.run(sys.executable, "-m", "pipelines.everything")
-    assert "everything is up to date" in output
+def materialized(tmp_path_factory, worker_id) -> Project:
+    """A project on which the whole pipeline has run once, through Dagster and DVC: the demo in small. To be read only.
+
+    The first process of the tests that asks for it makes it; the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    project = Project(shared / "materialized")
+    with FileLock(shared / "materialized.lock"):
+        if not project.root.exists():
+            made = checkout(tmp_path_factory.mktemp("checkout"))
+            assert "everything is up to date" in made.run(sys.executable, "-m", "pipelines.everything")
+            made.root.rename(project.root)
     return project
+
+
+@pytest.fixture
+def copy(materialized, tmp_path) -> Project:
+    """A copy of the finished project that a test may change and run commands in."""
+    root = tmp_path / "copy"
+    shutil.copytree(materialized.root, root, symlinks=True)
+    return Project(root)

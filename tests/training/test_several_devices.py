@@ -17,6 +17,7 @@ from small_run import Noise, small_params
 from lvdm.data.ingest import build_manifest
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine
+from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
 from lvdm.training.autoencoder import train_autoencoder
 from lvdm.workspace import Workspace
@@ -51,7 +52,7 @@ def write_project(root: Path, batch_size: int, machine: dict[str, object]) -> No
 def trained(root: Path) -> str:
     """Trains every autoencoder of a project, in one command; returns what it printed."""
     command = [sys.executable, "-m", "lvdm", "--root", str(root), "train_autoencoder"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LVDM_DIE_WITH_PARENT": "1"}
+    environment = {**os.environ, DIES_WITH: str(os.getpid())}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     return result.stdout
