@@ -98,7 +98,7 @@ def test_parameters_are_frozen():
         params.sample.steps = 1
 
 
-@pytest.mark.parametrize("name", presets.DATASETS)
+@pytest.mark.parametrize("name", ["reference", *presets.DATASETS])
 def test_every_preset_is_a_whole_params_yaml_at_the_papers_size(name, tmp_path):
     (tmp_path / "params.yaml").write_text(presets.render(name))
     params = load_params(tmp_path / "params.yaml")

@@ -1,6 +1,7 @@
 """Configurations: one template at the paper's sizes with what each dataset changes in it, and `sprites`.
 
-`sprites` is the built-in set in full, for one GPU and minutes.
+`reference` is that template with the objective of the official code, for SkyTimelapse, the one dataset whose official
+settings are published whole. `sprites` is the built-in set in full, for one GPU and minutes.
 Not here: the demo; that is the committed params.yaml.
 """
 
@@ -40,7 +41,20 @@ DATASETS = {
     ),
     "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, 7.5, "none", "false", "1.6e-5", "every 4th frame"),
 }
-NAMES = ("sprites", *DATASETS)
+NAMES = ("sprites", "reference", *DATASETS)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the denoiser learns from; the defaults are ours."""
+
+    schedule: str = "cosine"
+    prediction: str = "v"
+    loss: str = "l2"
+    min_snr_gamma: str = "5.0"
+
+
+OFFICIAL_OBJECTIVE = Objective(schedule="scaled_linear", prediction="eps", loss="l1", min_snr_gamma="null")
 
 
 def render(name: str) -> str:
@@ -48,4 +62,5 @@ def render(name: str) -> str:
     if name == "sprites":
         return (Path(__file__).parent / "sprites.yaml").read_text()
     template = string.Template((Path(__file__).parent / "paper.yaml").read_text())
-    return template.substitute(asdict(DATASETS[name]), name=name)
+    dataset, objective = ("sky_timelapse", OFFICIAL_OBJECTIVE) if name == "reference" else (name, Objective())
+    return template.substitute(asdict(DATASETS[dataset]) | asdict(objective), name=dataset)
