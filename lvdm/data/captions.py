@@ -1,4 +1,4 @@
-"""What a person says of the videos: a table of path, label, caption and split, and texts beside the videos.
+"""What a person says of the videos: a table of path, label, caption, split and group, and texts beside the videos.
 
 Not here: which split a video gets that no table names (ingest.py).
 """
@@ -16,11 +16,11 @@ from lvdm.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("label", "caption", "split")
+COLUMNS = ("label", "caption", "split", "group")
 
 
 def captions_of(source: Source, workspace: Workspace) -> dict[str, dict[str, str | None]]:
-    """{id: {label, caption, split}} of every video of the source, None where nothing is said.
+    """{id: {label, caption, split, group}} of every video of the source, None where nothing is said.
 
     The table is captions.csv, .jsonl or .parquet in the source itself: who watches the source sees it change.
 
@@ -51,7 +51,7 @@ def _find(folder: Path) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, dict[str, str | None]]:
-    """{path: {label, caption, split}} of the table, empty cells as None."""
+    """{path: {label, caption, split, group}} of the table, empty cells as None."""
     try:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -63,9 +63,9 @@ def _read(path: Path) -> dict[str, dict[str, str | None]]:
         raise SourceError(f"{path}: cannot be read as a table", got=str(error)) from None
     columns = ", ".join(map(str, table.columns))
     if "path" not in table.columns:
-        raise SourceError(f"{path}: no column path", expected="path and any of label, caption, split", got=columns)
+        raise SourceError(f"{path}: no column path", expected=f"path and any of {', '.join(COLUMNS)}", got=columns)
     if not set(COLUMNS) & set(table.columns):
-        raise SourceError(f"{path}: says nothing", expected="any of the columns label, caption, split", got=columns)
+        raise SourceError(f"{path}: says nothing", expected=f"any of the columns {', '.join(COLUMNS)}", got=columns)
     if unused := sorted(set(map(str, table.columns)) - {"path", *COLUMNS}):
         logger.info("%s: columns not used: %s", path, ", ".join(unused))
     if (twice := table["path"].duplicated()).any():

@@ -66,7 +66,10 @@ def validate_manifest(manifest: pd.DataFrame, validate: Validate, clips: Clips, 
     """
     of_rows = _of_rows(validate, clips)
     gate = _Gate()
-    judged = manifest.assign(splits=manifest.groupby("checksum")["split"].transform("nunique").astype("Int64"))
+    judged = manifest.assign(
+        splits=manifest.groupby("checksum")["split"].transform("nunique").astype("Int64"),
+        group_splits=manifest.groupby("group")["split"].transform("nunique").astype("Int64"),
+    )
     row_checks, unexpected = gate.judge("videos", of_rows, judged)
     rejected = _rejected(manifest, of_rows, unexpected)
     accepted = manifest[~manifest["id"].isin(rejected["id"])].reset_index(drop=True)
@@ -132,6 +135,13 @@ def _of_rows(validate: Validate, clips: Clips) -> list[Expectation]:
             between,
             {"column": "splits", "max_value": 1},
             "no video is in two splits",
+            critical=True,
+        ),
+        Expectation(
+            "one_split_a_group",
+            between,
+            {"column": "group_splits", "max_value": 1},
+            "no group of videos is in two splits",
             critical=True,
         ),
     ]

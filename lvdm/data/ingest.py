@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,22 @@ logger = logging.getLogger(__name__)
 def build_manifest(ingest: Ingest, workspace: Workspace) -> pd.DataFrame:
     """Collects the source, probes every video of it and writes `workspace.manifest`. Equal input gives equal bytes.
 
-    A video whose split no table names gets it from a hash of (seed, checksum): new videos never move old ones.
+    A video whose split neither table nor layout names gets it from a hash of the seed and its group, or else its
+    checksum: groups are never divided, and new videos never move old ones.
 
     Raises:
         SourceError: the source or its captions table cannot be read.
     """
-    source = collect(ingest.source, workspace)
+    source = collect(ingest.source, ingest.layout, workspace)
     said = captions_of(source, workspace)
     rows = []
     for video, found in zip(source.videos, _examine_all(source.videos, workspace), strict=True):
-        row = {"id": video.id, "path": video.path} | found | said[video.id]
+        written = {column: text for column, text in said[video.id].items() if text is not None}
+        row = {"id": video.id, "path": video.path} | found | asdict(video.told) | written
+        if found.get("codec") == "images":
+            row["fps"], row["duration"] = source.fps, found["frames"] / source.fps
         if row["split"] is None and found.get("checksum"):
-            row["split"] = _split(ingest, found["checksum"])
+            row["split"] = _split(ingest, row["group"] or found["checksum"])
         rows.append(row)
     manifest = as_manifest(pa.Table.from_pylist(rows, schema=SCHEMA))
     logger.info("%d videos, %d of them cannot be read", len(manifest), manifest["error"].notna().sum())
@@ -64,6 +69,6 @@ def _seconds(file: Path) -> float:
     return 60.0 + (file.stat().st_size / 1e6 if file.is_file() else 0)
 
 
-def _split(ingest: Ingest, checksum: str) -> str:
-    digest = hashlib.sha256(f"{ingest.seed}:{checksum}".encode()).digest()
+def _split(ingest: Ingest, group: str) -> str:
+    digest = hashlib.sha256(f"{ingest.seed}:{group}".encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") < ingest.test_fraction * 2**64 else "train"

@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("caption", pa.string()),
         ("split", pa.string()),
+        ("group", pa.string()),  # videos of one group belong into one split; null: alone
         ("checksum", pa.string()),  # sha256 of the bytes
         ("error", pa.string()),  # null, or the reason code of a file that cannot be read
         ("detail", pa.string()),

@@ -1,14 +1,13 @@
 """Where videos come from: a folder, a folder with a recipe (the built-in set), or s3://bucket/prefix.
 
-The only importer of s3fs. After `collect` every source is a list of local files.
-Not here: what is inside a file; a candidate is told by its name alone.
+The only importer of s3fs. After `collect` every source is a list of local videos.
+Not here: what is inside a file; a candidate is told by its name alone, and what a name says of it by layouts.py.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from lvdm.data import sprites
+from lvdm.data.frame_folders import is_image, numeric_aware
+from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
 from lvdm.errors import SourceError
+from lvdm.params.layouts import Layout
 from lvdm.progress import progress
 from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint
 
@@ -29,6 +31,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 CAPTIONS = frozenset({"captions.csv", "captions.jsonl", "captions.parquet"})
 SIDECAR = ".txt"  # x.txt beside x.mp4 holds its caption
+TEXT_SUFFIXES = (SIDECAR, ".json")  # of captions and of the lists of a dataset's splits
 RECIPE = "recipe.yaml"
 ATTEMPTS = 5
 T = TypeVar("T")
@@ -40,6 +43,7 @@ class SourceVideo:
 
     id: str  # its path within the source
     path: str  # relative to the workspace if inside it, else absolute
+    told: Told = NOTHING  # by its place
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,10 @@ class Source:
 
     folder: Path
     videos: tuple[SourceVideo, ...]  # numeric-aware order: clip 2 before clip 10
+    fps: float = 0.0  # of videos that are folders of images
 
 
-def collect(source: str, workspace: Workspace) -> Source:
+def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
     """Lists a source, after rendering it (a recipe) or mirroring it (S3) into `workspace.videos`, which always exists.
 
     Raises:
@@ -59,8 +64,8 @@ def collect(source: str, workspace: Workspace) -> Source:
         ParamsError: the recipe is wrong.
     """
     if source.startswith("s3://"):
-        _mirror(source, workspace)
-        return _listed(workspace.videos, workspace)
+        _mirror(source, layout, workspace)
+        return _listed(workspace.videos, layout, workspace)
     folder = workspace.root / Path(os.path.normpath(Path(source).expanduser()))
     if not folder.is_dir():
         raise SourceError(
@@ -79,24 +84,28 @@ def collect(source: str, workspace: Workspace) -> Source:
         if (folder / RECIPE).is_file():
             sprites.render(sprites.load_recipe(folder / RECIPE), beside, workspace.machine.probe_workers)
             folder = workspace.videos
-    return _listed(folder, workspace)
+    return _listed(folder, layout, workspace)
 
 
-def _listed(folder: Path, workspace: Workspace) -> Source:
-    videos, ignored = [], 0
+def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
+    paths, ignored, frames = {}, 0, reads_frames(layout)
     for file in _files(folder):
-        name = file.relative_to(folder).as_posix()
-        if not _is_candidate(name):
+        video = file.parent if frames and is_image(file) else file
+        name = video.relative_to(folder).as_posix()
+        if video is file and not _is_candidate(name):
             ignored += not _is_text(name)
         elif not _is_utf8(name):
             logger.warning("ignored %r: its name is not UTF-8", name)
             ignored += 1
-        else:
-            inside = file.is_relative_to(workspace.root)
-            path = file.relative_to(workspace.root) if inside else file
-            videos.append(SourceVideo(name, path.as_posix()))
-    logger.info("%s: %d videos, %d other files ignored", folder, len(videos), ignored)
-    return Source(folder, tuple(sorted(videos, key=lambda video: _numeric_aware(video.id))))
+        elif name not in paths:
+            inside = video.is_relative_to(workspace.root)
+            paths[name] = (video.relative_to(workspace.root) if inside else video).as_posix()
+    told = tell(layout, folder, sorted(paths, key=numeric_aware))
+    logger.info("%s: %d videos, %d files ignored", folder, len(told), ignored)
+    if left_out := [name for name in paths if name not in told]:
+        logger.info("%d videos left out, as ingest.layout does not ask for them, like %s", len(left_out), left_out[0])
+    videos = tuple(SourceVideo(name, paths[name], said) for name, said in told.items())
+    return Source(folder, videos, getattr(layout, "fps", 0.0))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -117,7 +126,7 @@ def _is_candidate(name: str) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    return name in CAPTIONS or PurePosixPath(name).suffix == SIDECAR
+    return name in CAPTIONS or PurePosixPath(name).suffix in TEXT_SUFFIXES
 
 
 def _is_utf8(name: str) -> bool:
@@ -128,11 +137,7 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _numeric_aware(name: str) -> tuple[list[str | int], str]:
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
-
-
-def _mirror(source: str, workspace: Workspace) -> None:
+def _mirror(source: str, layout: Layout, workspace: Workspace) -> None:
     """Makes `workspace.videos` the content of the prefix. Files fetched before, by their etag and size, are kept."""
     from botocore.exceptions import NoCredentialsError
 
@@ -142,7 +147,7 @@ def _mirror(source: str, workspace: Workspace) -> None:
     mirror.mkdir(parents=True, exist_ok=True)
     try:
         bucket = _Bucket(endpoint)
-        wanted = bucket.list(prefix)
+        wanted = bucket.list(prefix, reads_frames(layout))
         with atomic_folder(workspace.videos) as beside:
             kept = set()
             for name, entry in progress(wanted.items(), len(wanted), "fetching", "file"):
@@ -174,13 +179,14 @@ class _Bucket:
         self.remote.retries = 1
         self.where = endpoint or "S3"
 
-    def list(self, prefix: str) -> dict[str, dict[str, Any]]:
-        """The videos and texts below the prefix: {path within it: what S3 says of it}."""
+    def list(self, prefix: str, images: bool) -> dict[str, dict[str, Any]]:
+        """The videos, texts and, if asked for, images below the prefix: {path within it: what S3 says of it}."""
         found = self._retried(lambda: self.remote.find(prefix, detail=True))
         if not found:
             raise FileNotFoundError("no object has this prefix")
         named = {key.removeprefix(f"{prefix}/"): entry for key, entry in sorted(found.items())}
-        names = [name for name in named if _is_candidate(name) or _is_text(name)]
+        texts = [name for name in named if _is_text(name) or (images and is_image(PurePosixPath(name)))]
+        names = [*filter(_is_candidate, named), *texts]
         safe = [name for name in names if ".." not in PurePosixPath(name).parts]
         logger.info("%s: %d objects, %d to mirror", prefix, len(found), len(safe))
         return {name: named[name] for name in safe}

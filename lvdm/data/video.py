@@ -1,4 +1,4 @@
-"""One video file: probed, read, written.
+"""One video, a file or a folder of frames: probed, read, written.
 
 The only importer of decord, which reads frames; PyAV writes, and probes, as it sees damage that decord decodes over.
 Not here: which files there are (sources.py), which are good enough (expectations.py), tensors (clips.py).
@@ -19,6 +19,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
 from lvdm.errors import VideoError
 from lvdm.workspace import atomic_file, sha256
 
@@ -63,9 +64,13 @@ class Probe:
 def probe(path: Path) -> Probe:
     """Decodes the whole file with PyAV and reads its last frame: what passes can be read by `read_frames`.
 
+    Of a folder of images every one is decoded; they do not say how fast they follow each other, so its fps is 0.
+
     Raises:
         UnreadableVideo: with the reason.
     """
+    if path.is_dir():
+        return _probe_folder(path)
     try:
         with path.open("rb") as file:
             declared, present = _declared_bytes(file), path.stat().st_size
@@ -89,10 +94,10 @@ def probe(path: Path) -> Probe:
 def examine(path: Path) -> dict[str, Any]:
     """The fields of `probe`, or error (the reason code) and detail; and checksum, the sha256 of what can be read."""
     try:
-        return asdict(probe(path)) | {"checksum": sha256(path)}
+        return asdict(probe(path)) | {"checksum": _checksum(path)}
     except UnreadableVideo as error:
         unread = error.reason in ("missing", "unreadable")
-        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else sha256(path)}
+        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else _checksum(path)}
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
@@ -104,6 +109,9 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
     Raises:
         UnreadableVideo: the file cannot be read, or it has no such frame.
     """
+    if path.is_dir():
+        return _read_folder(path, indices)
+
     import decord
     from decord.base import DECORDError
 
@@ -159,6 +167,32 @@ def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: float, max_
             images = [image.resize((width * 3 // 4, height * 3 // 4), Image.Resampling.BOX) for image in images]
     with atomic_file(path) as beside:
         beside.write_bytes(encoded.getvalue())
+
+
+def _probe_folder(path: Path) -> Probe:
+    frames, size = len(frame_files(path)), (0, 0)
+    for index in range(frames):
+        height, width = _read_folder(path, [index]).shape[1:3]
+        if index and (width, height) != size:
+            raise UnreadableVideo.of(path, "corrupt", f"frame {index} is {width}x{height}, those before {size}")
+        size = (width, height)
+    if frames == 0:
+        raise UnreadableVideo.of(path, "unreadable", "a folder without images")
+    return Probe(frames, 0.0, *size, "images", 0.0)
+
+
+def _read_folder(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    files = frame_files(path)
+    try:
+        return read_frame_files([files[index] for index in indices])
+    except (OSError, ValueError) as error:
+        raise UnreadableVideo.of(path, "corrupt", error) from None
+    except IndexError:
+        raise UnreadableVideo.of(path, "truncated", f"no frame {max(indices)} of {len(files)}") from None
+
+
+def _checksum(path: Path) -> str:
+    return frames_checksum(path) if path.is_dir() else sha256(path)
 
 
 def _read_from_the_start(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:

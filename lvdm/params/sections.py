@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.evaluation.metrics import METRICS
+from lvdm.params.layouts import Layout
 from lvdm.section import Section
 
 Count = Annotated[int, Field(gt=0)]
@@ -22,6 +23,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 class Ingest(Section):
     source: Annotated[str, Field(min_length=1)]  # builtin, a folder, or s3://bucket/prefix
+    layout: Layout
     test_fraction: Fraction  # of the videos whose split no table names
     seed: Seed
 

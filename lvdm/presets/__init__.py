@@ -14,32 +14,71 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset changes; `source` is where you put its videos."""
+    """What a dataset changes."""
 
     title: str
-    source: str
+    note: str
+    layout: str
+    source: str  # where you put it, as it is distributed
     stride: int  # frames between the frames of a clip
     fps: float  # of what is made: that of the videos over the stride
-    condition: str  # label: the class folders' names, through the captions table
+    condition: str  # label: as the layout says
     require_labels: str
-    autoencoder_learning_rate: str  # the reference's
-    note: str
+    autoencoder_learning_rate: str = "3.6e-5"  # the reference's
 
 
 DATASETS = {
     "ucf101": Dataset(
-        "UCF-101", "data/ucf101", 1, 25.0, "label", "true", "3.6e-5", "13,320 clips of 101 actions, 25 fps"
+        title="UCF-101",
+        note="13,320 clips of 101 actions, 25 fps",
+        layout="{kind: ucf101, split_list: 1}",
+        source="data/ucf101",
+        stride=1,
+        fps=25.0,
+        condition="label",
+        require_labels="true",
     ),
     "sky_timelapse": Dataset(
-        "SkyTimelapse", "data/sky_timelapse", 1, 25.0, "none", "false", "3.6e-5", "skies, many long"
+        title="SkyTimelapse",
+        note="skies, many long",
+        layout="{kind: sky_timelapse, fps: 25}",
+        source="data/sky_timelapse",
+        stride=1,
+        fps=25.0,
+        condition="none",
+        require_labels="false",
     ),
     "faceforensics": Dataset(
-        "FaceForensics", "data/faceforensics", 1, 25.0, "none", "false", "3.6e-5", "news presenters"
+        title="FaceForensics",
+        note="news presenters",
+        layout="{kind: faceforensics, compression: c23, videos: original}",
+        source="data/faceforensics",
+        stride=1,
+        fps=25.0,
+        condition="none",
+        require_labels="false",
     ),
     "mead": Dataset(
-        "MEAD", "data/mead", 1, 30.0, "label", "true", "3.6e-5", "talking faces, 8 emotions as labels, 30 fps"
+        title="MEAD",
+        note="talking faces, 8 emotions as labels, 30 fps",
+        layout="{kind: mead, views: [front]}",
+        source="data/mead",
+        stride=1,
+        fps=30.0,
+        condition="label",
+        require_labels="true",
     ),
-    "taichi_hd": Dataset("TaiChi-HD", "data/taichi_hd", 4, 7.5, "none", "false", "1.6e-5", "every 4th frame"),
+    "taichi_hd": Dataset(
+        title="TaiChi-HD",
+        note="every 4th frame",
+        layout="{kind: taichi_hd, fps: 30}",
+        source="data/taichi_hd",
+        stride=4,
+        fps=7.5,
+        condition="none",
+        require_labels="false",
+        autoencoder_learning_rate="1.6e-5",
+    ),
 }
 NAMES = ("sprites", "reference", *DATASETS)
 

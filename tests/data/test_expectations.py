@@ -33,6 +33,7 @@ def manifest(**changes: list[object]) -> pd.DataFrame:
         "label": ["a", "b", "a", "b", "a", "b"],
         "caption": [None] * num,
         "split": ["train"] * 4 + ["test"] * 2,
+        "group": [None] * 6,
         "checksum": [f"{i:064x}" for i in range(num)],
         "error": [None] * num,
         "detail": [None] * num,

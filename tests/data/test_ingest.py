@@ -22,7 +22,7 @@ def workspace(tmp_path):
 
 
 def ingest(**changes: object) -> Ingest:
-    return Ingest(**({"source": "raw", "test_fraction": 0.5, "seed": 0} | changes))
+    return Ingest(**({"source": "raw", "layout": {"kind": "folder"}, "test_fraction": 0.5, "seed": 0} | changes))
 
 
 def fill(workspace: Workspace, num: int) -> None:

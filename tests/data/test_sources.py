@@ -10,9 +10,12 @@ from moto.server import ThreadedMotoServer
 from lvdm.data import sources
 from lvdm.data.sources import collect
 from lvdm.errors import SourceError
+from lvdm.params.layouts import Folder
 from lvdm.workspace import Workspace
 
 from .footage import video
+
+FOLDER = Folder(kind="folder")
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def test_a_folder_is_listed_below_and_in_the_order_that_people_count(workspace):
         "._x.mp4",
     ):
         (folder / name).touch()
-    source = collect("raw", workspace)
+    source = collect("raw", FOLDER, workspace)
     assert ids(source) == ["clip2.MP4", "clip10.mp4", "walking dogs/ä b.webm"]
     assert source.videos[0].path == "raw/clip2.MP4"
     assert workspace.videos.is_dir()
@@ -48,7 +51,7 @@ def test_a_folder_elsewhere_is_named_by_absolute_paths(workspace, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.mp4").touch()
     for named in (str(tmp_path / "elsewhere"), "../elsewhere"):
-        assert collect(named, workspace).videos[0].path.endswith("/elsewhere/a.mp4")
+        assert collect(named, FOLDER, workspace).videos[0].path.endswith("/elsewhere/a.mp4")
 
 
 def test_odd_things_in_a_folder_do_not_stop_it(workspace, tmp_path):
@@ -60,13 +63,13 @@ def test_odd_things_in_a_folder_do_not_stop_it(workspace, tmp_path):
     (tmp_path / "outside.mp4").touch()
     (folder / "link.mp4").symlink_to(tmp_path / "outside.mp4")
     (folder / os.fsdecode(b"\xff.mp4")).touch()
-    source = collect("raw", workspace)
+    source = collect("raw", FOLDER, workspace)
     assert ids(source) == ["dangling.mp4", "link.mp4", "x.mp4/inside.mp4"]
 
 
 def test_a_source_that_is_not_there_is_one_line(workspace):
     with pytest.raises(SourceError, match="not a folder"):
-        collect("nowhere", workspace)
+        collect("nowhere", FOLDER, workspace)
 
 
 @pytest.mark.parametrize("source", ["artifacts/videos", "artifacts/videos/mine", "artifacts", ".", "linked"])
@@ -76,7 +79,7 @@ def test_a_source_that_ingest_would_delete_is_refused_and_left_alone(workspace, 
     mine.touch()
     (workspace.root / "linked").symlink_to(workspace.videos)
     with pytest.raises(SourceError, match="a folder of their own"):
-        collect(source, workspace)
+        collect(source, FOLDER, workspace)
     assert mine.exists()
 
 
@@ -85,7 +88,7 @@ def test_a_folder_with_a_recipe_is_rendered(workspace):
     recipe = sources.sprites.load_recipe(sources.Path(__file__).parents[2] / "builtin" / "recipe.yaml")
     few = recipe.model_copy(update={"num_videos": 2, "frames": 2, "num_long_videos": 0})
     (workspace.root / "builtin" / "recipe.yaml").write_text(few.model_dump_json())
-    source = collect("builtin", workspace)
+    source = collect("builtin", FOLDER, workspace)
     assert [video.path for video in source.videos] == ["artifacts/videos/00000.mp4", "artifacts/videos/00001.mp4"]
     assert source.folder == workspace.videos
 
@@ -116,7 +119,7 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, monkeypa
     put(s3, "set/page.html", b"x")
     put(s3, "set/../../escape.mp4", b"x")
     put(s3, "settled/other.mp4", b"x")
-    source = collect("s3://raw/set/", workspace)
+    source = collect("s3://raw/set/", FOLDER, workspace)
     assert ids(source) == ["a.mp4", "b c/ü.mp4"]
     assert (workspace.root / source.videos[1].path).read_bytes() == content
     assert (source.folder / "captions.csv").is_file()
@@ -127,7 +130,7 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, monkeypa
     shutil.rmtree(workspace.videos)
     put(s3, "set/a.mp4", b"other")
     s3.delete_object(Bucket="raw", Key="set/captions.csv")
-    source = collect("s3://raw/set", workspace)
+    source = collect("s3://raw/set", FOLDER, workspace)
     assert fetched == ["raw/set/a.mp4"]
     assert (workspace.videos / "a.mp4").read_bytes() == b"other"
     assert not (workspace.videos / "captions.csv").exists()
@@ -146,7 +149,7 @@ def test_a_fetch_that_breaks_off_keeps_what_came_and_leaves_no_half(workspace, s
 
     monkeypatch.setattr(sources._Bucket, "fetch", broken)
     with pytest.raises(KeyboardInterrupt):
-        collect("s3://raw/two", workspace)
+        collect("s3://raw/two", FOLDER, workspace)
     assert not workspace.videos.exists()
     assert [path.read_bytes() for path in (workspace.root / ".lvdm" / "mirror").glob("*/*")] == [b"a" * 100]
 
@@ -154,12 +157,12 @@ def test_a_fetch_that_breaks_off_keeps_what_came_and_leaves_no_half(workspace, s
 def test_an_empty_prefix_and_a_missing_bucket_are_one_line(workspace, s3):
     for source in ("s3://raw/nothing", "s3://no-such-bucket/x"):
         with pytest.raises(SourceError, match=r"ingest\.source"):
-            collect(source, workspace)
+            collect(source, FOLDER, workspace)
 
 
 def test_a_server_that_is_away_is_tried_again_and_then_one_line(workspace, monkeypatch, caplog):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setattr(sources, "ATTEMPTS", 2)
     with pytest.raises(SourceError, match="AWS_ENDPOINT_URL_S3"):
-        collect("s3://raw/set", workspace)
+        collect("s3://raw/set", FOLDER, workspace)
     assert "attempt 1 of 2" in caplog.text
