@@ -64,6 +64,7 @@ STAGES: dict[str, Stage] = {
                 "data/ingest.py",
                 "data/layouts.py",
                 "data/manifest.py",
+                "data/probing.py",
                 "data/sources.py",
                 "data/sprites.py",
                 "data/video.py",

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.captions import captions_of
 from lvdm.data.manifest import SCHEMA, as_manifest, write_manifest
-from lvdm.data.sources import SourceVideo, collect
-from lvdm.data.video import examine
+from lvdm.data.probing import probed
+from lvdm.data.sources import collect
 from lvdm.params import Ingest
-from lvdm.progress import progress
 from lvdm.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -39,7 +34,7 @@ def build_manifest(ingest: Ingest, workspace: Workspace) -> pd.DataFrame:
     source = collect(ingest.source, ingest.layout, workspace)
     said = captions_of(source, workspace)
     rows = []
-    for video, found in zip(source.videos, _examine_all(source.videos, workspace), strict=True):
+    for video, found in zip(source.videos, probed([v.path for v in source.videos], workspace), strict=True):
         written = {column: text for column, text in said[video.id].items() if text is not None}
         row = {"id": video.id, "path": video.path} | found | asdict(video.told) | written
         if found.get("codec") == "images":
@@ -51,22 +46,6 @@ def build_manifest(ingest: Ingest, workspace: Workspace) -> pd.DataFrame:
     logger.info("%d videos, %d of them cannot be read", len(manifest), manifest["error"].notna().sum())
     write_manifest(manifest, workspace.manifest)
     return manifest
-
-
-def _examine_all(videos: Sequence[SourceVideo], workspace: Workspace) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [{} for _ in videos]
-    files = [workspace.root / video.path for video in videos]
-    outcomes = bounded_map(examine, files, workspace.machine.probe_workers, _seconds)
-    for index, outcome in progress(outcomes, len(files), "probing", "video"):
-        if isinstance(outcome, Lost):
-            outcome = {"error": outcome.reason, "detail": outcome.detail}
-        found[index] = outcome
-    return found
-
-
-def _seconds(file: Path) -> float:
-    """The wall-clock limit of one file; a video decodes far faster than a megabyte a second."""
-    return 60.0 + (file.stat().st_size / 1e6 if file.is_file() else 0)
 
 
 def _split(ingest: Ingest, group: str) -> str:
