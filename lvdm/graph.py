@@ -99,7 +99,7 @@ STAGES: dict[str, Stage] = {
                 "models",
                 "training",
             ),
-            inputs=lambda w, p, n: (w.validated, w.videos),
+            inputs=lambda w, p, n: (w.validated, w.videos),  # a loss's network is the one of the sha256 in weights.py
             outputs=lambda w, p, n: (w.autoencoder(n),),
         ),
         Stage(

@@ -44,7 +44,7 @@ class PerceptualDistance(nn.Module):
         one, two = (self.backbone.taps(rearrange((x + 1) * 127.5, "b c t h w -> (b t) c h w")) for x in (clip, other))
         return torch.stack(
             [
-                torch.einsum("n c i j, c -> n i j", (_unit(f) - _unit(g)).square(), weight).mean()
+                (weight[:, None, None] * (_unit(f) - _unit(g)).square()).sum(dim=1).mean()
                 for f, g, weight in zip(one, two, self.weights, strict=True)
             ]
         ).sum()

@@ -34,7 +34,7 @@ class PatchDiscriminator(nn.Module):
         channels_last(self)
 
     def forward(self, clip: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 1 u i j"]:
-        return self.layers(clip.contiguous(memory_format=torch.channels_last_3d))
+        return self.layers(clip.contiguous(memory_format=torch.channels_last_3d)).float()
 
     def held(self, clip: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 1 u i j"]:
         """The same logits with the parameters held constant: gradients reach the clip alone."""

@@ -48,7 +48,7 @@ class AutoencoderTraining(Task):
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         clip, objective = batch["clip"], self.objective
-        mean, logvar = self.network.moments(clip)
+        mean, logvar = (moment.float() for moment in self.network.moments(clip))
         raw_latent = mean + (0.5 * logvar).exp() * draw_noise(self.generators(), mean)
         reconstruction = self.network.reconstruct(raw_latent)
         terms = {
