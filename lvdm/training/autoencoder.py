@@ -24,6 +24,7 @@ from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Examples, Task, fit, initialised
 
 NUM_MEASURED_CLIPS = 64
+HALF_PRECISION_SCALE = 1024.0  # on losses whose gradients are asked for, lest small ones vanish; taken off them again
 
 
 class AutoencoderTraining(Task):
@@ -60,9 +61,8 @@ class AutoencoderTraining(Task):
             terms["perceptual"] = self.frozen[0](reconstruction, clip)
             loss = loss + objective.perceptual.weight * terms["perceptual"]
         if objective.adversarial:
-            played = self._played(reconstruction, clip, likeness=loss)
-            terms |= played
-            loss = loss + played["adversarial_weight"] * played["adversarial"] + played["discriminator"]
+            terms |= self._adversarial_terms(reconstruction, clip, likeness=loss)
+            loss = loss + terms["adversarial_weight"] * terms["adversarial"] + terms["discriminator"]
         if objective.equivariance:
             factors, decode = objective.equivariance.factors, self.network.reconstruct
             terms["equivariance"] = equivariance_error(decode, raw_latent, clip, factors, objective.reconstruction)
@@ -76,7 +76,7 @@ class AutoencoderTraining(Task):
         adversarial = self.objective.adversarial
         return adversarial is not None and self.trainer.global_step >= adversarial.start
 
-    def _played(
+    def _adversarial_terms(
         self, reconstruction: Float[Tensor, "b 3 t h w"], clip: Float[Tensor, "b 3 t h w"], likeness: Float[Tensor, ""]
     ) -> dict[str, Float[Tensor, ""]]:
         """The terms of either side and the weight of the autoencoder's; zeros until the discriminator plays."""
@@ -89,8 +89,9 @@ class AutoencoderTraining(Task):
         adversarial = generator_loss(self.discriminator.held(reconstruction))
         real, fake = self.discriminator(clip), self.discriminator(reconstruction.detach())
         last = self.network.decoder.last.weight
-        gradients = [torch.autograd.grad(term, last, retain_graph=True)[0] for term in (likeness, adversarial)]
-        whole = self.trainer.strategy.reduce(torch.stack(gradients), reduce_op="mean")  # of the batch over all devices
+        terms = (HALF_PRECISION_SCALE * term for term in (likeness, adversarial))
+        gradients = torch.stack([torch.autograd.grad(term, last, retain_graph=True)[0] for term in terms])
+        whole = self.trainer.strategy.reduce(gradients / HALF_PRECISION_SCALE, reduce_op="mean")  # over all devices
         assert isinstance(whole, Tensor)
         return {
             "adversarial": adversarial,
