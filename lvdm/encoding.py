@@ -12,7 +12,6 @@ import torch
 
 from lvdm.data.clips import whole_video
 from lvdm.data.latents import CachedVideo
-from lvdm.errors import ParamsError
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.params import Clips
 from lvdm.progress import progress
@@ -23,20 +22,11 @@ from lvdm.workspace import Workspace
 def encoded(
     autoencoder: Autoencoder, manifest: pd.DataFrame, clips: Clips, workspace: Workspace, chunk_frames: int
 ) -> Iterator[CachedVideo]:
-    """Every video of the manifest as latents; the last frames that fill no latent are left out.
-
-    Raises:
-        ParamsError: `chunk_frames` is no multiple of the autoencoder's time factor.
-    """
-    factor, device = autoencoder.config.time_factor, workspace.machine.device
-    if chunk_frames % factor:
-        raise ParamsError("encode_latents.chunk_frames", expected=f"a multiple of {factor}", got=chunk_frames)
+    """Every video of the manifest as latents; the last frames that fill no latent are left out."""
+    device = workspace.machine.device
     for _, row in progress(manifest.iterrows(), len(manifest), "encoding", "video"):
-        chunks = (
-            chunk[:, : len(chunk[0]) // factor * factor]
-            for chunk in whole_video(row, clips, workspace.root, chunk_frames)
-        )
+        chunks = whole_video(row, clips, workspace.root, chunk_frames)
         with workspace.machine.autocast():
-            latents = list(autoencoder.encode_stream(chunk[None].to(device) for chunk in chunks if chunk.shape[1]))
+            latents = list(autoencoder.encode_stream(chunk[None].to(device) for chunk in chunks))
         label = None if pd.isna(row["label"]) else row["label"]
         yield CachedVideo(row["id"], label, row["split"], torch.cat(latents, dim=2)[0].float().transpose(0, 1))

@@ -63,15 +63,16 @@ def of_validate(validation: Validation, workspace: Workspace) -> Report:
 def of_train_autoencoder(
     name: str, autoencoder: nn.Module, history: History, quality: Reconstruction, workspace: Workspace
 ) -> Report:
-    numbers = {"psnr": quality.psnr, "ssim": quality.ssim, "parameters": _parameters(autoencoder)} | _last(history)
-    picture = workspace.drafts("train_autoencoder", name) / "reconstructions.png"
-    middle = [len(clip) // 2 for clip in quality.clips[:SHOWN]]
-    before, after = (
-        torch.stack([clip[i] for clip, i in zip(clips, middle, strict=False)])
-        for clips in (quality.clips, quality.reconstructions)
-    )
-    pictures.draw_reconstructions(picture, before, after)
-    shown = {"input, reconstruction, error": picture, **_curve("train_autoencoder", name, history, workspace)}
+    numbers = {**quality.numbers, "parameters": _parameters(autoencoder)} | _last(history)
+    shown = _curve("train_autoencoder", name, history, workspace)
+    if quality.clips:
+        picture = workspace.drafts("train_autoencoder", name) / "reconstructions.png"
+        before, after = (
+            torch.stack([clip[len(clip) // 2] for clip in clips[:SHOWN]])
+            for clips in (quality.clips, quality.reconstructions)
+        )
+        pictures.draw_reconstructions(picture, before, after)
+        shown = {"input, reconstruction, error": picture, **shown}
     return Report("train_autoencoder", name, numbers, shown, {"weights": workspace.autoencoder(name)})
 
 

@@ -40,19 +40,23 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
     from lvdm import reports
     from lvdm.data.clips import TrainingClips, fixed_clips
     from lvdm.data.manifest import read_manifest
+    from lvdm.evaluation.perceptual import load_perceptual
     from lvdm.evaluation.reconstruction import measure_reconstruction
     from lvdm.models.checkpoint import save_autoencoder
     from lvdm.training import autoencoder as training
 
     settings, manifest = params.autoencoder(name), read_manifest(workspace.validated)
     clips = TrainingClips(manifest, params.clips, workspace.root, settings.training.seed)
+    term = settings.objective.perceptual
+    perceptual = load_perceptual(term.network, workspace) if term else None
     scratch = scratch_of("train_autoencoder", params, workspace, name)
-    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch)
+    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, perceptual)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
     held_out = manifest[manifest["split"] == "test"]
-    pictured = fixed_clips(held_out, params.clips, workspace.root, min(len(held_out), 16), seed=0)
-    quality = measure_reconstruction(autoencoder.to(workspace.machine.device), pictured)
+    count = min(len(held_out), settings.measured_clips)
+    measured = fixed_clips(held_out, params.clips, workspace.root, count, seed=0)
+    quality = measure_reconstruction(autoencoder.to(workspace.machine.device), measured, workspace)
     return reports.of_train_autoencoder(name, autoencoder, history, quality, workspace)
 
 

@@ -44,6 +44,11 @@ def changed(path: str, value: object) -> dict:
         ("experiments.perturbed.autoencoder", "big", "experiments.perturbed.autoencoder: expected one of small, got"),
         ("experiments.Big Run", {"autoencoder": "small", "train_denoiser": {}, "sample": {}}, "got 'Big Run'"),
         ("train_denoiser.strides", [2, 4], "train_denoiser: expected strides that begin with 1 and rise"),
+        (
+            "train_autoencoder.objective.adversarial",
+            {"channels": 8, "start": 900, "weight": 0.5},
+            "adversarial.start below training.steps",
+        ),
         ("train_denoiser.objective.prediction", "eps", "at zero terminal SNR eps says nothing"),
         ("validate.min_fps", 500, "validate: expected"),
         ("train_denoiser.strides", [1, 2], "strides whose gaps are whole windows, as trained: [1, 4] with window 5"),

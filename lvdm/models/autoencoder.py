@@ -72,12 +72,20 @@ class Autoencoder(nn.Module, ABC):
         return self.reconstruct(latent * _per_channel(self.latent_std) + _per_channel(self.latent_mean), state)
 
     def encode_stream(self, chunks: Iterable[Float[Tensor, "b 3 _t h w"]]) -> Iterator[Float[Tensor, "b c _u i j"]]:
-        """The latents of a video that comes in chunks: the numbers of the whole, in constant memory."""
-        state = CausalState()
-        return (self.encode(chunk, state) for chunk in chunks)
+        """The latents of a video that comes in chunks of any sizes: the numbers of the whole, in constant memory.
+
+        Frames wait for the chunk that completes their latent; at the end those that complete none are left out.
+        """
+        state, waiting = CausalState(), None
+        for chunk in chunks:
+            frames = chunk if waiting is None else torch.cat([waiting, chunk], dim=2)
+            complete = frames.shape[2] // self.config.time_factor * self.config.time_factor
+            if complete:
+                yield self.encode(frames[:, :, :complete], state)
+            waiting = frames[:, :, complete:].clone()
 
     def decode_stream(self, chunks: Iterable[Float[Tensor, "b c _u i j"]]) -> Iterator[Float[Tensor, "b 3 _t h w"]]:
-        """The video of latents that come in chunks: the numbers of the whole, in constant memory."""
+        """The video of latents that come in chunks of any sizes: the numbers of the whole, in constant memory."""
         state = CausalState()
         return (self.decode(chunk, state) for chunk in chunks)
 

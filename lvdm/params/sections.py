@@ -74,9 +74,32 @@ class AutoencoderNetwork(Section):
         return self
 
 
+class PerceptualTerm(Section):
+    network: Literal["pd_efflite0", "lpips"]  # lpips needs VGG-16: `lvdm weights`
+    weight: Positive
+
+
+class EquivarianceTerm(Section):
+    """A latent downsampled should decode to the clip downsampled: scale equivariance, arXiv 2502.14831."""
+
+    factors: Annotated[tuple[Literal[2, 4, 8], ...], Field(min_length=1)]  # of height and width, all at every step
+    weight: Positive
+
+
+class AdversarialTerm(Section):
+    """A patch discriminator whose term is weighted by the ratio of gradients, as in VQGAN, arXiv 2012.09841."""
+
+    channels: Annotated[int, Field(gt=0, multiple_of=8)]  # of the discriminator, at its finest level
+    start: Annotated[int, Field(ge=0)]  # step that it begins at
+    weight: Positive
+
+
 class AutoencoderObjective(Section):
     reconstruction: Literal["l1", "l2", "l1+l2"]
     kl_weight: NonNegative
+    perceptual: PerceptualTerm | None
+    equivariance: EquivarianceTerm | None
+    adversarial: AdversarialTerm | None
 
 
 class Training(Section):
@@ -95,6 +118,14 @@ class TrainAutoencoder(Section):
     network: AutoencoderNetwork
     objective: AutoencoderObjective
     training: Training
+    measured_clips: Count  # of split test, one a video: what the reconstructions are measured on
+
+    @model_validator(mode="after")
+    def _all_has_effect(self) -> TrainAutoencoder:
+        adversarial = self.objective.adversarial
+        if adversarial is not None and adversarial.start >= self.training.steps:
+            raise ValueError("objective.adversarial.start below training.steps, or objective.adversarial of null")
+        return self
 
 
 class EncodeLatents(Section):

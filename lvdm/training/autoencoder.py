@@ -1,64 +1,136 @@
-"""Training the autoencoder: reconstruction and KL, then the measured statistics that whiten its latents.
+"""Training the autoencoder: its losses, then the measured statistics that whiten its latents.
 
-Not here: how a network is fitted; that is fit.py.
+Not here: how a network is fitted (fit.py), the discriminator (lvdm/models), perceptual networks (lvdm/evaluation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvdm.diffusion.noise import draw_noise
+from lvdm.errors import ParamsError
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
+from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from lvdm.params import TrainAutoencoder
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Examples, Task, fit, initialised
 
 NUM_MEASURED_CLIPS = 64
+HALF_PRECISION_SCALE = 1024.0  # on losses whose gradients are asked for, lest small ones vanish; taken off them again
 
 
 class AutoencoderTraining(Task):
-    """Reconstruction of a clip from a sample of its posterior, and the divergence of that posterior from N(0, 1)."""
+    """Reconstruction of a clip from a sample of its posterior, the divergence of that posterior, and optional terms.
 
-    network: Autoencoder
+    Autoencoder and discriminator take their steps together, each from a part of the one loss that cannot reach the
+    other: the discriminator sees the reconstruction detached, the autoencoder sees the discriminator held constant.
+    """
 
-    def __init__(self, network: Autoencoder, params: TrainAutoencoder):
+    network: VideoAutoencoder
+
+    def __init__(self, network: VideoAutoencoder, params: TrainAutoencoder, perceptual: nn.Module | None):
         super().__init__(network, params.training)
         self.objective = params.objective
+        self.frozen = [perceptual] if perceptual else []  # a list hides it: not trained, averaged or saved
+        if adversarial := params.objective.adversarial:
+            self.discriminator = initialised(lambda: PatchDiscriminator(adversarial.channels), params.training.seed)
+
+    def on_train_start(self) -> None:
+        for network in self.frozen:
+            network.to(self.device)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        clip = batch["clip"]
-        mean, logvar = self.network.moments(clip)
+        clip, objective = batch["clip"], self.objective
+        mean, logvar = (moment.float() for moment in self.network.moments(clip))
         raw_latent = mean + (0.5 * logvar).exp() * draw_noise(self.generators(), mean)
-        error = reconstruction_error(self.network.reconstruct(raw_latent), clip, self.objective.reconstruction)
-        kl = kl_divergence(mean, logvar)
-        return {"loss": error + self.objective.kl_weight * kl, "reconstruction": error.detach(), "kl": kl.detach()}
+        reconstruction = self.network.reconstruct(raw_latent)
+        terms = {
+            "reconstruction": reconstruction_error(reconstruction, clip, objective.reconstruction),
+            "kl": kl_divergence(mean, logvar),
+        }
+        loss = terms["reconstruction"]
+        if objective.perceptual:
+            terms["perceptual"] = self.frozen[0](reconstruction, clip)
+            loss = loss + objective.perceptual.weight * terms["perceptual"]
+        if objective.adversarial:
+            terms |= self._adversarial_terms(reconstruction, clip, likeness=loss)
+            loss = loss + terms["adversarial_weight"] * terms["adversarial"] + terms["discriminator"]
+        if objective.equivariance:
+            factors, decode = objective.equivariance.factors, self.network.reconstruct
+            terms["equivariance"] = equivariance_error(decode, raw_latent, clip, factors, objective.reconstruction)
+            loss = loss + objective.equivariance.weight * terms["equivariance"]
+        loss = loss + objective.kl_weight * terms["kl"]
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
+
+    @property
+    def _plays(self) -> bool:
+        """Whether the discriminator takes part in this step."""
+        adversarial = self.objective.adversarial
+        return adversarial is not None and self.trainer.global_step >= adversarial.start
+
+    def _adversarial_terms(
+        self, reconstruction: Float[Tensor, "b 3 t h w"], clip: Float[Tensor, "b 3 t h w"], likeness: Float[Tensor, ""]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms of either side and the weight of the autoencoder's; zeros until the discriminator plays."""
+        assert self.objective.adversarial
+        if not self._plays:
+            zero = clip.new_zeros(())
+            if self.trainer.world_size > 1:  # then every parameter has to have a gradient; dropped before the step
+                zero = sum((0 * parameter.sum() for parameter in self.discriminator.parameters()), zero)
+            return {"adversarial": zero, "discriminator": zero, "adversarial_weight": zero.detach()}
+        adversarial = generator_loss(self.discriminator.held(reconstruction))
+        real, fake = self.discriminator(clip), self.discriminator(reconstruction.detach())
+        last = self.network.decoder.last.weight
+        terms = (HALF_PRECISION_SCALE * term for term in (likeness, adversarial))
+        gradients = torch.stack([torch.autograd.grad(term, last, retain_graph=True)[0] for term in terms])
+        whole = self.trainer.strategy.reduce(gradients / HALF_PRECISION_SCALE, reduce_op="mean")  # over all devices
+        assert isinstance(whole, Tensor)
+        return {
+            "adversarial": adversarial,
+            "discriminator": discriminator_loss(real, fake),
+            "adversarial_weight": self.objective.adversarial.weight * gradient_ratio(whole[0], whole[1]),
+        }
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        if self.objective.adversarial and not self._plays:
+            self.discriminator.zero_grad()  # to None, so that the optimiser leaves it alone
+        super().configure_gradient_clipping()
 
 
 def train_autoencoder(
-    clips: Examples, params: TrainAutoencoder, machine: Machine, scratch: Path
+    clips: Examples, params: TrainAutoencoder, machine: Machine, scratch: Path, perceptual: nn.Module | None = None
 ) -> tuple[Autoencoder, History]:
     """A trained autoencoder with whitened latents, ready for inference, and the trace of its training.
 
     Args:
         clips: examples {"clip": float32 of 3 t h w in [-1, 1]}, example i a function of i alone.
         scratch: the folder that a killed run goes on from.
+        perceptual: the distance of two clips "b 3 t h w" that `params.objective.perceptual` names.
 
     The identity has nothing to train: its pixels are measured alone.
+
+    Raises:
+        ParamsError: the sides of a clip or of its latent are no multiples of what the objective divides them by.
     """
+    assert (perceptual is None) == (params.objective.perceptual is None)
     autoencoder = initialised(lambda: build_autoencoder(params.network), params.training.seed)
     history: History = []
     if isinstance(autoencoder, VideoAutoencoder):
         if machine.compile:
             autoencoder.encoder.compile()
-            autoencoder.decoder.compile()
-        history = fit(AutoencoderTraining(autoencoder, params), clips, params.training, machine, scratch)
+            # the adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside
+            for part in autoencoder.decoder.levels if params.objective.adversarial else [autoencoder.decoder]:
+                part.compile()
+        task = AutoencoderTraining(autoencoder, params, perceptual)
+        history = fit(task, clips, params.training, machine, scratch)
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
     autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))
@@ -85,6 +157,41 @@ def kl_divergence(mean: Float[Tensor, "*n"], logvar: Float[Tensor, "*n"]) -> Flo
     The mean, where the reference sums over a latent: so the weight does not depend on the size of a clip.
     """
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+
+
+def equivariance_error(
+    decode: Callable[[Tensor], Tensor],
+    raw_latent: Float[Tensor, "b d u i j"],
+    clip: Float[Tensor, "b c t h w"],
+    factors: Sequence[int],
+    kind: Literal["l1", "l2", "l1+l2"],
+) -> Float[Tensor, ""]:
+    """How far the decoded latent, downsampled in space, is from the clip, downsampled: the mean over `factors`.
+
+    The regulariser of arXiv 2502.14831, which draws one factor a step. Downsampled means averaged over squares, which
+    at factor 2 is the paper's bilinear.
+
+    Raises:
+        ParamsError: a factor does not divide the sides of the latent.
+    """
+    sides = tuple(raw_latent.shape[3:])
+    if any(side % factor for side in sides for factor in factors):
+        raise ParamsError(
+            "objective.equivariance.factors",
+            expected=f"divisors of the sides of the latent, {sides}",
+            got=tuple(factors),
+            remedy="ask for smaller factors, or change clips.size or the autoencoder's space_factor",
+        )
+    errors = []
+    for factor in factors:
+        small_latent, small_clip = (F.avg_pool3d(x, (1, factor, factor)) for x in (raw_latent, clip))
+        errors.append(reconstruction_error(decode(small_latent), small_clip, kind))
+    return torch.stack(errors).mean()
+
+
+def gradient_ratio(of_likeness: Float[Tensor, "*w"], of_adversarial: Float[Tensor, "*w"]) -> Float[Tensor, ""]:
+    """The weight that gives the adversarial term as large a gradient as the likeness: eq. 7 of arXiv 2012.09841."""
+    return (of_likeness.norm() / (of_adversarial.norm() + 1e-6)).clamp(max=1e4)
 
 
 def _batches(clips: Examples, size: int, device: torch.device) -> Iterator[Float[Tensor, "b c t h w"]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from lvdm.errors import LvdmError
@@ -30,7 +30,7 @@ LINES_OF_PROGRESS = 20
 
 
 class Average(pl.Callback):
-    """The exponential moving average of the weights, the thing that a run exports.
+    """The exponential moving average of the network's weights, the thing that a run exports.
 
     After step n it is d_n * average + (1 - d_n) * weights with d_n = min(decay, (1 + n) / (10 + n)), so that a short
     run forgets its first weights too.
@@ -41,19 +41,19 @@ class Average(pl.Callback):
         self.weights: list[Tensor] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        start = self.weights or [p.detach().clone() for p in pl_module.parameters()]
+        start = self.weights or [p.detach().clone() for p in pl_module.get_submodule("network").parameters()]
         self.weights = [w.to(pl_module.device) for w in start]
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         n = trainer.global_step
         decay = min(self.decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(self.weights, list(pl_module.parameters()), 1 - decay)
+        torch._foreach_lerp_(self.weights, list(pl_module.get_submodule("network").parameters()), 1 - decay)
 
     @torch.no_grad()
-    def copy_to(self, module: pl.LightningModule) -> None:
-        """Gives `module` the averaged weights."""
-        for parameter, weight in zip(module.parameters(), self.weights, strict=True):
+    def copy_to(self, network: nn.Module) -> None:
+        """Gives `network` the averaged weights."""
+        for parameter, weight in zip(network.parameters(), self.weights, strict=True):
             parameter.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:

@@ -67,8 +67,9 @@ class Task(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Clips by the norm of all gradients; Lightning's own way refuses the fused optimiser in mixed precision."""
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.training_params.gradient_clip)
+        """Clips each network by the norm of its gradients; Lightning's own way refuses the fused optimiser."""
+        for network in self.children():
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.training_params.gradient_clip)
 
 
 class BatchesFromStep(Sampler[list[int]]):
@@ -139,7 +140,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         trainer.fit(task, loader, ckpt_path=path if path.exists() else None, weights_only=True)
     if torch.distributed.is_initialized():  # what follows concerns one process: metrics would wait for the others
         torch.distributed.destroy_process_group()
-    average.copy_to(task)
+    average.copy_to(task.network)
     task.to(trainer.strategy.root_device)
     return trace.rows
 

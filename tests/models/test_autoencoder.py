@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
 from lvdm.errors import ParamsError
 from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder, build_autoencoder
@@ -73,19 +77,62 @@ def test_a_decoded_frame_sees_no_later_latent():
     assert differs[8:12].all()
 
 
-@pytest.mark.parametrize("sizes", [[4, 4, 4, 4], [4, 12], [8, 4, 4]])
-def test_encoding_in_chunks_gives_the_numbers_of_the_whole(sizes):
-    network, video = autoencoder(), clip()
+FACTORS = pytest.mark.parametrize(("time", "space"), [*itertools.product((4, 2, 1), (8, 4, 2))])
+SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=6)  # odd ones and ones below a latent's frames among them
+
+
+@FACTORS
+@given(sizes=SIZES)
+@settings(max_examples=8, deadline=None, derandomize=True)
+def test_encoding_in_chunks_of_any_sizes_gives_the_numbers_of_the_whole(time, space, sizes):
+    network, video = autoencoder(time_factor=time, space_factor=space), clip(sum(sizes))
+    assume(sum(sizes) >= time)
     chunked = torch.cat(list(network.encode_stream(video.split(sizes, dim=2))), dim=2)
-    torch.testing.assert_close(chunked, network.encode(video), atol=1e-5, rtol=0)
+    whole = network.encode(video[:, :, : sum(sizes) // time * time])
+    torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("sizes", [[1] * 7, [3, 1, 3], [2, 5]])
-def test_decoding_in_chunks_gives_the_numbers_of_the_whole(sizes):
-    network = autoencoder()
-    latent = network.encode(clip(28))
+@FACTORS
+@given(sizes=SIZES)
+@settings(max_examples=8, deadline=None, derandomize=True)
+def test_decoding_in_chunks_of_any_sizes_gives_the_numbers_of_the_whole(time, space, sizes):
+    network = autoencoder(time_factor=time, space_factor=space)
+    latent = network.encode(clip(sum(sizes) * time))
     chunked = torch.cat(list(network.decode_stream(latent.split(sizes, dim=2))), dim=2)
     torch.testing.assert_close(chunked, network.decode(latent), atol=1e-5, rtol=0)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most memory that PyTorch's CPU allocator gave out at one time, as it tells the profiler.
+
+    Not the resident memory of a process: beside the interpreter's hundreds of megabytes a network of this size would
+    not be seen, and what malloc keeps for later differs from run to run.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
+        work()
+    events = [event for event in run.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
+def exhaust(stream: Iterable[torch.Tensor]) -> None:
+    for _ in stream:
+        pass
+
+
+def test_a_stream_of_4096_frames_needs_the_memory_of_64_and_one_piece_does_not():
+    network = autoencoder(space_factor=8)
+    few, many = (
+        peak_bytes(lambda n=n: exhaust(network.decode_stream(torch.zeros(1, 2, 8, 2, 2) for _ in range(n // 32))))
+        for n in (64, 4096)
+    )
+    assert many == pytest.approx(few, rel=0.05)
+    few, many = (
+        peak_bytes(lambda n=n: exhaust(network.encode_stream(torch.zeros(1, 3, 31, 16, 16) for _ in range(n // 31))))
+        for n in (64, 4096)
+    )
+    assert many == pytest.approx(few, rel=0.05)
+    whole = [peak_bytes(lambda n=n: network.decode(torch.zeros(1, 2, n // 4, 2, 2))) for n in (64, 4096)]
+    assert whole[1] > 50 * whole[0]
 
 
 def test_two_streams_at_once_do_not_mix():

@@ -1,4 +1,4 @@
-"""A small run that a test starts in a process of its own, to kill it: python small_run.py SCRATCH STEPS."""
+"""A small run that a test starts in a process of its own, to kill it: python small_run.py SCRATCH STEPS [START]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder
-from lvdm.params import TrainAutoencoder, load_params
+from lvdm.params import AutoencoderObjective, TrainAutoencoder, load_params
 from lvdm.training.autoencoder import train_autoencoder
 from lvdm.training.callbacks import History
 
@@ -24,18 +24,27 @@ class Noise(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return {"clip": torch.rand(3, 4, 8, 8, generator=torch.Generator().manual_seed(index)) * 2 - 1}
 
 
-def small_params(**training: object) -> TrainAutoencoder:
+def small_params(objective: dict[str, object] | None = None, **training: object) -> TrainAutoencoder:
     params = load_params(Path(__file__).parents[2] / "params.yaml").train_autoencoder
+    terms = AutoencoderObjective.model_validate(params.objective.model_dump() | (objective or {}))
     network = params.network.model_copy(update={"channels": (8,)})
     changes = {"steps": 40, "batch_size": 2, "warmup_steps": 5, "checkpoint_every": 7, "ema_decay": 0.9, **training}
-    return params.model_copy(update={"network": network, "training": params.training.model_copy(update=changes)})
+    training = params.training.model_copy(update=changes)
+    return params.model_copy(update={"network": network, "objective": terms, "training": training})
 
 
-def small_run(scratch: Path, **training: object) -> tuple[Autoencoder, History]:
-    return train_autoencoder(Noise(), small_params(**training), MACHINE, scratch)
+def adversarial(start: int) -> dict[str, object]:
+    """An objective with a small discriminator that plays from the step `start` on."""
+    return {"adversarial": {"channels": 8, "start": start, "weight": 0.5}}
+
+
+def small_run(
+    scratch: Path, objective: dict[str, object] | None = None, **training: object
+) -> tuple[Autoencoder, History]:
+    return train_autoencoder(Noise(), small_params(objective, **training), MACHINE, scratch)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    small_run(Path(sys.argv[1]), steps=int(sys.argv[2]))
+    small_run(Path(sys.argv[1]), *map(adversarial, map(int, sys.argv[3:])), steps=int(sys.argv[2]))

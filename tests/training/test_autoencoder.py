@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import MACHINE, Noise, small_params
+from small_run import MACHINE, Noise, adversarial, small_params, small_run
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
-from lvdm.models.autoencoder import IdentityAutoencoder
-from lvdm.training.autoencoder import kl_divergence, reconstruction_error, train_autoencoder
+from lvdm.diffusion.noise import draw_noise, generator_of
+from lvdm.errors import ParamsError, WeightsError
+from lvdm.evaluation.perceptual import load_perceptual
+from lvdm.models.autoencoder import IdentityAutoencoder, build_autoencoder
+from lvdm.models.discriminator import PatchDiscriminator
+from lvdm.training.autoencoder import equivariance_error, kl_divergence, reconstruction_error, train_autoencoder
+from lvdm.training.fit import initialised
+from lvdm.workspace import Workspace
 
 
 def test_the_kl_divergence_is_that_of_torch():
@@ -25,6 +31,102 @@ def test_the_reconstruction_errors_are_means():
     off = torch.tensor([0.5, -1.5]).reshape(clip.shape)
     errors = [reconstruction_error(off, clip, kind).item() for kind in ("l1", "l2", "l1+l2")]
     assert errors == pytest.approx([1.0, 1.25, 2.25])
+
+
+def test_the_equivariance_error_is_that_computed_by_hand():
+    """With a decoder that doubles sides by repetition and adds 0.5."""
+    latent = torch.arange(16.0).reshape(1, 1, 1, 4, 4)
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return z.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4) + 0.5
+
+    # means of the latent's quarters are 2.5, 4.5, 10.5, 12.5 and of all of it 7.5; the clip is 0 but for one quarter
+    clip = torch.zeros(1, 1, 1, 8, 8)
+    clip[..., :4, :4] = 3.0
+    halves = (abs(2.5 + 0.5 - 3) + 4.5 + 0.5 + 10.5 + 0.5 + 12.5 + 0.5) / 4
+    quarters = (abs(7.5 + 0.5 - 3) + 3 * (7.5 + 0.5)) / 4
+    assert equivariance_error(decode, latent, clip, (2,), "l1").item() == pytest.approx(halves)
+    assert equivariance_error(decode, latent, clip, (2, 4), "l1").item() == pytest.approx((halves + quarters) / 2)
+
+
+def test_a_scale_that_does_not_divide_the_latent_is_refused(tmp_path: Path):
+    with pytest.raises(ParamsError, match=r"objective\.equivariance\.factors: expected divisors .* \(1, 1\)"):
+        small_run(tmp_path, {"equivariance": {"factors": [2], "weight": 0.25}})
+
+
+def test_the_first_step_of_all_terms_is_that_computed_apart(tmp_path: Path):
+    """Adversarial weight: eq. 7 of arXiv 2012.09841, at the weights of the decoder's last layer."""
+    terms = {**adversarial(0), "equivariance": {"factors": [2], "weight": 0.25}}
+    params = small_params(terms, steps=1)
+    params = params.model_copy(update={"network": params.network.model_copy(update={"space_factor": 4})})
+    _, (traced,) = train_autoencoder(Noise(), params, MACHINE, tmp_path)
+    network = initialised(lambda: build_autoencoder(params.network), params.training.seed)
+    discriminator = initialised(lambda: PatchDiscriminator(8), params.training.seed)
+    clip = torch.stack([Noise()[i]["clip"] for i in range(2)])
+    mean, logvar = network.moments(clip)
+    noise = draw_noise([generator_of("training", params.training.seed, i) for i in range(2)], mean)
+    raw_latent = mean + (logvar / 2).exp() * noise
+    made = network.reconstruct(raw_latent)
+    last = network.decoder.last.weight
+    off, adversarial_term = made - clip, -discriminator(made).mean()
+    likeness = off.abs().mean() + (off**2).mean()
+    small = torch.nn.functional.interpolate(raw_latent, scale_factor=(1, 0.5, 0.5), mode="trilinear")
+    small_off = network.reconstruct(small) - torch.nn.functional.interpolate(clip, (4, 4, 4), mode="area")
+    weight = 0.5 * torch.autograd.grad(likeness, last, retain_graph=True)[0].norm()
+    weight = weight / (torch.autograd.grad(adversarial_term, last, retain_graph=True)[0].norm() + 1e-6)
+    expected = {
+        "reconstruction": likeness,
+        "kl": kl_divergence(mean, logvar),
+        "equivariance": small_off.abs().mean() + (small_off**2).mean(),
+        "adversarial": adversarial_term,
+        "adversarial_weight": weight,
+        "discriminator": ((1 - discriminator(clip)).relu().mean() + (1 + discriminator(made)).relu().mean()) / 2,
+    }
+    expected["loss"] = (
+        likeness
+        + params.objective.kl_weight * expected["kl"]
+        + 0.25 * expected["equivariance"]
+        + weight * adversarial_term
+        + expected["discriminator"]
+    )
+    assert traced == pytest.approx({"step": 1, **{k: v.item() for k, v in expected.items()}}, rel=1e-4)
+    assert weight > 0
+
+
+def test_until_it_plays_the_discriminator_changes_nothing_and_then_it_does(tmp_path: Path):
+    def weights(folder: str, *objective: dict[str, object]) -> dict[str, torch.Tensor]:
+        return small_run(tmp_path / folder, *objective, steps=6)[0].state_dict()
+
+    plain, waiting, playing = weights("plain"), weights("waiting", adversarial(100)), weights("playing", adversarial(3))
+    assert plain.keys() == waiting.keys() == playing.keys()  # the discriminator is not exported
+    assert all(torch.equal(tensor, waiting[name]) for name, tensor in plain.items())
+    assert not any(torch.equal(plain[name], playing[name]) for name in ("encoder.first.weight", "decoder.last.weight"))
+
+
+@pytest.mark.parametrize(("start", "moved"), [(100, False), (3, True)])
+def test_the_state_of_a_run_has_the_discriminator_and_the_average_does_not(tmp_path: Path, start: int, moved: bool):
+    autoencoder, history = small_run(tmp_path, adversarial(start), steps=6)
+    state = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    untrained = initialised(lambda: PatchDiscriminator(8), 0).state_dict()
+    trained = {name: state["state_dict"][f"discriminator.{name}"] for name in untrained}
+    assert any(not torch.equal(trained[name], tensor) for name, tensor in untrained.items()) == moved
+    assert len(state["callbacks"]["Average"]["weights"]) == len(list(autoencoder.parameters()))
+    assert [row["discriminator"] > 0 for row in history] == [step >= start for step in range(6)]
+
+
+def test_the_perceptual_term_falls_and_its_network_is_neither_trained_nor_saved(tmp_path: Path):
+    try:
+        perceptual = load_perceptual("pd_efflite0", Workspace(Path(__file__).parents[2]))
+    except WeightsError as error:
+        pytest.skip(str(error))
+    before = [parameter.clone() for parameter in perceptual.parameters()]
+    params = small_params({"perceptual": {"network": "pd_efflite0", "weight": 0.1}}, steps=60)
+    _, history = train_autoencoder(OneClip(), params, MACHINE, tmp_path, perceptual)
+    first, last = (sum(row["perceptual"] for row in rows) / 10 for rows in (history[:10], history[-10:]))
+    assert last < 0.9 * first
+    assert all(torch.equal(a, b) for a, b in zip(before, perceptual.parameters(), strict=True))
+    state = torch.load(tmp_path / "run.ckpt", weights_only=True)["state_dict"]
+    assert all(name.startswith("network.") for name in state)
 
 
 class OneClip(Noise):

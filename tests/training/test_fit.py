@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import small_params, small_run
+from small_run import adversarial, small_params, small_run
 
 from lvdm.errors import LvdmError
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.training.fit import initialised, learning_rate_factor
 
 
-def start(scratch: Path, steps: int) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(__file__).with_name("small_run.py")), str(scratch), str(steps)]
+def start(scratch: Path, *arguments: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).with_name("small_run.py")), str(scratch), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -32,11 +32,12 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.001)
 
 
-def test_a_run_killed_twice_ends_with_the_bits_of_one_that_was_not(tmp_path):
+@pytest.mark.parametrize(("kills", "starts"), [(2, ()), (1, (3,))], ids=["plain", "adversarial"])
+def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, kills, starts):
     steps = 60
     killed = tmp_path / "killed"
-    for _ in range(2):
-        process = start(killed, steps)
+    for _ in range(kills):
+        process = start(killed, steps, *starts)
         seen = (killed / "run.ckpt").stat().st_mtime_ns if (killed / "run.ckpt").exists() else 0
         wait_for(killed / "run.ckpt", process)
         while process.poll() is None and (killed / "run.ckpt").stat().st_mtime_ns == seen:
@@ -46,8 +47,8 @@ def test_a_run_killed_twice_ends_with_the_bits_of_one_that_was_not(tmp_path):
         assert process.returncode == -signal.SIGKILL
         state = torch.load(killed / "run.ckpt", weights_only=True)
         assert 0 < state["global_step"] < steps
-    resumed, resumed_history = small_run(killed, steps=steps)
-    whole, whole_history = small_run(tmp_path / "whole", steps=steps)
+    resumed, resumed_history = small_run(killed, *map(adversarial, starts), steps=steps)
+    whole, whole_history = small_run(tmp_path / "whole", *map(adversarial, starts), steps=steps)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
     assert resumed_history == whole_history

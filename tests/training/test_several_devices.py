@@ -28,6 +28,7 @@ ENTRIES = {
     "first": {"train_autoencoder": {}},
     "pixels": {"train_autoencoder": {"network": IDENTITY}},  # without training, and in the middle
     "second": {"train_autoencoder": {"training": {"seed": 1}}},
+    "adversarial": {"train_autoencoder": {"objective": {"adversarial": {"channels": 8, "start": 2, "weight": 0.5}}}},
 }
 
 

@@ -1,0 +1,74 @@
+"""How clips come back, measured: a perfect autoencoder and a bad one, and what is left out without a network."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from einops import rearrange
+
+from lvdm.evaluation.distances import frechet_distance
+from lvdm.evaluation.features import load_extractor
+from lvdm.evaluation.reconstruction import frechet_distances, measure_reconstruction
+from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder
+from lvdm.params import AutoencoderNetwork
+from lvdm.workspace import Workspace
+from tests.evaluation.conftest import CPU, moving_square
+
+PIXELS = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3, "channels": (8,)}
+
+
+class Darker(IdentityAutoencoder):
+    """Gives back a tenth of the range less of everything."""
+
+    def reconstruct(self, raw_latent, state=None):
+        return raw_latent - 0.2
+
+
+def build(kind: type[Autoencoder]) -> Autoencoder:
+    return kind(AutoencoderNetwork(**PIXELS, num_blocks=1)).eval()
+
+
+def clips(count: int = 4) -> list[torch.Tensor]:
+    """Of 4 frames, in the brighter half of [-1, 1]."""
+    return [
+        rearrange(moving_square(seed, frames=4).float() / 255, "t h w c -> c t h w").contiguous()
+        for seed in range(count)
+    ]
+
+
+def test_a_perfect_autoencoder_has_no_distance_and_a_bad_one_has(with_weights: Workspace) -> None:
+    perfect, bad = (
+        measure_reconstruction(build(kind), clips(), with_weights) for kind in (IdentityAutoencoder, Darker)
+    )
+    assert set(perfect.numbers) == {"psnr", "ssim", "pd_efflite0", "fd_tn2", "fd_efflite0"}
+    assert perfect.numbers["psnr"] > 100
+    assert perfect.numbers["ssim"] == pytest.approx(1, abs=1e-4)
+    for name in ("pd_efflite0", "fd_tn2", "fd_efflite0"):
+        assert perfect.numbers[name] == pytest.approx(0, abs=1e-3)
+        assert bad.numbers[name] > 1e-2
+    assert bad.numbers["psnr"] == pytest.approx(20, abs=1e-3)  # 20 log10(2 / 0.2)
+    assert torch.equal(torch.stack(perfect.clips), torch.stack(perfect.reconstructions))
+
+
+def test_the_frechet_distance_is_that_of_the_features_of_the_two_sets(with_weights: Workspace) -> None:
+    one, two = ([moving_square(seed, frames=4) for seed in seeds] for seeds in (range(4), range(4, 8)))
+    extract = load_extractor("tn2", with_weights, CPU)
+    of_one, of_two = (torch.cat([extract(clip) for clip in side]) for side in (one, two))
+    assert frechet_distances(one, two, with_weights)["fd_tn2"] == pytest.approx(frechet_distance(of_one, of_two))
+
+
+def test_what_needs_a_network_that_is_not_there_is_left_out_with_a_line_that_says_why(workspace, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        measured = measure_reconstruction(build(Darker), clips(), workspace)
+    assert set(measured.numbers) == {"psnr", "ssim"}
+    lines = {line.split(":")[0]: line for line in caplog.messages}
+    assert set(lines) == {"pd_efflite0", "lpips", "fd_tn2", "fd_efflite0", "fvd", "fid"}
+    assert all("left out" in line and "lvdm weights --install" in line for line in lines.values())
+    assert len(caplog.messages) == len(lines)
+
+
+@pytest.mark.parametrize(("count", "names"), [(0, set()), (1, {"psnr", "ssim", "pd_efflite0"})])
+def test_too_few_clips_give_fewer_numbers_and_no_error(with_weights, count, names) -> None:
+    assert set(measure_reconstruction(build(Darker), clips(count), with_weights).numbers) == names

@@ -1,0 +1,91 @@
+"""Stages one after the other in this process, where what counts is that they fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lvdm.data.latents import LatentCache
+from lvdm.data.samples import SampleSet
+from lvdm.errors import WeightsError
+from lvdm.models.autoencoder import IdentityAutoencoder
+from lvdm.models.checkpoint import load_autoencoder
+from lvdm.params import Params, parse_params
+from lvdm.run import run_stage
+from lvdm.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+SHORT = {"steps": 2, "batch_size": 2, "warmup_steps": 0}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Eighteen videos of 16 x 16 pixels, rendered and validated; each test makes what follows anew."""
+    tmp_path = tmp_path_factory.mktemp("project")
+    recipe = yaml.safe_load((ROOT / "builtin" / "recipe.yaml").read_text())
+    recipe |= {"num_videos": 18, "frames": 16, "num_long_videos": 1, "long_frames": 24, "size": 16}
+    (tmp_path / "builtin").mkdir()
+    (tmp_path / "builtin" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "machine.yaml").write_text("accelerator: cpu\n")
+    workspace = Workspace.at(tmp_path)
+    for verb in ("ingest", "validate"):
+        run_stage(verb, tiny_params({}, {}), workspace)
+    return workspace
+
+
+def tiny_params(network: dict[str, object], objective: dict[str, object]) -> Params:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["validate"]["min_side"] = 16
+    document["clips"] |= {"frames": 8, "size": 16}
+    document["train_autoencoder"]["training"] |= SHORT
+    denoiser = document["train_denoiser"]
+    denoiser |= {"window": 3, "strides": [1, 2]}
+    denoiser["network"] |= {"channels": 8, "head_channels": 8, "channel_multipliers": [1], "attention_levels": [0]}
+    denoiser["objective"]["max_given"] = 1
+    denoiser["training"] |= SHORT
+    document["sample"] |= {"steps": 2, "num_clips": 2, "num_long_videos": 1, "long_frames": 20}
+    document["autoencoders"] = {"one": {"train_autoencoder": {"network": network, "objective": objective}}}
+    document["experiments"] = {"all": {"autoencoder": "one", "train_denoiser": {}, "sample": {}}}
+    return parse_params(document)
+
+
+def test_the_identity_gives_the_pixel_space_model_through_the_same_stages(workspace):
+    """The video diffusion model of arXiv 2204.03458: latents are whitened pixels, a frame each."""
+    identity = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
+    params = tiny_params(identity, {})
+    for verb in ("train_autoencoder", "encode_latents"):
+        run_stage(verb, params, workspace, "one")
+    for verb in ("train_denoiser", "sample"):
+        run_stage(verb, params, workspace, "all")
+    assert isinstance(load_autoencoder(workspace.autoencoder("one")), IdentityAutoencoder)
+    assert LatentCache(workspace.latents("one")).shape == (3, 16, 16)
+    samples = SampleSet(workspace.samples("all"))
+    assert samples.clips()[0].shape == (8, 16, 16, 3)
+    assert [sample.frames for sample in samples.samples("long")] == [20]
+    assert samples.clips()[0].float().std() > 1  # of 255: not blank
+
+
+def test_a_loss_whose_network_is_missing_is_refused_before_training(workspace):
+    params = tiny_params({}, {"perceptual": {"network": "lpips", "weight": 1.0}})
+    with pytest.raises(WeightsError, match=r"lvdm weights --install vgg16=PATH"):
+        run_stage("train_autoencoder", params, workspace, "one")
+    assert not list((workspace.root / ".lvdm").rglob("run.ckpt"))
+
+
+def test_the_report_has_every_term_by_its_name_and_how_clips_come_back(workspace):
+    objective = {
+        "adversarial": {"channels": 8, "start": 1, "weight": 0.5},
+        "equivariance": {"factors": [2], "weight": 0.25},
+    }
+    params = tiny_params({"channels": [8]}, objective)
+    report = run_stage("train_autoencoder", params, workspace, "one")
+    terms = {"loss", "reconstruction", "kl", "equivariance", "adversarial", "adversarial_weight", "discriminator"}
+    assert terms | {"psnr", "ssim", "parameters"} == set(report.metrics)
+    assert set(report.pictures) == {"input, reconstruction, error", "loss curve"}
+    header, *rows = workspace.curve("train_autoencoder", "one").read_text().splitlines()
+    assert set(header.split(",")) == {"step", *terms}
+    assert len(rows) == 2
+    assert torch.isfinite(torch.tensor(list(report.metrics.values()))).all()
