@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import re
 import sys
 from pathlib import Path
 
-from lvdm import presets
+from lvdm import presets, progress
 from lvdm.errors import LvdmError
 from lvdm.graph import STAGES, Stage
 from lvdm.orphan import watch_over_orderer
@@ -41,8 +40,7 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage."""
     args = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("lvdm").setLevel(logging.INFO)  # what the libraries below us say stays at warnings
+    progress.show()
     watch_over_orderer()
     try:
         args.run(args)

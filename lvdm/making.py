@@ -1,22 +1,32 @@
-"""What an experiment is asked to make, and its latents decoded to the videos asked for.
+"""What an experiment is asked to make, and the making of it: sampled, decoded, written, on one device or on several.
 
+On several devices each has a process that makes whole groups of videos (sampling.group_videos), so that the batches,
+and with them the videos, are those of one device. All that is made lies in the scratch folder until it is gathered: a
+killed run goes on from there.
 Not here: how latents are made (lvdm/diffusion) and how a sample set lies on disk (lvdm/data/samples.py).
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm.data.samples import Sample
-from lvdm.diffusion.sampling import VideoRequest
+from lvdm import progress
+from lvdm.data.bounded import Lost, bounded_map
+from lvdm.data.samples import Sample, write_sample
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
+from lvdm.errors import ArtefactError, LvdmError
 from lvdm.models.autoencoder import Autoencoder
+from lvdm.models.checkpoint import load_autoencoder, load_denoiser
 from lvdm.params import Params
+from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
 SEEDS_A_KIND = 1_000_000
@@ -46,6 +56,71 @@ def as_request(sample: Sample, labels: Sequence[str], time_factor: int) -> Video
     """What the denoiser is asked for: whole latents, at least as many as the frames need."""
     label = None if sample.label is None else labels.index(sample.label)
     return VideoRequest(sample.seed, label, math.ceil(sample.frames / time_factor))
+
+
+def made_below(scratch: Path) -> Path:
+    """Where the samples lie that are made."""
+    return scratch / "made"
+
+
+def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
+    """Makes what is not made yet of the samples `wanted` of an experiment, on all devices of the machine.
+
+    Raises:
+        ArtefactError: networks are missing or do not belong together, or a process of several died.
+        ParamsError: no plan exists for these lengths, or the machine has not what machine.yaml asks for.
+    """
+    devices = workspace.machine.shared_devices
+    make = functools.partial(_make_share, wanted, params, workspace, name, scratch, devices)
+    if len(devices) == 1:
+        make(0)
+        return
+    for share, outcome in bounded_map(functools.partial(_in_process, make), range(len(devices)), len(devices), _ever):
+        if isinstance(outcome, Lost):
+            at = f"sampling: process {share + 1} of {len(devices)}, on {devices[share]}"
+            raise ArtefactError(f"{at}: {outcome.detail}", remedy="run this again: it goes on where it was")
+        if outcome is not None:
+            raise outcome
+
+
+def _ever(_: int) -> float:
+    return math.inf
+
+
+def _in_process(make: functools.partial[None], share: int) -> LvdmError | None:
+    """Runs in a process of its own; what a person can mend goes back to the one that started it."""
+    if share == 0:
+        progress.show()  # shares are alike: how far the first is says it for all
+    try:
+        return make(share)
+    except LvdmError as error:
+        return error
+
+
+def _make_share(
+    wanted: Sequence[Sample],
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    scratch: Path,
+    devices: Sequence[torch.device],
+    share: int,
+) -> None:
+    """Every n-th group from number `share` on, n the number of devices."""
+    experiment, device = params.experiment(name), devices[share]
+    trained = load_denoiser(workspace.denoiser(name))
+    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
+    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
+    requests = [as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
+    side = params.clips.size // autoencoder.config.space_factor
+    spec = DenoiserSpec(trained.params, len(trained.labels), (trained.network.latent_channels, side, side))
+    groups = group_videos(requests, trained.params, experiment.sample)[share :: len(devices)]
+    mine = [wanted[i] for group in groups for i in group]
+    with workspace.machine.autocast():
+        network = trained.network.to(device)
+        latents = sample_videos(network, spec, experiment.sample, requests, scratch / "latents", groups)
+        for sample, latent in zip(mine, latents, strict=True):
+            write_sample(made_below(scratch), sample, decoded(autoencoder, latent), experiment.sample.fps)
 
 
 @torch.inference_mode()

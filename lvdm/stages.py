@@ -90,25 +90,16 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
 
 def sample(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import making, reports
-    from lvdm.data.samples import SampleSet, write_samples
-    from lvdm.diffusion.sampling import DenoiserSpec, sample_videos
-    from lvdm.models.checkpoint import load_autoencoder, load_denoiser
+    from lvdm.data.samples import SampleSet, gather_samples
+    from lvdm.models.checkpoint import load_denoiser
 
-    experiment, device = params.experiment(name), workspace.machine.device
-    trained = load_denoiser(workspace.denoiser(name))
-    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
-    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
-    wanted = making.samples_to_make(params, name, trained.labels)
-    requests = [making.as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
-    side = params.clips.size // autoencoder.config.space_factor
-    spec = DenoiserSpec(trained.params, len(trained.labels), (trained.network.latent_channels, side, side))
     scratch = scratch_of("sample", params, workspace, name)
-    with workspace.machine.autocast():
-        latents = sample_videos(trained.network.to(device), spec, experiment.sample, requests, scratch)
-        videos = ((s, making.decoded(autoencoder, latent)) for s, latent in zip(wanted, latents, strict=True))
-        with atomic_folder(workspace.samples(name)) as folder:
-            write_samples(folder, videos, experiment.sample.fps)
-    return reports.of_sample(name, SampleSet(workspace.samples(name)), experiment.sample.fps, workspace)
+    wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).labels)
+    making.make_samples(wanted, params, workspace, name, scratch)
+    with atomic_folder(workspace.samples(name)) as folder:
+        gather_samples(folder, making.made_below(scratch), wanted)
+    fps = params.experiment(name).sample.fps
+    return reports.of_sample(name, SampleSet(workspace.samples(name)), fps, workspace)
 
 
 def evaluate(params: Params, workspace: Workspace, name: str) -> Report:

@@ -1,17 +1,30 @@
-"""Between videos and latents: every latent once, samples asked for by labels in turn and seeds of their own."""
+"""Between videos and latents: every latent once, samples asked for by labels in turn and seeds of their own.
+
+And the making of them whole: killed, on several devices, and of thousands of frames, the same bytes come out.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 
+from benchmarks.long_video import write_untrained
 from lvdm import encoding, making
 from lvdm.data.clips import to_clip
-from lvdm.data.video import read_frames, write_video
-from lvdm.errors import ParamsError
+from lvdm.data.samples import gather_samples
+from lvdm.data.video import probe, read_frames, write_video
+from lvdm.errors import ArtefactError, ParamsError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.params import Clips, load_params
@@ -69,3 +82,98 @@ def test_a_request_has_latents_for_every_frame():
     request = making.as_request(wanted[-1], (), time_factor=4)
     assert request.num_latents * 4 >= wanted[-1].frames > (request.num_latents - 1) * 4
     assert request.label is None
+
+
+def project(root: Path, devices: int = 1, **sample: Any) -> Path:
+    """A folder with tiny networks, where three clips and two long videos are wanted."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["clips"] |= {"frames": 8, "size": 16}
+    document["train_autoencoder"]["network"]["channels"] = [8]
+    network = {"channels": 8, "channel_multipliers": [1], "attention_levels": [0], "head_channels": 4}
+    document["train_denoiser"]["network"] |= network
+    wanted = {"steps": 2, "num_clips": 3, "num_long_videos": 2, "long_frames": 130, "batch_size": 4}
+    document["sample"] |= wanted | sample
+    write_untrained(root, document, "perturbed", {"accelerator": "cpu", "devices": devices})
+    return root
+
+
+def make(root: Path) -> None:
+    """What the stage does, up to the sample set."""
+    torch.set_num_threads(1)
+    params, workspace = load_params(root / "params.yaml"), Workspace.at(root)
+    wanted = making.samples_to_make(params, "perturbed", ("red square", "blue circle"))
+    making.make_samples(wanted, params, workspace, "perturbed", root / "scratch")
+    (root / "set.new").mkdir()
+    gather_samples(root / "set.new", making.made_below(root / "scratch"), wanted)
+    (root / "set.new").rename(root / "set")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made_whole(tmp_path_factory) -> dict[str, bytes]:
+    """The sample set of a run that nothing befell."""
+    root = project(tmp_path_factory.mktemp("whole"))
+    make(root)
+    made = files(root / "set")
+    videos = [f"{folder}/000{i}.mp4" for folder, count in (("clips", 3), ("long", 2)) for i in range(count)]
+    assert sorted(made) == sorted([*videos, "clips.safetensors", "index.json"])
+    return made
+
+
+def test_sampling_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, made_whole):
+    root, moments, kills = project(tmp_path), random.Random(0), 0
+    context = multiprocessing.get_context("forkserver")  # a real process a run, without importing torch each time
+    context.set_forkserver_preload(["lvdm.making"])
+    while not (root / "set").exists():
+        before = len(files(root / "scratch"))
+        process = context.Process(target=make, args=(root,))
+        process.start()
+        wanted, late = before + moments.randint(1, 3), moments.uniform(0, 0.02)
+        while process.is_alive() and len(files(root / "scratch")) < wanted:
+            time.sleep(0.002)
+        time.sleep(late)
+        if kills < 8:
+            process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 4
+    assert files(root / "set") == made_whole
+
+
+def test_two_devices_make_the_bytes_of_one_and_when_one_process_dies_all_end_and_the_next_run_goes_on(
+    tmp_path, made_whole
+):
+    root = project(tmp_path, devices=2)
+
+    def kill_one_at_work() -> None:
+        while not list((root / "scratch").rglob("*.safetensors")):
+            time.sleep(0.002)
+        os.kill(max(child.pid for child in multiprocessing.active_children()), signal.SIGKILL)
+
+    threading.Thread(target=kill_one_at_work).start()
+    with pytest.raises(
+        ArtefactError, match=r"^sampling: process . of 2, on cpu: exit code -9; run this again: it goes"
+    ):
+        make(root)
+    assert multiprocessing.active_children() == []
+    begun = {path: path.stat().st_mtime_ns for path in (root / "scratch").rglob("*.safetensors")}
+    make(root)
+    assert files(root / "set") == made_whole
+    assert begun
+    assert all(path.stat().st_mtime_ns == at for path, at in begun.items() if path.exists())
+
+
+def test_what_a_person_can_mend_comes_back_from_the_processes_as_it_is(tmp_path):
+    root = project(tmp_path, devices=2)
+    (root / "artifacts/denoiser/perturbed/model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: not there"):
+        make(root)
+
+
+def test_4096_frames_go_from_noise_to_the_mp4(tmp_path):
+    root = project(tmp_path, num_clips=1, num_long_videos=1, long_frames=4096, steps=1, batch_size=64)
+    make(root)
+    assert probe(root / "set/long/0000.mp4").frames == 4096
