@@ -36,7 +36,7 @@ LABELS = ("red square", "blue circle")
 
 
 def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine: Mapping[str, Any]) -> None:
-    """A folder where `lvdm sample` can run: params.yaml, machine.yaml, and the two networks of an experiment, random."""
+    """Makes a folder where `lvdm sample` can run: params.yaml, machine.yaml, two networks of random weights."""
     params, workspace = parse_params(document), Workspace(root)
     experiment = params.experiment(name)
     settings, train = params.autoencoder(experiment.autoencoder), experiment.train_denoiser

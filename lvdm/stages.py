@@ -113,7 +113,8 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     real, fake = sets.real_clips(manifest, rules, workspace.root), sets.fake_clips(samples)
     result = protocol.evaluate(real, fake, rules, params.evaluate.metrics, workspace, workspace.machine.device)
     drift = sets.drift_of(samples, manifest, params, workspace)
-    result = drift.added_to(result)
+    identity = sets.identity_of(samples, manifest, params, workspace)
+    result = identity.added_to(drift.added_to(result), params.evaluate.metrics)
     result.write(workspace.metrics(name))
     return reports.of_evaluate(name, result, drift, workspace)
 

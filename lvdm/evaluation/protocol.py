@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 CLIP_RULE = (
     "real: disjoint windows, one of every video before a second of any, in seeded order, labels as they come; "
     "fake: from frame 0, labels in turn; caption: the label; drift: against the longest videos of the split, "
-    "of the labels of the long samples where it has two of these"
+    "of the labels of the long samples where it has two of these; identity: against the longest videos of the split"
 )
 
 
@@ -109,7 +109,7 @@ def evaluate(
                 remedy="lower evaluate.num_clips, or give more videos (real) or a higher sample.num_clips (fake)",
             )
         _check_shape(clips.clips[0], protocol, name)
-    chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS))]
+    chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS)) if METRICS[key].measure != "identity"]
     extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
     count = min(len(real.clips), 2 * n)
     floor_n = n if count == 2 * n else count // 2

@@ -5,6 +5,8 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,17 +18,21 @@ from torch import Tensor
 
 from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import SampleSet
+from lvdm.data.sprites import RECIPE, load_recipe
 from lvdm.data.video import read_frames
 from lvdm.errors import WeightsError
 from lvdm.evaluation.drift import WINDOW, Drift, measure_drift
 from lvdm.evaluation.features import Extractor, load_extractor
+from lvdm.evaluation.identity import Identity, measure_identity
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows
 from lvdm.params import Params
 from lvdm.workspace import Workspace
 
 SPLIT = "test"
-MAX_REAL_VIDEOS = 8  # that drift is measured against
+MAX_REAL_VIDEOS = 8  # that drift and identity are measured against
+CROWD = 32  # real videos whose areas are measured
+BLOCK = 32  # frames decoded at once where single ones are asked for
 
 
 def protocol_of(params: Params) -> Protocol:
@@ -87,6 +93,49 @@ def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspa
     return measure_drift(real, fake, _extractors_for_drift(params, workspace), workspace)
 
 
+@dataclass(frozen=True)
+class VideoFrames:
+    """The frames of a video by index, as the networks see them, decoded a block at a time."""
+
+    path: Path
+    frames: int
+    stride: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, index: int, /) -> UInt8[np.ndarray, "{self.size} {self.size} 3"]:
+        start = index // BLOCK * BLOCK
+        return _block(self, start)[index - start]
+
+
+@functools.lru_cache(maxsize=4)
+def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
+    indices = range(start * video.stride, min(start + BLOCK, video.frames) * video.stride, video.stride)
+    return _as_seen(read_frames(video.path, indices), video.size).numpy()
+
+
+def identity_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Identity:
+    """The sprites of the long videos of a sample set beside held-out real ones; empty if the videos are no sprites.
+
+    The recipe lies beside the videos that were rendered from it, and nowhere else.
+    """
+    if not (workspace.videos / RECIPE).is_file():
+        return Identity({}, {}, math.nan)
+    protocol = protocol_of(params)
+    held_out = manifest[manifest["split"] == protocol.split].sample(frac=1, random_state=protocol.seed)
+
+    def real(rows: pd.DataFrame) -> list[VideoFrames]:
+        lengths = (int(frames) // protocol.stride for frames in rows["frames"])
+        paths = (workspace.root / path for path in rows["path"])
+        return [VideoFrames(path, n, protocol.stride, protocol.size) for path, n in zip(paths, lengths, strict=True)]
+
+    fake = [VideoFrames(samples.folder / s.file, s.frames, 1, protocol.size) for s in samples.samples("long")]
+    longest, crowd = real(held_out.nlargest(MAX_REAL_VIDEOS, "frames")), real(held_out.head(CROWD))
+    return measure_identity(fake, longest, crowd, load_recipe(workspace.videos / RECIPE))
+
+
 def _in_windows(path: Path, count: int, protocol: Protocol) -> VideoClips:
     """The first `count` windows of a video, end to end."""
     starts = range(0, count * WINDOW * protocol.stride, WINDOW * protocol.stride)
@@ -95,7 +144,8 @@ def _in_windows(path: Path, count: int, protocol: Protocol) -> VideoClips:
 
 def _extractors_for_drift(params: Params, workspace: Workspace) -> list[Extractor]:
     """Those of the metrics asked for that compare features, as far as their weights are there, and static frames."""
-    names = [METRICS[key].features for key in params.evaluate.metrics if METRICS[key].measure != "caption"]
+    asked = [METRICS[key] for key in params.evaluate.metrics]
+    names = [metric.features for metric in asked if metric.measure not in ("caption", "identity")]
     extractors = []
     for name in dict.fromkeys((*names, "static")):
         try:
