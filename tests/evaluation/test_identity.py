@@ -62,7 +62,7 @@ def test_every_sprite_of_real_long_videos_is_kept_through_compression(recipe, tm
         videos.append(read_frames(tmp_path / f"{i}.mp4", range(1024)))
     for frames in AFTER:
         told = kept_after(frames, videos, recipe)
-        assert told.sprites == told.kept >= 4
+        assert told.sprites == told.kept >= 3
         assert told.share == 1
 
 
