@@ -9,6 +9,7 @@ Not here: how latents are made (lvdm/diffusion) and how a sample set lies on dis
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
 SEEDS_A_KIND = 1_000_000
+WHOLE = slice(None)  # every group of videos
 
 
 def samples_to_make(params: Params, experiment: str, labels: Sequence[str]) -> list[Sample]:
@@ -63,6 +65,37 @@ def made_below(scratch: Path) -> Path:
     return scratch / "made"
 
 
+def made(
+    wanted: Sequence[Sample],
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    scratch: Path,
+    device: torch.device | None = None,
+    share: slice = WHOLE,
+) -> Iterator[tuple[Sample, Iterator[Float[Tensor, "1 3 f y x"]]]]:
+    """Makes what is asked of an experiment's denoiser: each sample with its frames, decoded as they are taken.
+
+    On `device`, if not on the one of the machine, and of the groups that are made together those of `share`.
+
+    Raises:
+        ArtefactError: networks are missing or do not belong together.
+        ParamsError: no plan exists for these lengths.
+    """
+    experiment, device = params.experiment(name), device or workspace.machine.device
+    trained = load_denoiser(workspace.denoiser(name))
+    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
+    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
+    requests = [as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
+    side = params.clips.size // autoencoder.config.space_factor
+    spec = DenoiserSpec(trained.params, len(trained.labels), (trained.network.latent_channels, side, side))
+    groups = group_videos(requests, trained.params, experiment.sample)[share]
+    with workspace.machine.autocast():
+        latents = sample_videos(trained.network.to(device), spec, experiment.sample, requests, scratch, groups)
+        for index, latent in zip(itertools.chain(*groups), latents, strict=True):
+            yield wanted[index], decoded(autoencoder, latent)
+
+
 def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
     """Makes what is not made yet of the samples `wanted` of an experiment, on all devices of the machine.
 
@@ -83,8 +116,19 @@ def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace,
             raise outcome
 
 
-def _ever(_: int) -> float:
-    return math.inf
+def _make_share(
+    wanted: Sequence[Sample],
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    scratch: Path,
+    devices: Sequence[torch.device],
+    share: int,
+) -> None:
+    """Every n-th group from number `share` on, n the number of devices."""
+    every_nth, fps = slice(share, None, len(devices)), params.experiment(name).sample.fps
+    for sample, frames in made(wanted, params, workspace, name, scratch / "latents", devices[share], every_nth):
+        write_sample(made_below(scratch), sample, frames, fps)
 
 
 def _in_process(make: functools.partial[None], share: int) -> LvdmError | None:
@@ -97,30 +141,8 @@ def _in_process(make: functools.partial[None], share: int) -> LvdmError | None:
         return error
 
 
-def _make_share(
-    wanted: Sequence[Sample],
-    params: Params,
-    workspace: Workspace,
-    name: str,
-    scratch: Path,
-    devices: Sequence[torch.device],
-    share: int,
-) -> None:
-    """Every n-th group from number `share` on, n the number of devices."""
-    experiment, device = params.experiment(name), devices[share]
-    trained = load_denoiser(workspace.denoiser(name))
-    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
-    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
-    requests = [as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
-    side = params.clips.size // autoencoder.config.space_factor
-    spec = DenoiserSpec(trained.params, len(trained.labels), (trained.network.latent_channels, side, side))
-    groups = group_videos(requests, trained.params, experiment.sample)[share :: len(devices)]
-    mine = [wanted[i] for group in groups for i in group]
-    with workspace.machine.autocast():
-        network = trained.network.to(device)
-        latents = sample_videos(network, spec, experiment.sample, requests, scratch / "latents", groups)
-        for sample, latent in zip(mine, latents, strict=True):
-            write_sample(made_below(scratch), sample, decoded(autoencoder, latent), experiment.sample.fps)
+def _ever(_: int) -> float:
+    return math.inf
 
 
 @torch.inference_mode()

@@ -27,6 +27,7 @@ from lvdm.data.video import probe, read_frames, write_video
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
+from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
 from lvdm.params import Clips, load_params
 from lvdm.workspace import Workspace
 
@@ -69,6 +70,37 @@ def test_decoding_in_chunks_gives_the_frames_of_the_whole(autoencoder):
     torch.testing.assert_close(chunks, autoencoder.decode(latent[None]), atol=1e-5, rtol=0)
 
 
+def test_no_activation_of_the_decoder_grows_with_the_video(autoencoder):
+    """The released code decodes a video in one pass, which fails beyond 2^31 elements."""
+
+    def largest(num_latents: int) -> int:
+        sizes: list[int] = []
+        hooks = [
+            module.register_forward_hook(lambda _, __, out: sizes.append(out.numel()))
+            for module in autoencoder.modules()
+        ]
+        frames = sum(chunk.shape[2] for chunk in making.decoded(autoencoder, torch.zeros(4, num_latents, 2, 2)))
+        for hook in hooks:
+            hook.remove()
+        assert frames == 4 * num_latents
+        return max(sizes)
+
+    assert largest(512) == largest(making.DECODED_AT_ONCE)
+
+
+def test_latents_are_scaled_by_what_was_measured_and_stored_with_the_weights(autoencoder, tmp_path):
+    """The released code has scales typed by hand."""
+    clips = [torch.rand(1, 3, 8, 16, 16, generator=torch.Generator().manual_seed(i)) * i - 1 for i in range(1, 4)]
+    autoencoder.measure_latents(clips)
+    save_autoencoder(
+        tmp_path, autoencoder, PARAMS.autoencoder("small").model_copy(update={"network": autoencoder.config})
+    )
+    again = load_autoencoder(tmp_path)
+    latents = torch.cat([again.encode(clip) for clip in clips])
+    torch.testing.assert_close(latents.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3, 4), correction=0), torch.ones(4), atol=1e-4, rtol=0)
+
+
 def test_samples_take_the_labels_in_turn_and_no_two_share_a_seed():
     wanted = making.samples_to_make(PARAMS, "perturbed", ("blue circle", "red square"))
     assert [s.label for s in wanted[:4]] == ["blue circle", "red square"] * 2
@@ -84,13 +116,19 @@ def test_a_request_has_latents_for_every_frame():
     assert request.label is None
 
 
-def project(root: Path, devices: int = 1, **sample: Any) -> Path:
-    """A folder with tiny networks, where three clips and two long videos are wanted."""
+def tiny() -> dict[str, Any]:
+    """The committed params.yaml with tiny networks on tiny clips."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["clips"] |= {"frames": 8, "size": 16}
     document["train_autoencoder"]["network"]["channels"] = [8]
     network = {"channels": 8, "channel_multipliers": [1], "attention_levels": [0], "head_channels": 4}
     document["train_denoiser"]["network"] |= network
+    return document
+
+
+def project(root: Path, devices: int = 1, **sample: Any) -> Path:
+    """A folder with such networks, untrained, where three clips and two long videos are wanted."""
+    document = tiny()
     wanted = {"steps": 2, "num_clips": 3, "num_long_videos": 2, "long_frames": 130, "batch_size": 4}
     document["sample"] |= wanted | sample
     write_untrained(root, document, "perturbed", {"accelerator": "cpu", "devices": devices})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.diffusion.schedule import Schedule
 
 from .conftest import LATENT_SHAPE, NUM_LABELS
@@ -164,6 +164,39 @@ def test_refinement_starts_gaps_from_their_strength_and_leaves_key_frames_alone(
     assert not torch.allclose(refined[:, 1], paper[:, 1])
     levels = {call[1][0, 1].item() for call in recorded.calls if call[2][0] == 1}
     assert levels == {0.5, 0.25}
+
+
+def test_the_strength_of_refinement_goes_from_interpolation_to_the_paper(network, spec, sample, tmp_path):
+    def gap(strength: float) -> torch.Tensor:
+        changed = updated(sample, refine_strength=strength, sampler="ddim", steps=4)
+        (video,) = sample_videos(network, spec, changed, [LONG], tmp_path / str(strength))
+        return video[:, 1:4]
+
+    interpolated, paper = gap(0.0), gap(1.0)
+    distances = [(gap(s) - interpolated).norm().item() for s in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert distances == sorted(distances)
+    assert torch.allclose(gap(0.9999), paper, atol=1e-2)
+
+
+def test_groups_fill_a_batch_in_their_widest_round_and_cover_all_in_order(spec, sample):
+    short, long = VideoRequest(0, None, 4), VideoRequest(0, None, 18)  # 1 window; at most 5 gaps at once
+    requests = [short] * 7 + [long] * 3
+    groups = group_videos(requests, spec.train_denoiser, updated(sample, batch_size=6))
+    assert groups == [range(6), range(6, 8), range(8, 9), range(9, 10)]
+    assert group_videos(requests, spec.train_denoiser, updated(sample, batch_size=100)) == [range(10)]
+    assert group_videos([], spec.train_denoiser, sample) == []
+
+
+def test_groups_made_apart_are_the_bits_of_all_together(network, spec, sample, tmp_path):
+    """However many devices divide the groups among them."""
+    requests = [LONG, SHORT, OTHER, SHORT, LONG]
+    together = list(sample_videos(network, spec, sample, requests, tmp_path / "together"))
+    groups = group_videos(requests, spec.train_denoiser, sample)
+    assert len(groups) > 2
+    for share in (groups[::2], groups[1::2]):
+        apart = sample_videos(network, spec, sample, requests, tmp_path / "apart", share)
+        for index, video in zip([i for group in share for i in group], apart, strict=True):
+            assert torch.equal(video, together[index])
 
 
 def test_the_seed_s_perturbation_changes_videos_only_where_frames_are_given(network, spec, sample, tmp_path):
