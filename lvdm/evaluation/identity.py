@@ -101,9 +101,9 @@ def measure_identity(fake: Sequence[Video], real: Sequence[Video], crowd: Sequen
     moments = {
         n: (_kept_after(n, fake, first[0], recipe), _kept_after(n, real, first[1], recipe)) for n in AFTER if n <= reach
     }
-    of_crowd = [_areas(video, range(0, len(video), AREA_EVERY), recipe) for video in crowd]
     if len(crowd) <= len(fake):
         return Identity(moments, {}, math.nan)
+    of_crowd = [_areas(video, range(0, len(video), AREA_EVERY), recipe) for video in crowd]
     gaps = {}
     for end in (BLOCK * block for block in BLOCKS if BLOCK * block <= reach):
         frames = range(end - BLOCK, end, AREA_EVERY)
@@ -118,15 +118,15 @@ def seen(frame: Frame, recipe: Recipe) -> Sprites | None:
     found: dict[str, tuple[int, Shape | None]] = {}
     for number, box in enumerate(ndimage.find_objects(components), start=1):
         mask = components == number
-        area = int(mask[box].sum())
-        if area < SMALLEST * _smallest(recipe) * mask.size:
+        pixels = int(mask[box].sum())
+        if pixels < SMALLEST * _smallest(recipe) * mask.size:
             continue
         ((index, count),) = Counter(cover.argmax(axis=0)[mask].tolist()).most_common(1)
-        if count < PURE * area:
+        if count < PURE * pixels:
             return None
         colour = list(recipe.colours)[index]
-        if area > found.get(colour, (0, None))[0]:
-            found[colour] = (area, _shape(mask, recipe))
+        if pixels > found.get(colour, (0, None))[0]:
+            found[colour] = (pixels, _shape(mask, recipe))
     return {colour: shape for colour, (_, shape) in found.items()}
 
 
@@ -198,7 +198,7 @@ def _cover(frame: Frame, recipe: Recipe) -> Float[np.ndarray, "k s s"]:
     """How much of each pixel the nearest colour covers, by its place between ground and colour; other colours: 0."""
     pixels, rows = frame.astype(np.float32), np.linspace(0, 1, len(frame), dtype=np.float32)[:, None, None]
     grounds = [top + (bottom - top) * rows for top, bottom in np.array(list(recipe.backgrounds.values()), np.float32)]
-    ground = min(grounds, key=lambda g: float(np.median(np.abs(pixels - g))))
+    ground = min(grounds, key=lambda g: float(np.median(np.abs(pixels - g)[::2, ::2])))
     off = pixels - ground
     ways = np.array(list(recipe.colours.values()), np.float32)[:, None, None] - ground  # k s 1 3
     lengths = (ways**2).sum(axis=-1)
