@@ -33,7 +33,7 @@ setup: .venv/.complete weights/.complete ## the environment and the networks tha
 	@touch $@
 
 weights/.complete: .venv/.complete
-	@$(BIN)/lvdm weights --install tn2 efflite0
+	@$(BIN)/lvdm weights --install tn2 efflite0 minilm
 	@touch $@
 
 clean: ## remove what was made, so that the next demo begins anew (versions in DVC's cache stay)

@@ -64,7 +64,7 @@ def changed(path: str, value: object) -> dict:
         ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
         ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),
         ("train_denoiser.objective.raise_given", 0, "experiments.perturbed: expected objective.raise_given above 0"),
-        ("train_denoiser.network.condition", "none", "experiments.perturbed: expected condition: label"),
+        ("train_denoiser.network.condition", "none", "experiments.perturbed: expected condition: label or text"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_field(path, value, says):

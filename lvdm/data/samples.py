@@ -34,7 +34,13 @@ class Sample:
     number: int
     frames: int
     seed: int
-    label: str | None  # None without label condition
+    label: str | None  # None without condition, and with captions of unlabelled videos
+    caption: str | None = None  # None without text condition
+
+    @property
+    def prompt(self) -> str | None:
+        """What the denoiser was asked for."""
+        return self.label if self.caption is None else self.caption
 
     @property
     def file(self) -> str:
@@ -48,7 +54,7 @@ def write_samples(
     """Writes each sample as its chunks come, exactly as many frames as it asks for; all short clips have one length."""
     exact, samples = [], []
     for sample, chunks in decoded:
-        frames: Iterable[np.ndarray] = _first((to_frames(chunk[0]) for chunk in chunks), sample.frames)
+        frames: Iterable[np.ndarray] = first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames)
         if sample.kind == "clip":
             clip = np.concatenate(list(frames))
             exact.append(torch.from_numpy(clip))
@@ -76,7 +82,10 @@ class SampleSet:
         return [sample for sample in (Sample(**entry) for entry in index) if sample.kind == kind]
 
 
-def _first(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def first_frames(
+    chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int
+) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The first `frames` of the frames that come in chunks; no more chunks are taken than these need."""
     for chunk in chunks:
         if frames <= 0:
             return

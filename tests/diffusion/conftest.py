@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserNetwork, Params, TrainDenoiser, load_params
 
 LATENT_SHAPE = (2, 4, 4)
 NUM_LABELS = 3
+PROMPTS = Prompts.of_labels(NUM_LABELS)
+
+
+def asked(*labels: int) -> Condition:
+    """One window a label; NUM_LABELS is none."""
+    return Condition(torch.tensor(labels), PROMPTS)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +43,7 @@ def network() -> Denoiser:
         temporal_convolution=True,
         condition="label",
     )
-    denoiser = Denoiser(config, LATENT_SHAPE[0], NUM_LABELS).eval().requires_grad_(False)
+    denoiser = Denoiser(config, LATENT_SHAPE[0], Vocabulary(labels=("a", "b", "c"))).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.parameters():
         parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
