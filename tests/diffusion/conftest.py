@@ -33,7 +33,17 @@ def train(params: Params) -> TrainDenoiser:
 
 @pytest.fixture(scope="session")
 def network() -> Denoiser:
-    """A denoiser whose zero-initialised layers are filled, so that every input reaches the output."""
+    """A denoiser of labels whose zero-initialised layers are filled, so that every input reaches the output."""
+    return filled({"condition": "label"}, Vocabulary(labels=("a", "b", "c")))
+
+
+@pytest.fixture(scope="session")
+def reading_network() -> Denoiser:
+    """The same of texts, with tokens of 6 channels."""
+    return filled({"condition": "text", "text": {"encoder": "minilm"}}, Vocabulary(text_encoder="x", token_channels=6))
+
+
+def filled(condition: dict, vocabulary: Vocabulary) -> Denoiser:
     config = DenoiserNetwork(
         channels=8,
         channel_multipliers=(1,),
@@ -41,9 +51,9 @@ def network() -> Denoiser:
         attention_levels=(0,),
         head_channels=4,
         temporal_convolution=True,
-        condition="label",
+        **condition,
     )
-    denoiser = Denoiser(config, LATENT_SHAPE[0], Vocabulary(labels=("a", "b", "c"))).eval().requires_grad_(False)
+    denoiser = Denoiser(config, LATENT_SHAPE[0], vocabulary).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.parameters():
         parameter += 0.1 * torch.randn(parameter.shape, generator=generator)

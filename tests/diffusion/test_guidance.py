@@ -7,6 +7,7 @@ from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.guidance import Guidance, guided_prediction
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.schedule import Schedule
+from lvdm.models.condition import Condition, Prompts
 
 from .conftest import LATENT_SHAPE, NUM_LABELS, asked
 
@@ -20,13 +21,13 @@ def frames(*key) -> torch.Tensor:
     return draw_noise([generator_of(*key)], torch.empty(1, channels, 5, height, width))
 
 
-def predict(network, z, *, frames_weight=0.0, condition_weight=0.0, label=1, alpha=0.0, given=GIVEN):
+def predict(network, z, *, frames_weight=0.0, condition_weight=0.0, label=1, condition=None, alpha=0.0, given=GIVEN):
     return guided_prediction(
         network,
         z,
         FrameConditions(given, LEVEL),
         torch.tensor([4]),
-        asked(label),
+        condition or asked(label),
         noise=frames("noise"),
         guidance=Guidance(frames=frames_weight, condition=condition_weight),
         perturbation_alpha=alpha,
@@ -61,6 +62,24 @@ def test_the_unconditional_pass_does_not_see_the_label(network):
         predict(network, z, frames_weight=-1.0, label=0), predict(network, z, frames_weight=-1.0, label=1)
     )
     assert not torch.allclose(predict(network, z, label=0), predict(network, z, label=1), atol=1e-3)
+
+
+def test_texts_are_guided_as_labels_are(reading_network):
+    """Neither unconditional pass sees the text; the mix is that of the passes."""
+    z, w, u = frames("z"), 0.3, 0.5
+    texts = [torch.randn(length, 6, generator=generator_of("text", length)) for length in (4, 7)]
+    null = torch.randn(2, 6, generator=generator_of("null"))
+    conditions = [Condition(torch.tensor([i]), Prompts.of_texts(texts, null)) for i in range(3)]
+
+    def said(number, frames_weight=0.0, condition_weight=0.0):
+        weights = {"frames_weight": frames_weight, "condition_weight": condition_weight}
+        return predict(reading_network, z, condition=conditions[number], **weights)
+
+    for weights in ((-1.0, 0.0), (0.0, -1.0)):
+        assert torch.equal(said(0, *weights), said(1, *weights))
+    assert not torch.allclose(said(0), said(1), atol=1e-3)
+    expected = (1 + w + u) * said(0) - w * said(0, -1.0) - u * said(2)
+    assert torch.allclose(said(0, w, u), expected, atol=1e-5)
 
 
 def test_zero_is_conditional_and_minus_one_is_unconditional(network):

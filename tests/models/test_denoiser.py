@@ -95,6 +95,40 @@ def test_the_past_sees_the_future():
     )
 
 
+def reading(**changes: object) -> Denoiser:
+    """One that reads texts of 6 channels."""
+    torch.manual_seed(0)
+    changes = {**SMALL, "condition": "text", "text": {"encoder": "minilm"}, **changes}
+    network = Denoiser(DenoiserNetwork(**changes), 2, Vocabulary(text_encoder="x", token_channels=6))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.requires_grad_(False)
+
+
+def texts(*lengths: int) -> list[torch.Tensor]:
+    return [torch.randn(length, 6, generator=torch.Generator().manual_seed(length)) for length in lengths]
+
+
+def test_a_text_matters_and_its_padding_does_not():
+    network, (z, level, stride, _) = reading(), inputs(1)
+    short, long, null = texts(3, 9, 2)
+    alone, beside = Prompts.of_texts([short], null), Prompts.of_texts([short, long], null)
+    assert alone.tokens.shape[1] < beside.tokens.shape[1]
+    before = network(z, level, stride, Condition(torch.tensor([0]), alone))
+    torch.testing.assert_close(network(z, level, stride, Condition(torch.tensor([0]), beside)), before)
+    for other in (1, 2):
+        changed = network(z, level, stride, Condition(torch.tensor([other]), beside))
+        assert not torch.allclose(changed, before, atol=1e-3)
+
+
+def test_a_network_that_reads_texts_has_no_labels_and_one_with_labels_reads_none():
+    names = {name.split(".")[-2] for name, _ in reading().named_parameters() if "text" in name or "label" in name}
+    assert names == {"q", "kv", "out"}
+    assert not any("text" in name for name, _ in denoiser().named_parameters())
+    assert not [name for name, _ in Denoiser(DenoiserNetwork(**SMALL), 2, Vocabulary()).named_parameters() if "label" in name]
+
+
 def test_stride_and_label_matter_and_the_label_past_the_last_is_none():
     network, (z, level, stride, condition) = denoiser(), inputs(1)
     before = network(z, level, stride, condition)
