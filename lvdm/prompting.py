@@ -119,9 +119,7 @@ def prompts_in_turn(network: DenoiserNetwork, cache: LatentCache) -> tuple[Promp
             return tuple(dict.fromkeys(said[0] or said[1]))
 
 
-def understood(
-    trained: TrainedDenoiser, texts: Sequence[str], workspace: Workspace
-) -> tuple[tuple[str, ...], Prompts]:
+def understood(trained: TrainedDenoiser, texts: Sequence[str], workspace: Workspace) -> tuple[tuple[str, ...], Prompts]:
     """What each prompt is called, and the prompts as `trained` is told them: its labels, or `texts`, each once.
 
     Raises:

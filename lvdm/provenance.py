@@ -64,7 +64,12 @@ def scratch_of(verb: str, params: Params, workspace: Workspace, name: str, *more
 def work_of(verb: str, params: Params, workspace: Workspace, name: str, *more: str) -> str:
     """The fingerprint of what the stage does: of its parameters, inputs and code, and of what else decides it."""
     stage = STAGES[verb]
-    work = (stage.settings(params, name), hashes(stage.inputs(workspace, params, name), workspace), code_hash(stage), *more)
+    work = (
+        stage.settings(params, name),
+        hashes(stage.inputs(workspace, params, name), workspace),
+        code_hash(stage),
+        *more,
+    )
     return fingerprint(*work)
 
 

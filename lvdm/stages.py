@@ -110,7 +110,9 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     samples, manifest = SampleSet(workspace.samples(name)), read_manifest(workspace.validated)
     rules = sets.protocol_of(params)
     real = sets.real_clips(manifest, rules, workspace.root, sets.asked_by(samples))
-    result = protocol.evaluate(real, sets.fake_clips(samples), rules, params.evaluate.metrics, workspace, workspace.machine.device)
+    result = protocol.evaluate(
+        real, sets.fake_clips(samples), rules, params.evaluate.metrics, workspace, workspace.machine.device
+    )
     drift = sets.drift_of(samples, manifest, params, workspace)
     result = drift.added_to(result)
     result.write(workspace.metrics(name))

@@ -34,7 +34,9 @@ def autoencoder():
 def manifest(tmp_path):
     frames = torch.randint(0, 256, (30, 16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     write_video(tmp_path / "a.mp4", [frames.numpy()], 8.0)
-    return pd.DataFrame([{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "caption": None, "split": "train"}])
+    return pd.DataFrame(
+        [{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "caption": None, "split": "train"}]
+    )
 
 
 def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, manifest, tmp_path):

@@ -19,7 +19,7 @@ from lvdm.models.text import find_text_encoder
 from lvdm.params import DenoiserNetwork, load_params
 from lvdm.prompting import prompts_in_turn, training_prompts, understood
 from lvdm.workspace import Workspace
-from tests.models.test_text import write_encoder
+from tests.models.tiny_encoders import write_encoder
 
 TRAIN = load_params(Path(__file__).parents[1] / "params.yaml").train_denoiser
 VIDEOS = [

@@ -82,9 +82,7 @@ class SampleSet:
         return [sample for sample in (Sample(**entry) for entry in index) if sample.kind == kind]
 
 
-def first_frames(
-    chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int
-) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def first_frames(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The first `frames` of the frames that come in chunks; no more chunks are taken than these need."""
     for chunk in chunks:
         if frames <= 0:

@@ -38,7 +38,11 @@ class EncodedTexts:
     def __init__(self, folder: Path):
         self.folder = folder
         self._open: dict[Path, Any] = {}
-        self._shards = {key: shard for shard in sorted(folder.glob("*.safetensors")) for key in self._read(shard).keys()}
+        self._shards = {
+            key: shard
+            for shard in sorted(folder.glob("*.safetensors"))
+            for key in self._read(shard).keys()  # noqa: SIM118
+        }
 
     def tokens(self, text: str) -> Float32[Tensor, "n d"]:
         """The tokens of a text that is encoded."""

@@ -42,7 +42,7 @@ def guided_prediction(
 
         eps = (1 + w + u) eps(z, c, y) - w eps(z) - u eps(z, c)
 
-    In eps(z) the given frames are replaced by `noise`, at level 1, and the prompt is dropped: it sees nothing of either.
+    In eps(z) the given frames are replaced by `noise`, at level 1, and the prompt is dropped: it sees neither.
     The weights sum to 1 and at equal z and level eps, v and x0 are affine in each other, so mixing v or x0 is mixing
     eps. At alpha = 0 only v and x0 still say something of the video, which is why the mix is not converted to eps.
     Passes of weight 0 are not run; the others run as one batch.

@@ -1,4 +1,4 @@
-"""The pretrained networks that metrics and the text condition need: what they are, where they come from, whether the file is the true one.
+"""The pretrained networks that metrics and texts need: what and where they are, whether the file is the true one.
 
 A network is known by the sha256 of its file; anything else is refused. No torch.
 Not here: running them (features.py, lvdm/models/text.py).

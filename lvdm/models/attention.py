@@ -73,7 +73,9 @@ class CrossAttention(nn.Module):
         normalised = F.layer_norm(tokens, tokens.shape[-1:])
         k, v = rearrange(self.kv(normalised), "b n (two m d) -> two b m n d", two=2, d=self.head_channels)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
-        return x + rearrange(self.out(rearrange(attended, "b m g d -> b g (m d)")), "b (t h w) c -> b c t h w", t=t, h=h)
+        return x + rearrange(
+            self.out(rearrange(attended, "b m g d -> b g (m d)")), "b (t h w) c -> b c t h w", t=t, h=h
+        )
 
 
 def rotary_angles(length: int, channels: int, device: torch.device) -> Float[Tensor, "n e"]:

@@ -24,7 +24,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a denoiser can be asked for: one of `labels`, or any text that its encoder reads; without either, nothing."""
+    """What a denoiser can be asked for: one of `labels`, any text that its encoder reads, or neither."""
 
     labels: tuple[str, ...] = ()
     text_encoder: str = ""  # its fingerprint

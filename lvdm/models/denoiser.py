@@ -90,7 +90,7 @@ class Level(nn.Module):
 
 
 class FrameCondition(nn.Module):
-    """One vector a frame: of its noise level, and of the stride and, where there are labels, the label of its window."""
+    """One vector a frame: of its noise level, and of the stride and the label, if it knows labels, of its window."""
 
     def __init__(self, channels: int, out_channels: int, num_labels: int):
         super().__init__()

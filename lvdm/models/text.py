@@ -56,6 +56,8 @@ class TextEncoder:
         """
         import transformers
 
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()  # that a text encoder leaves the rest of CLIP out is no news
         classes: dict[str, Any] = {
             "minilm": transformers.BertModel,
             "clip": transformers.CLIPTextModel,

@@ -160,7 +160,9 @@ def test_a_denoiser_learns_from_the_loss(train):
     objective = train.objective.model_copy(update={"prediction": "x0"})
     generators = [generator_of(i) for i in range(8)]
     for _ in range(100):
-        loss = denoising_loss(lambda z, *_: value.expand_as(z), latent, stride, asked(*[0] * 8), objective, generators).loss
+        loss = denoising_loss(
+            lambda z, *_: value.expand_as(z), latent, stride, asked(*[0] * 8), objective, generators
+        ).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

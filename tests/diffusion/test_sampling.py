@@ -6,7 +6,6 @@ from torch import nn
 
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
 from lvdm.diffusion.schedule import Schedule
-
 from lvdm.models.condition import Prompts
 
 from .conftest import LATENT_SHAPE, NUM_LABELS, PROMPTS
@@ -200,5 +199,7 @@ def test_an_exact_denoiser_makes_the_exact_long_video(train, sample, tmp_path, s
     """Positions, strides and given frames meet: 200 latents of a ramp come out as that ramp."""
     sample = updated(sample, scheme=scheme, guidance=0.0, perturbation_level=0.0, overlap=1)
     request = VideoRequest(seed=0, prompt=None, num_latents=200)
-    (video,) = sample_videos(Ramp().eval(), DenoiserSpec(train, Prompts.of_labels(0), (1, 1, 1)), sample, [request], tmp_path)
+    (video,) = sample_videos(
+        Ramp().eval(), DenoiserSpec(train, Prompts.of_labels(0), (1, 1, 1)), sample, [request], tmp_path
+    )
     assert torch.allclose(video[0, :, 0, 0], torch.arange(200) / 10, atol=1e-3)

@@ -85,8 +85,7 @@ def test_cross_attention_is_the_formula_in_float64():
             here = x[(window, slice(None), *position)].double()
             q = exact.q(here / here.square().mean().sqrt())
             heads = [
-                torch.softmax(k[:, head] @ q[head] / 4**0.5, dim=0) @ v[:, head]
-                for head in (slice(0, 4), slice(4, 8))
+                torch.softmax(k[:, head] @ q[head] / 4**0.5, dim=0) @ v[:, head] for head in (slice(0, 4), slice(4, 8))
             ]
             expected[(window, slice(None), *position)] += exact.out(torch.cat(heads))
     torch.testing.assert_close(layer(x, tokens, mask).double(), expected, atol=1e-5, rtol=1e-5)

@@ -63,7 +63,12 @@ def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     save_denoiser(tmp_path, trained)
     loaded = load_denoiser(tmp_path)
     assert (loaded.params, loaded.vocabulary, loaded.prompts, loaded.autoencoder) == (params, LABELS, PROMPTS, "small")
-    batch = torch.randn(1, 4, 3, 4, 4), torch.rand(1, 3), torch.tensor([1]), Condition(torch.tensor([2]), Prompts.of_labels(2))
+    batch = (
+        torch.randn(1, 4, 3, 4, 4),
+        torch.rand(1, 3),
+        torch.tensor([1]),
+        Condition(torch.tensor([2]), Prompts.of_labels(2)),
+    )
     assert torch.equal(loaded.network(*batch), trained.network(*batch))
 
 

@@ -126,7 +126,9 @@ def test_a_network_that_reads_texts_has_no_labels_and_one_with_labels_reads_none
     names = {name.split(".")[-2] for name, _ in reading().named_parameters() if "text" in name or "label" in name}
     assert names == {"q", "kv", "out"}
     assert not any("text" in name for name, _ in denoiser().named_parameters())
-    assert not [name for name, _ in Denoiser(DenoiserNetwork(**SMALL), 2, Vocabulary()).named_parameters() if "label" in name]
+    assert not [
+        name for name, _ in Denoiser(DenoiserNetwork(**SMALL), 2, Vocabulary()).named_parameters() if "label" in name
+    ]
 
 
 def test_stride_and_label_matter_and_the_label_past_the_last_is_none():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lvdm.errors import WeightsError
 from lvdm.evaluation.weights import NETWORKS, locate
@@ -17,35 +15,10 @@ from lvdm.machine import Machine
 from lvdm.models.text import MAX_TOKENS, TextEncoder, find_text_encoder
 from lvdm.params import TextEncoder as Config
 from lvdm.workspace import Workspace
+from tests.models.tiny_encoders import WORDS, write_encoder, write_tokenizer
 
 PROJECT = Path(__file__).parents[2]
-WORDS = ["<pad>", "<start>", "<end>", "<unk>", "a", "red", "blue", "square", "moves"]
 TEXT = "a red square moves"
-
-
-def write_tokenizer(folder: Path) -> None:
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = [("<start>", 1), ("<end>", 2)]
-    tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
-    fast.save_pretrained(folder)
-
-
-def write_encoder(encoder: str, folder: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    network: transformers.PreTrainedModel
-    if encoder == "clip":
-        sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-        network = transformers.CLIPTextModel(
-            transformers.CLIPTextConfig(**sizes, vocab_size=len(WORDS), max_position_embeddings=12, eos_token_id=2)
-        )
-    else:
-        sizes = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
-        network = transformers.T5EncoderModel(transformers.T5Config(**sizes, vocab_size=len(WORDS)))
-    network.save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
 
 
 def found(encoder: str, folder: Path) -> TextEncoder:
@@ -108,7 +81,7 @@ def test_a_network_of_which_tensors_are_missing_is_refused(tmp_path):
 def test_a_folder_that_holds_something_else_or_is_not_there_is_one_line(tmp_path):
     with pytest.raises(WeightsError, match="no such folder"):
         found("clip", tmp_path / "nothing")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
     with pytest.raises(WeightsError, match="no t5 text encoder") as caught:
         found("t5", tmp_path).encode(TEXT)
     assert "\n" not in str(caught.value)
