@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,15 @@ class LatentCache:
         """Reads the index.
 
         Raises:
-            ArtefactError: it is not there.
+            ArtefactError: it is not there, or of a version that kept less of a video.
         """
         index = json.loads(need(folder / INDEX, "encode_latents").read_text())
         self.folder = folder
         self.made_by: str = index["made_by"]
         self.shape: tuple[int, int, int] = tuple(index["shape"])  # c h w
         self.shards: dict[str, str] = index["shards"]
+        if index["videos"][0].keys() != {field.name for field in fields(Entry)}:
+            raise ArtefactError(f"{folder}: of another version", remedy="run `lvdm encode_latents` again")
         self.videos = tuple(Entry(**video) for video in index["videos"])
         self.labels = tuple(sorted({v.label for v in self.videos if v.split == "train" and v.label is not None}))
         self._open: dict[str, Any] = {}

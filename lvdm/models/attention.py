@@ -70,7 +70,7 @@ class CrossAttention(nn.Module):
         _, _, t, h, _ = x.shape
         queries = self.q(rearrange(channel_norm(x), "b c t h w -> b (t h w) c"))
         q = rearrange(queries, "b g (m d) -> b m g d", d=self.head_channels)
-        normalised = F.layer_norm(tokens, tokens.shape[-1:])
+        normalised = F.layer_norm(tokens.to(x.dtype), tokens.shape[-1:])
         k, v = rearrange(self.kv(normalised), "b n (two m d) -> two b m n d", two=2, d=self.head_channels)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         return x + rearrange(

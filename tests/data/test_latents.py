@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
@@ -81,6 +82,15 @@ def test_a_damaged_shard_is_found_and_named(cache):
     shard.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"00000\.safetensors: damaged"):
         cache.verify()
+
+
+def test_a_cache_of_a_version_without_captions_names_the_stage(cache):
+    index = json.loads((cache.folder / "index.json").read_text())
+    for video in index["videos"]:
+        del video["caption"]
+    (cache.folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ArtefactError, match=r"of another version; run `lvdm encode_latents` again"):
+        LatentCache(cache.folder)
 
 
 def test_no_cache_names_the_stage(tmp_path):
