@@ -61,7 +61,8 @@ def made(
 
     Raises:
         ArtefactError: networks are missing or do not belong together.
-        ParamsError: no plan exists for these lengths, or the text encoder is another than in training.
+        ParamsError: no plan exists for these lengths.
+        WeightsError: the text encoder is not there, or another than in training.
     """
     experiment, device = params.experiment(name), workspace.machine.device
     trained = load_denoiser(workspace.denoiser(name))

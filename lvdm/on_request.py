@@ -54,7 +54,7 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
     Raises:
         ArtefactError: the experiment is not trained, or videos are made with it at this moment.
         ParamsError: the denoiser cannot be asked for this.
-        WeightsError: its text encoder is not there.
+        WeightsError: its text encoder is not there, or another than in training.
     """
     prompt, fps = request.prompt, params.experiment(name).sample.fps
     with workspace.lock(VERB, name):

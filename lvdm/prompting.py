@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lvdm.data.latents import Entry, LatentCache
 from lvdm.data.texts import EncodedTexts, encode_texts
-from lvdm.errors import ArtefactError, ParamsError
+from lvdm.errors import ArtefactError, WeightsError
 from lvdm.models.checkpoint import TrainedDenoiser
 from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary
 from lvdm.models.text import find_text_encoder
@@ -123,15 +123,14 @@ def understood(trained: TrainedDenoiser, texts: Sequence[str], workspace: Worksp
     """What each prompt is called, and the prompts as `trained` is told them: its labels, or `texts`, each once.
 
     Raises:
-        ParamsError: the text encoder at hand is not the one that the denoiser was trained with.
-        WeightsError: it is not there.
+        WeightsError: the text encoder is not there, or not the one that the denoiser was trained with.
     """
     config, vocabulary = trained.params.network.text, trained.vocabulary
     if config is None:
         return vocabulary.labels, Prompts.of_labels(len(vocabulary.labels))
     encoder = find_text_encoder(config, workspace)
     if encoder.fingerprint != vocabulary.text_encoder:
-        raise ParamsError(
+        raise WeightsError(
             f"{encoder.folder}: not the text encoder that the denoiser was trained with",
             expected=vocabulary.text_encoder,
             got=encoder.fingerprint,

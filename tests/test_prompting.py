@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import default_collate
 
 from lvdm.data.latents import CachedVideo, LatentCache, write_latents
-from lvdm.errors import ArtefactError, ParamsError
+from lvdm.errors import ArtefactError, WeightsError
 from lvdm.machine import Machine
 from lvdm.models.checkpoint import TrainedDenoiser
 from lvdm.models.condition import Prompt, Vocabulary
@@ -116,7 +116,7 @@ def test_sampling_is_told_each_text_once_as_training_was(cache, workspace):
 def test_another_text_encoder_than_in_training_is_refused(cache, workspace):
     denoiser = trained(cache, workspace, "text")
     write_encoder("t5", workspace.root / "encoder", seed=1)
-    with pytest.raises(ParamsError, match="not the text encoder that the denoiser was trained with") as caught:
+    with pytest.raises(WeightsError, match="not the text encoder that the denoiser was trained with") as caught:
         understood(denoiser, ["a red square"], workspace)
     assert "\n" not in str(caught.value)
 
