@@ -80,7 +80,7 @@ class TextPrompts:
 
 
 def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Workspace) -> TrainingPrompts:
-    """What the training videos of the cache are asked for, captions encoded.
+    """What the videos of the cache are asked for, captions encoded; those held out too, which validation asks for.
 
     Raises:
         ArtefactError: no training video has the label or the caption that the network is conditioned on.
@@ -91,12 +91,12 @@ def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Wo
         if network.condition == "label" and not labels:
             raise _unsaid(cache, "label")
         return LabelPrompts(Vocabulary(labels=labels))
-    captions = {video.caption for video in cache.split("train") if video.caption is not None}
-    if not captions:
+    if all(video.caption is None for video in cache.split("train")):
         raise _unsaid(cache, "caption")
+    texts = {NULL_TEXT, *(video.caption for video in cache.videos if video.caption is not None)}
     encoder = find_text_encoder(network.text, workspace)
-    encoded = encode_texts(encoder, [NULL_TEXT, *captions], workspace.cache)
-    longest = max(len(encoded.tokens(text)) for text in (NULL_TEXT, *captions))
+    encoded = encode_texts(encoder, texts, workspace.cache)
+    longest = max(len(encoded.tokens(text)) for text in texts)
     token_channels = encoded.tokens(NULL_TEXT).shape[1]
     return TextPrompts(Vocabulary((), encoder.fingerprint, token_channels), encoded, longest)
 

@@ -64,11 +64,11 @@ def test_labels_are_numbers_and_what_training_never_saw_is_none(cache, workspace
 
 def test_captions_are_tokens_and_a_video_without_a_caption_has_the_null_text(cache, workspace):
     prompts = training_prompts(network_of("text"), cache, workspace)
-    batch = default_collate([prompts.example(video) for video in cache.split("train")])
+    batch = default_collate([prompts.example(video) for video in cache.videos])
     condition = prompts.condition(batch)
     rows = condition.prompts.rows(condition.number)
     encoder = find_text_encoder(network_of("text").text, workspace)
-    for row, text in enumerate(["a red square moves", "a blue square", ""]):
+    for row, text in enumerate(["a red square moves", "a blue square", "", "a red square", "a red square", ""]):
         assert torch.equal(rows.tokens[row][rows.mask[row]], encoder.encode(text))
     null = condition.prompts.rows(condition.null().number)
     assert torch.equal(null.tokens[0][null.mask[0]], encoder.encode(""))
