@@ -26,13 +26,14 @@ from torch import nn
 
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
+from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.orphan import DIES_WITH
 from lvdm.params import parse_params
 from lvdm.workspace import Workspace, fingerprint
 
 ROOT = Path(__file__).parents[1]
-LABELS = ("red square", "blue circle")
+PROMPTS = (Prompt("red square"), Prompt("blue circle"))
 
 
 def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine: Mapping[str, Any]) -> None:
@@ -43,12 +44,17 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(dict(document)))
     (root / "machine.yaml").write_text(yaml.safe_dump(dict(machine)))
-    folder, labels = workspace.autoencoder(experiment.autoencoder), LABELS if train.network.condition == "label" else ()
+    folder, prompts = (
+        workspace.autoencoder(experiment.autoencoder),
+        PROMPTS if train.network.condition == "label" else (),
+    )
+    vocabulary = Vocabulary(labels=tuple(prompt.label for prompt in prompts))
     folder.mkdir(parents=True)
     save_autoencoder(folder, _random(build_autoencoder(settings.network)), settings)
-    denoiser = _random(Denoiser(train.network, settings.network.latent_channels, len(labels)))
+    denoiser = _random(Denoiser(train.network, settings.network.latent_channels, vocabulary))
     workspace.denoiser(name).mkdir(parents=True)
-    save_denoiser(workspace.denoiser(name), TrainedDenoiser(denoiser, train, labels, fingerprint(files=[folder])))
+    trained = TrainedDenoiser(denoiser, train, vocabulary, prompts, fingerprint(files=[folder]))
+    save_denoiser(workspace.denoiser(name), trained)
 
 
 @torch.no_grad()

@@ -38,5 +38,6 @@ def encoded(
         )
         with workspace.machine.autocast():
             latents = list(autoencoder.encode_stream(chunk[None].to(device) for chunk in chunks if chunk.shape[1]))
-        label = None if pd.isna(row["label"]) else row["label"]
-        yield CachedVideo(row["id"], label, row["split"], torch.cat(latents, dim=2)[0].float().transpose(0, 1))
+        label, caption = (None if pd.isna(row[said]) else row[said] for said in ("label", "caption"))
+        latent = torch.cat(latents, dim=2)[0].float().transpose(0, 1)
+        yield CachedVideo(row["id"], label, caption, row["split"], latent)

@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,9 @@ from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sa
 from lvdm.errors import ArtefactError, LvdmError
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import load_autoencoder, load_denoiser
+from lvdm.models.condition import Prompt
 from lvdm.params import Params
+from lvdm.prompting import understood
 from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
@@ -34,8 +37,8 @@ SEEDS_A_KIND = 1_000_000
 WHOLE = slice(None)  # every group of videos
 
 
-def samples_to_make(params: Params, experiment: str, labels: Sequence[str]) -> list[Sample]:
-    """The short clips, as long as evaluation measures them, then the long videos; the labels in turn."""
+def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) -> list[Sample]:
+    """The short clips, as long as evaluation measures them, then the long videos; the prompts in turn."""
     asked = params.experiment(experiment).sample
     kinds: list[tuple[Literal["clip", "long"], int, int]] = [
         ("clip", asked.num_clips, params.clips.frames),
@@ -47,17 +50,17 @@ def samples_to_make(params: Params, experiment: str, labels: Sequence[str]) -> l
             number=number,
             frames=frames,
             seed=(2 * asked.seed + (kind == "long")) * SEEDS_A_KIND + number,
-            label=labels[number % len(labels)] if labels else None,
+            **asdict(prompts[number % len(prompts)] if prompts else Prompt()),
         )
         for kind, count, frames in kinds
         for number in range(count)
     ]
 
 
-def as_request(sample: Sample, labels: Sequence[str], time_factor: int) -> VideoRequest:
-    """What the denoiser is asked for: whole latents, at least as many as the frames need."""
-    label = None if sample.label is None else labels.index(sample.label)
-    return VideoRequest(sample.seed, label, math.ceil(sample.frames / time_factor))
+def as_request(sample: Sample, names: Sequence[str], time_factor: int) -> VideoRequest:
+    """What the denoiser is asked for: whole latents, at least as many as the frames need; `names` of its prompts."""
+    prompt = None if sample.prompt is None else names.index(sample.prompt)
+    return VideoRequest(sample.seed, prompt, math.ceil(sample.frames / time_factor))
 
 
 def made_below(scratch: Path) -> Path:
@@ -81,14 +84,16 @@ def made(
     Raises:
         ArtefactError: networks are missing or do not belong together.
         ParamsError: no plan exists for these lengths.
+        WeightsError: the text encoder is not there, or another than in training.
     """
     experiment, device = params.experiment(name), device or workspace.machine.device
     trained = load_denoiser(workspace.denoiser(name))
     trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
     autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
-    requests = [as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
+    names, prompts = understood(trained, [s.prompt for s in wanted if s.prompt is not None], workspace)
+    requests = [as_request(s, names, autoencoder.config.time_factor) for s in wanted]
     side = params.clips.size // autoencoder.config.space_factor
-    spec = DenoiserSpec(trained.params, len(trained.labels), (trained.network.latent_channels, side, side))
+    spec = DenoiserSpec(trained.params, prompts, (trained.network.latent_channels, side, side))
     groups = group_videos(requests, trained.params, experiment.sample)[share]
     with workspace.machine.autocast():
         latents = sample_videos(trained.network.to(device), spec, experiment.sample, requests, scratch, groups)

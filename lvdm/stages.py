@@ -71,7 +71,7 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 
 
 def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import reports
+    from lvdm import prompting, reports
     from lvdm.data.latents import LatentCache, LatentWindows
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
     from lvdm.training import denoiser as training
@@ -79,12 +79,13 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     experiment = params.experiment(name)
     settings, cache = experiment.train_denoiser, LatentCache(workspace.latents(experiment.autoencoder))
     cache.verify()
-    windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed)
-    labels = cache.labels if settings.network.condition == "label" else ()
-    scratch = scratch_of("train_denoiser", params, workspace, name)
-    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], labels, workspace.machine, scratch)
+    prompts = prompting.training_prompts(settings.network, cache, workspace)
+    windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed, prompts.example)
+    scratch = scratch_of("train_denoiser", params, workspace, name, prompts.vocabulary.text_encoder)
+    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], prompts, workspace.machine, scratch)
+    in_turn = prompting.prompts_in_turn(settings.network, cache)
     with atomic_folder(workspace.denoiser(name)) as folder:
-        save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, cache.made_by))
+        save_denoiser(folder, TrainedDenoiser(denoiser, settings, prompts.vocabulary, in_turn, cache.made_by))
     return reports.of_train_denoiser(name, denoiser, history, workspace)
 
 
@@ -93,12 +94,11 @@ def sample(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm.data.samples import SampleSet, gather_samples
     from lvdm.models.checkpoint import load_denoiser
 
-    scratch = scratch_of("sample", params, workspace, name)
-    wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).labels)
+    scratch, fps = scratch_of("sample", params, workspace, name), params.experiment(name).sample.fps
+    wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).prompts)
     making.make_samples(wanted, params, workspace, name, scratch)
     with atomic_folder(workspace.samples(name)) as folder:
         gather_samples(folder, making.made_below(scratch), wanted)
-    fps = params.experiment(name).sample.fps
     return reports.of_sample(name, SampleSet(workspace.samples(name)), fps, workspace)
 
 
@@ -110,8 +110,10 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
 
     samples, manifest = SampleSet(workspace.samples(name)), read_manifest(workspace.validated)
     rules = sets.protocol_of(params)
-    real, fake = sets.real_clips(manifest, rules, workspace.root), sets.fake_clips(samples)
-    result = protocol.evaluate(real, fake, rules, params.evaluate.metrics, workspace, workspace.machine.device)
+    real = sets.real_clips(manifest, rules, workspace.root, sets.asked_by(samples))
+    result = protocol.evaluate(
+        real, sets.fake_clips(samples), rules, params.evaluate.metrics, workspace, workspace.machine.device
+    )
     drift = sets.drift_of(samples, manifest, params, workspace)
     identity = sets.identity_of(samples, manifest, params, workspace)
     result = identity.added_to(drift.added_to(result), params.evaluate.metrics)

@@ -224,6 +224,7 @@ NEUTRAL = {
     *("errors", "graph", "machine", "orphan", "progress", "provenance", "reports", "run", "section", "stages"),
     *("workspace", "params", "params/sections", "data/bounded", "evaluation/metrics", "evaluation/pictures"),
     "training/callbacks",
+    "evaluation/weights",  # where the true network lies: a denoiser keeps the fingerprint of its text encoder
 }
 
 

@@ -28,11 +28,13 @@ from lvdm.errors import ArtefactError, ParamsError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
+from lvdm.models.condition import Prompt
 from lvdm.params import Clips, load_params
 from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 PARAMS = load_params(ROOT / "params.yaml")
+PROMPTS = (Prompt("red square"), Prompt("blue circle"))
 CLIPS = Clips(frames=8, size=16, stride=1)
 
 
@@ -47,14 +49,16 @@ def autoencoder():
 def manifest(tmp_path):
     frames = torch.randint(0, 256, (30, 16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     write_video(tmp_path / "a.mp4", [frames.numpy()], 8.0)
-    return pd.DataFrame([{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "split": "train"}])
+    return pd.DataFrame(
+        [{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "caption": None, "split": "train"}]
+    )
 
 
 def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, manifest, tmp_path):
     workspace = Workspace(tmp_path, Machine(accelerator="cpu"))
     (video,) = encoding.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames=8)
     whole = autoencoder.encode(to_clip(read_frames(tmp_path / "a.mp4", range(28)), 16)[None])[0].transpose(0, 1)
-    assert (video.id, video.label, video.split) == ("a", "red square", "train")
+    assert (video.id, video.label, video.caption, video.split) == ("a", "red square", None, "train")
     torch.testing.assert_close(video.latent, whole, atol=1e-5, rtol=0)
 
 
@@ -101,9 +105,11 @@ def test_latents_are_scaled_by_what_was_measured_and_stored_with_the_weights(aut
     torch.testing.assert_close(latents.std(dim=(0, 2, 3, 4), correction=0), torch.ones(4), atol=1e-4, rtol=0)
 
 
-def test_samples_take_the_labels_in_turn_and_no_two_share_a_seed():
-    wanted = making.samples_to_make(PARAMS, "perturbed", ("blue circle", "red square"))
+def test_samples_take_the_prompts_in_turn_and_no_two_share_a_seed():
+    prompts = Prompt("blue circle"), Prompt("red square", "a red square moves up")
+    wanted = making.samples_to_make(PARAMS, "perturbed", prompts)
     assert [s.label for s in wanted[:4]] == ["blue circle", "red square"] * 2
+    assert [s.prompt for s in wanted[:4]] == ["blue circle", "a red square moves up"] * 2
     assert len({s.seed for s in wanted}) == len(wanted)
     assert {s.frames for s in wanted if s.kind == "long"} == {PARAMS.sample.long_frames}
     assert {s.frames for s in wanted if s.kind == "clip"} == {PARAMS.clips.frames}
@@ -113,7 +119,7 @@ def test_a_request_has_latents_for_every_frame():
     wanted = making.samples_to_make(PARAMS, "perturbed", ())
     request = making.as_request(wanted[-1], (), time_factor=4)
     assert request.num_latents * 4 >= wanted[-1].frames > (request.num_latents - 1) * 4
-    assert request.label is None
+    assert request.prompt is None
 
 
 def tiny() -> dict[str, Any]:
@@ -139,7 +145,7 @@ def make(root: Path) -> None:
     """What the stage does, up to the sample set."""
     torch.set_num_threads(1)
     params, workspace = load_params(root / "params.yaml"), Workspace.at(root)
-    wanted = making.samples_to_make(params, "perturbed", ("red square", "blue circle"))
+    wanted = making.samples_to_make(params, "perturbed", PROMPTS)
     making.make_samples(wanted, params, workspace, "perturbed", root / "scratch")
     (root / "set.new").mkdir()
     gather_samples(root / "set.new", making.made_below(root / "scratch"), wanted)

@@ -37,7 +37,13 @@ class Sample:
     number: int
     frames: int
     seed: int
-    label: str | None  # None without label condition
+    label: str | None  # None without condition, and with captions of unlabelled videos
+    caption: str | None = None  # None without text condition
+
+    @property
+    def prompt(self) -> str | None:
+        """What the denoiser was asked for."""
+        return self.label if self.caption is None else self.caption
 
     @property
     def file(self) -> str:
@@ -62,7 +68,7 @@ def write_sample(made: Path, sample: Sample, chunks: Iterable[Float[Tensor, "1 3
     """Writes a sample as its chunks come, exactly as many frames as it asks for; one that is made is left alone."""
     if sample.is_made(made):
         return
-    frames = _first((to_frames(chunk[0]) for chunk in chunks), sample.frames)
+    frames = first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames)
     if sample.kind == "long":
         write_video(made / sample.file, frames, fps)
         return
@@ -100,7 +106,8 @@ class SampleSet:
         return [sample for sample in (Sample(**entry) for entry in index) if sample.kind == kind]
 
 
-def _first(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def first_frames(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The first `frames` of the frames that come in chunks; no more chunks are taken than these need."""
     for chunk in chunks:
         if frames <= 0:
             return

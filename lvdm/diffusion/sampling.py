@@ -27,6 +27,7 @@ from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.perturbation import given_noise
 from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
+from lvdm.models.condition import Condition, Prompts
 from lvdm.params import Sample, TrainDenoiser
 from lvdm.progress import progress
 from lvdm.workspace import atomic_file
@@ -34,19 +35,19 @@ from lvdm.workspace import atomic_file
 
 @dataclass(frozen=True)
 class DenoiserSpec:
-    """What sampling knows of a denoiser: how it was trained, its number of labels, and a latent's (c, h, w)."""
+    """What sampling knows of a denoiser: how it was trained, what it is asked for, and a latent's (c, h, w)."""
 
     train_denoiser: TrainDenoiser
-    num_labels: int
+    prompts: Prompts
     latent_shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A video to make; without a label it is made for the null label."""
+    """A video to make; `prompt` is a number among those of the denoiser's spec, without it the null prompt."""
 
     seed: int
-    label: int | None
+    prompt: int | None
     num_latents: int
 
 
@@ -137,14 +138,14 @@ def _plans(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sampl
 
 
 def _batches(planned: Iterable[tuple[int, VideoRequest, Plan]], batch_size: int) -> Iterator[list[_Job]]:
-    """The windows of all videos round by round; a batch has one pattern of given frames, labelled or not."""
+    """The windows of all videos round by round; a batch has one pattern of given frames, prompted or not."""
     numbers, requests, plans = zip(*planned, strict=True)
     for windows_of_videos in zip_longest(*(plan.rounds for plan in plans), fillvalue=()):
         alike: dict[tuple[tuple[bool, ...], bool], list[_Job]] = {}
         for video, request, windows in zip(numbers, requests, windows_of_videos, strict=True):
             for window in windows:
                 job = _Job(video, request, window)
-                alike.setdefault((window.given, job.request.label is None), []).append(job)
+                alike.setdefault((window.given, job.request.prompt is None), []).append(job)
         for jobs in alike.values():
             for start in range(0, len(jobs), batch_size):
                 yield jobs[start : start + batch_size]
@@ -158,14 +159,15 @@ def _make(
     objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
     device, schedule = parameter.device, Schedule(objective.schedule)
     made = [i for i, given in enumerate(window.given) if not given]
-    labelled = batch[0].request.label is not None
-    frames_weight, label_weight = sample.guidance, sample.label_guidance
-    if not any(window.given):  # both guide away from the label alone, in one pass
-        frames_weight, label_weight = 0.0, frames_weight + label_weight
-    guidance = Guidance(frames_weight, label_weight if labelled else 0.0)
-    labels = [spec.num_labels if job.request.label is None else job.request.label for job in batch]
+    prompted = batch[0].request.prompt is not None
+    frames_weight, condition_weight = sample.guidance, sample.condition_guidance
+    if not any(window.given):  # both guide away from the prompt alone, in one pass
+        frames_weight, condition_weight = 0.0, frames_weight + condition_weight
+    guidance = Guidance(frames_weight, condition_weight if prompted else 0.0)
+    prompts = spec.prompts.to(device)
+    numbers = [prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
     stride = torch.tensor([job.window.stride for job in batch], device=device)
-    label = torch.tensor(labels, device=device)
+    condition = Condition(torch.tensor(numbers, device=device), prompts)
     given = torch.tensor(window.given, device=device).expand(len(batch), -1)
 
     clean = torch.stack([videos[job.video][:, job.window.positions] for job in batch]).to(device)
@@ -181,10 +183,9 @@ def _make(
             frames.to(parameter.dtype),
             FrameConditions(given, levels),
             stride,
-            label,
+            condition,
             noise=noise.to(parameter.dtype),
             guidance=guidance,
-            num_labels=spec.num_labels,
             perturbation_alpha=objective.perturbation.alpha,
         )
         alpha, sigma = schedule.alpha_sigma(torch.tensor(level, device=device))

@@ -51,7 +51,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("kid", "KID per frame: kernel distance on Inception-v3 features", "inception", "kernel"),
         Metric(
             "clipsim",
-            "CLIPSIM: cosine of frame and label (for a caption) in CLIP ViT-B/32, mean over frames, then clips",
+            "CLIPSIM: cosine of frame and caption (or label) in CLIP ViT-B/32, mean over frames, then clips",
             "clip",
             "caption",
             lower_is_better=False,

@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 CLIP_RULE = (
     "real: disjoint windows, one of every video before a second of any, in seeded order, labels as they come; "
-    "fake: from frame 0, labels in turn; caption: the label; drift: against the longest videos of the split, "
-    "of the labels of the long samples where it has two of these; identity: against the longest videos of the split"
+    "fake: from frame 0, labels or held-out captions in turn; caption: what a sample was asked for; "
+    "drift: against the longest videos of the split, of the labels of the long samples where it has two of these; "
+    "identity: against the longest videos of the split"
 )
 
 
@@ -151,7 +152,7 @@ def _extractors(
     for metric in chosen:
         if metric.measure == "caption" and (real.captions is None or fake.captions is None):
             not_available[metric.key] = (
-                "needs a label of every clip for its caption; label the videos and train with condition: label"
+                "needs a label or caption of every clip; give the videos some, and train with condition: label or text"
             )
         elif metric.features not in extractors:
             try:

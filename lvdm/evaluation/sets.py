@@ -9,6 +9,7 @@ import functools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows
 from lvdm.params import Params
 from lvdm.workspace import Workspace
+
+Said = Literal["label", "caption"]
 
 SPLIT = "test"
 MAX_REAL_VIDEOS = 8  # that drift and identity are measured against
@@ -58,17 +61,22 @@ class VideoClips:
         return _as_seen(frames, p.size)
 
 
-def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path) -> ClipSet:
+def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said) -> ClipSet:
     """The real side: windows of videos of the protocol's split, twice as many as are measured if there are."""
     rows = manifest[manifest["split"] == protocol.split].reset_index(drop=True)
     windows = tuple(choose_windows(rows["frames"].tolist(), protocol, 2 * protocol.num_clips))
-    captions = _captions([rows["label"][window.video] for window in windows])
+    captions = _captions([rows[said][window.video] for window in windows])
     return ClipSet(VideoClips(tuple(root / path for path in rows["path"]), windows, protocol), captions)
+
+
+def asked_by(samples: SampleSet) -> Said:
+    """Which column of the manifest the samples were asked for by."""
+    return "caption" if any(sample.caption is not None for sample in samples.samples("clip")) else "label"
 
 
 def fake_clips(samples: SampleSet) -> ClipSet:
     """The fake side: the short clips of a sample set."""
-    return ClipSet(samples.clips(), _captions([sample.label for sample in samples.samples("clip")]))
+    return ClipSet(samples.clips(), _captions([sample.prompt for sample in samples.samples("clip")]))
 
 
 def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Drift:
@@ -160,6 +168,6 @@ def _as_seen(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[Tensor, "
     return torch.from_numpy(to_frames(to_clip(frames, size)))
 
 
-def _captions(labels: list[str | None]) -> list[str] | None:
-    texts = [label for label in labels if isinstance(label, str)]
-    return texts if len(texts) == len(labels) else None
+def _captions(said: list[str | None]) -> list[str] | None:
+    texts = [text for text in said if isinstance(text, str)]
+    return texts if len(texts) == len(said) else None

@@ -6,16 +6,17 @@ from torch import nn
 
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.diffusion.schedule import Schedule
+from lvdm.models.condition import Prompts
 
-from .conftest import LATENT_SHAPE, NUM_LABELS
+from .conftest import LATENT_SHAPE, NUM_LABELS, PROMPTS
 
-LONG, SHORT = VideoRequest(seed=1, label=None, num_latents=18), VideoRequest(seed=2, label=2, num_latents=4)
-OTHER = VideoRequest(seed=3, label=None, num_latents=23)
+LONG, SHORT = VideoRequest(seed=1, prompt=None, num_latents=18), VideoRequest(seed=2, prompt=2, num_latents=4)
+OTHER = VideoRequest(seed=3, prompt=None, num_latents=23)
 
 
 @pytest.fixture
 def spec(train) -> DenoiserSpec:
-    return DenoiserSpec(train, NUM_LABELS, LATENT_SHAPE)
+    return DenoiserSpec(train, PROMPTS, LATENT_SHAPE)
 
 
 @pytest.fixture
@@ -30,11 +31,11 @@ class Recorded(nn.Module):
         super().__init__()
         self.network, self.die_after, self.calls = network, die_after, []
 
-    def forward(self, z, level, stride, label):
+    def forward(self, z, level, stride, condition):
         if len(self.calls) == self.die_after:
             raise KeyboardInterrupt
-        self.calls.append((z, level, stride, label))
-        return self.network(z, level, stride, label)
+        self.calls.append((z, level, stride, condition))
+        return self.network(z, level, stride, condition)
 
 
 def updated(sample, **changes):
@@ -128,22 +129,22 @@ def test_without_perturbation_given_frames_are_seen_as_they_are(network, spec, s
 def test_guidance_runs_no_pass_that_cannot_differ(network, spec, sample, tmp_path):
     """A first window without a label has nothing to guide away from; the key window and five gaps after it have."""
     recorded = Recorded(network).eval()
-    list(sample_videos(recorded, spec, updated(sample, guidance=0.1, label_guidance=0.5), [LONG], tmp_path))
+    list(sample_videos(recorded, spec, updated(sample, guidance=0.1, condition_guidance=0.5), [LONG], tmp_path))
     assert [len(call[0]) for call in recorded.calls[:: sample.steps]] == [1, 2, 2 * 3, 2 * 2]
 
 
 def test_guidance_away_from_the_label_runs_its_own_pass(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
-    list(sample_videos(recorded, spec, updated(sample, guidance=0.0, label_guidance=0.5), [SHORT], tmp_path))
-    assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
+    list(sample_videos(recorded, spec, updated(sample, guidance=0.0, condition_guidance=0.5), [SHORT], tmp_path))
+    assert [call[3].number.tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
 
 
 def test_without_given_frames_both_guidances_run_one_pass_of_their_summed_weights(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
-    both = updated(sample, guidance=0.1, label_guidance=0.5)
+    both = updated(sample, guidance=0.1, condition_guidance=0.5)
     (video,) = sample_videos(recorded, spec, both, [SHORT], tmp_path / "both")
-    assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
-    label_alone = updated(sample, guidance=0.0, label_guidance=0.6)
+    assert [call[3].number.tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
+    label_alone = updated(sample, guidance=0.0, condition_guidance=0.6)
     (expected,) = sample_videos(network, spec, label_alone, [SHORT], tmp_path / "label")
     assert torch.allclose(video, expected, atol=1e-6)
 
@@ -206,7 +207,7 @@ def test_the_seed_s_perturbation_changes_videos_only_where_frames_are_given(netw
         update={"objective": objective.model_copy(update={"perturbation": perturbation})}
     )
     (off,) = sample_videos(network, spec, sample, [LONG], tmp_path / "off")
-    (on,) = sample_videos(network, DenoiserSpec(train, NUM_LABELS, LATENT_SHAPE), sample, [LONG], tmp_path / "on")
+    (on,) = sample_videos(network, DenoiserSpec(train, PROMPTS, LATENT_SHAPE), sample, [LONG], tmp_path / "on")
     assert torch.equal(off[:, :17:4], on[:, :17:4])  # the first window of key frames
     assert not torch.allclose(off[:, 1], on[:, 1])
 
@@ -218,7 +219,7 @@ class Ramp(nn.Module):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(()))
 
-    def forward(self, z, level, stride, label):
+    def forward(self, z, level, stride, condition):
         first = torch.where(level[:, 0] < level[:, 1], z[:, 0, 0, 0, 0], 0.0)
         steps = stride[:, None] * torch.arange(z.shape[2]) / 10
         x0 = (first[:, None] + steps)[:, None, :, None, None]
@@ -230,6 +231,8 @@ class Ramp(nn.Module):
 def test_an_exact_denoiser_makes_the_exact_long_video(train, sample, tmp_path, scheme):
     """Positions, strides and given frames meet: 200 latents of a ramp come out as that ramp."""
     sample = updated(sample, scheme=scheme, guidance=0.0, perturbation_level=0.0, overlap=1)
-    request = VideoRequest(seed=0, label=None, num_latents=200)
-    (video,) = sample_videos(Ramp().eval(), DenoiserSpec(train, 0, (1, 1, 1)), sample, [request], tmp_path)
+    request = VideoRequest(seed=0, prompt=None, num_latents=200)
+    (video,) = sample_videos(
+        Ramp().eval(), DenoiserSpec(train, Prompts.of_labels(0), (1, 1, 1)), sample, [request], tmp_path
+    )
     assert torch.allclose(video[0, :, 0, 0], torch.arange(200) / 10, atol=1e-3)
