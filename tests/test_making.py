@@ -171,12 +171,16 @@ def test_sampling_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, ma
     root, moments, kills = project(tmp_path), random.Random(0), 0
     context = multiprocessing.get_context("forkserver")  # a real process a run, without importing torch each time
     context.set_forkserver_preload(["lvdm.making"])
+
+    def num_files() -> int:
+        return sum(1 for _ in (root / "scratch").rglob("*"))
+
     while not (root / "set").exists():
-        before = len(files(root / "scratch"))
+        before = num_files()
         process = context.Process(target=make, args=(root,))
         process.start()
         wanted, late = before + moments.randint(1, 3), moments.uniform(0, 0.02)
-        while process.is_alive() and len(files(root / "scratch")) < wanted:
+        while process.is_alive() and num_files() < wanted:
             time.sleep(0.002)
         time.sleep(late)
         if kills < 8:
