@@ -32,8 +32,8 @@ setup: .venv/.complete weights/.complete ## the environment and the networks tha
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[pipeline,dev]'
 	@touch $@
 
-weights/.complete: .venv/.complete
-	@$(BIN)/lvdm weights --install tn2 efflite0
+weights/.complete: .venv/.complete lvdm/evaluation/weights.py
+	@$(BIN)/lvdm weights --install tn2 efflite0 minilm
 	@touch $@
 
 clean: ## remove what was made, so that the next demo begins anew (versions in DVC's cache stay)

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lvdm import presets
 from lvdm.models.attention import SelfAttention
 from lvdm.models.autoencoder import VideoAutoencoder
+from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser, FrameCondition, SpatialBlock, TemporalConvolution
 from lvdm.params import AutoencoderNetwork, DenoiserNetwork, parse_params
 
@@ -97,9 +98,10 @@ def _official_layers() -> Iterator[tuple[str, Size]]:
 def denoiser(config: DenoiserNetwork) -> dict[str, Size]:
     """The denoiser of `config` by kind of layer, unconditional, on the latents of 16x256x256."""
     with torch.device("meta"):
-        network = Denoiser(config, LATENT[0], 0)
+        network = Denoiser(config, LATENT[0], Vocabulary())
         latent, level, index = torch.zeros(1, *LATENT), torch.zeros(1, LATENT[1]), torch.ones(1, dtype=torch.int64)
-        counter = _counted(lambda: network(latent, level, index, 0 * index))
+        unasked = Condition(0 * index, Prompts.of_labels(0))
+        counter = _counted(lambda: network(latent, level, index, unasked))
     sizes = dict.fromkeys(KINDS, Size(0, 0))
     owned: Counter[str] = Counter()
     for name, module in network.named_modules():

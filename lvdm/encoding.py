@@ -28,5 +28,6 @@ def encoded(
         chunks = whole_video(row, clips, workspace.root, chunk_frames)
         with workspace.machine.autocast():
             latents = list(autoencoder.encode_stream(chunk[None].to(device) for chunk in chunks))
-        label = None if pd.isna(row["label"]) else row["label"]
-        yield CachedVideo(row["id"], label, row["split"], torch.cat(latents, dim=2)[0].float().transpose(0, 1))
+        label, caption = (None if pd.isna(row[said]) else row[said] for said in ("label", "caption"))
+        latent = torch.cat(latents, dim=2)[0].float().transpose(0, 1)
+        yield CachedVideo(row["id"], label, caption, row["split"], latent)

@@ -44,6 +44,23 @@ class Machine(Section):
             raise ParamsError("machine.yaml: accelerator", expected="cpu or auto: there is no GPU here", got="gpu")
         return torch.device("cuda" if self.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
+    @property
+    def shared_devices(self) -> list[torch.device]:
+        """Those among which a stage that does not train divides its work, a process each.
+
+        Raises:
+            ParamsError: more GPUs are wanted than there are.
+        """
+        import torch
+
+        if self.device.type == "cpu":
+            return [self.device] * (1 if self.devices == "auto" else self.devices)
+        present = torch.cuda.device_count()
+        wanted = present if self.devices == "auto" else self.devices
+        if wanted > present:
+            raise ParamsError("machine.yaml: devices", expected=f"at most {present}, the GPUs there are", got=wanted)
+        return [torch.device("cuda", index) for index in range(wanted)]
+
     def autocast(self) -> torch.autocast:
         """The arithmetic of inference: that of training, so bfloat16 on a GPU unless `precision` says otherwise."""
         import torch

@@ -1,29 +1,44 @@
-"""What an experiment is asked to make, and its latents decoded to the videos asked for.
+"""What an experiment is asked to make, and the making of it: sampled, decoded, written, on one device or on several.
 
+On several devices each has a process that makes whole groups of videos (sampling.group_videos), so that the batches,
+and with them the videos, are those of one device. All that is made lies in the scratch folder until it is gathered: a
+killed run goes on from there.
 Not here: how latents are made (lvdm/diffusion) and how a sample set lies on disk (lvdm/data/samples.py).
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm.data.samples import Sample
-from lvdm.diffusion.sampling import VideoRequest
+from lvdm import progress
+from lvdm.data.bounded import Lost, bounded_map
+from lvdm.data.samples import Sample, write_sample
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
+from lvdm.errors import ArtefactError, LvdmError
 from lvdm.models.autoencoder import Autoencoder
+from lvdm.models.checkpoint import load_autoencoder, load_denoiser
+from lvdm.models.condition import Prompt
 from lvdm.params import Params
+from lvdm.prompting import understood
+from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
 SEEDS_A_KIND = 1_000_000
+WHOLE = slice(None)  # every group of videos
 
 
-def samples_to_make(params: Params, experiment: str, labels: Sequence[str]) -> list[Sample]:
-    """The short clips, as long as evaluation measures them, then the long videos; the labels in turn."""
+def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) -> list[Sample]:
+    """The short clips, as long as evaluation measures them, then the long videos; the prompts in turn."""
     asked = params.experiment(experiment).sample
     kinds: list[tuple[Literal["clip", "long"], int, int]] = [
         ("clip", asked.num_clips, params.clips.frames),
@@ -35,17 +50,104 @@ def samples_to_make(params: Params, experiment: str, labels: Sequence[str]) -> l
             number=number,
             frames=frames,
             seed=(2 * asked.seed + (kind == "long")) * SEEDS_A_KIND + number,
-            label=labels[number % len(labels)] if labels else None,
+            **asdict(prompts[number % len(prompts)] if prompts else Prompt()),
         )
         for kind, count, frames in kinds
         for number in range(count)
     ]
 
 
-def as_request(sample: Sample, labels: Sequence[str], time_factor: int) -> VideoRequest:
-    """What the denoiser is asked for: whole latents, at least as many as the frames need."""
-    label = None if sample.label is None else labels.index(sample.label)
-    return VideoRequest(sample.seed, label, math.ceil(sample.frames / time_factor))
+def as_request(sample: Sample, names: Sequence[str], time_factor: int) -> VideoRequest:
+    """What the denoiser is asked for: whole latents, at least as many as the frames need; `names` of its prompts."""
+    prompt = None if sample.prompt is None else names.index(sample.prompt)
+    return VideoRequest(sample.seed, prompt, math.ceil(sample.frames / time_factor))
+
+
+def made_below(scratch: Path) -> Path:
+    """Where the samples lie that are made."""
+    return scratch / "made"
+
+
+def made(
+    wanted: Sequence[Sample],
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    scratch: Path,
+    device: torch.device | None = None,
+    share: slice = WHOLE,
+) -> Iterator[tuple[Sample, Iterator[Float[Tensor, "1 3 f y x"]]]]:
+    """Makes what is asked of an experiment's denoiser: each sample with its frames, decoded as they are taken.
+
+    On `device`, if not on the one of the machine, and of the groups that are made together those of `share`.
+
+    Raises:
+        ArtefactError: networks are missing or do not belong together.
+        ParamsError: no plan exists for these lengths.
+        WeightsError: the text encoder is not there, or another than in training.
+    """
+    experiment, device = params.experiment(name), device or workspace.machine.device
+    trained = load_denoiser(workspace.denoiser(name))
+    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
+    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
+    names, prompts = understood(trained, [s.prompt for s in wanted if s.prompt is not None], workspace)
+    requests = [as_request(s, names, autoencoder.config.time_factor) for s in wanted]
+    side = params.clips.size // autoencoder.config.space_factor
+    spec = DenoiserSpec(trained.params, prompts, (trained.network.latent_channels, side, side))
+    groups = group_videos(requests, trained.params, experiment.sample)[share]
+    with workspace.machine.autocast():
+        latents = sample_videos(trained.network.to(device), spec, experiment.sample, requests, scratch, groups)
+        for index, latent in zip(itertools.chain(*groups), latents, strict=True):
+            yield wanted[index], decoded(autoencoder, latent)
+
+
+def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
+    """Makes what is not made yet of the samples `wanted` of an experiment, on all devices of the machine.
+
+    Raises:
+        ArtefactError: networks are missing or do not belong together, or a process of several died.
+        ParamsError: no plan exists for these lengths, or the machine has not what machine.yaml asks for.
+    """
+    devices = workspace.machine.shared_devices
+    make = functools.partial(_make_share, wanted, params, workspace, name, scratch, devices)
+    if len(devices) == 1:
+        make(0)
+        return
+    for share, outcome in bounded_map(functools.partial(_in_process, make), range(len(devices)), len(devices), _ever):
+        if isinstance(outcome, Lost):
+            at = f"sampling: process {share + 1} of {len(devices)}, on {devices[share]}"
+            raise ArtefactError(f"{at}: {outcome.detail}", remedy="run this again: it goes on where it was")
+        if outcome is not None:
+            raise outcome
+
+
+def _make_share(
+    wanted: Sequence[Sample],
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    scratch: Path,
+    devices: Sequence[torch.device],
+    share: int,
+) -> None:
+    """Every n-th group from number `share` on, n the number of devices."""
+    every_nth, fps = slice(share, None, len(devices)), params.experiment(name).sample.fps
+    for sample, frames in made(wanted, params, workspace, name, scratch / "latents", devices[share], every_nth):
+        write_sample(made_below(scratch), sample, frames, fps)
+
+
+def _in_process(make: functools.partial[None], share: int) -> LvdmError | None:
+    """Runs in a process of its own; what a person can mend goes back to the one that started it."""
+    if share == 0:
+        progress.show()  # shares are alike: how far the first is says it for all
+    try:
+        return make(share)
+    except LvdmError as error:
+        return error
+
+
+def _ever(_: int) -> float:
+    return math.inf
 
 
 @torch.inference_mode()

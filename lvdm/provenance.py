@@ -56,11 +56,21 @@ def hashes(paths: tuple[Path, ...], workspace: Workspace) -> dict[str, str]:
     return {str(path.relative_to(workspace.root)): fingerprint(files=[path]) for path in paths}
 
 
-def scratch_of(verb: str, params: Params, workspace: Workspace, name: str) -> Path:
-    """The folder that a killed run of the stage resumes from: of equal parameters, inputs and code only."""
+def scratch_of(verb: str, params: Params, workspace: Workspace, name: str, *more: str) -> Path:
+    """The folder that a killed run of the stage resumes from: of equal work only."""
+    return workspace.scratch(verb, name, work_of(verb, params, workspace, name, *more))
+
+
+def work_of(verb: str, params: Params, workspace: Workspace, name: str, *more: str) -> str:
+    """The fingerprint of what the stage does: of its parameters, inputs and code, and of what else decides it."""
     stage = STAGES[verb]
-    work = (stage.settings(params, name), hashes(stage.inputs(workspace, params, name), workspace), code_hash(stage))
-    return workspace.scratch(stage.verb, name, fingerprint(*work))
+    work = (
+        stage.settings(params, name),
+        hashes(stage.inputs(workspace, params, name), workspace),
+        code_hash(stage),
+        *more,
+    )
+    return fingerprint(*work)
 
 
 def code_hash(stage: Stage) -> str:

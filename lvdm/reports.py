@@ -93,7 +93,8 @@ def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -
     row = torch.cat(list(clips[:SHOWN]), dim=2)  # side by side
     write_gif(drafts / "clips.gif", row.numpy(), fps)
     strips = [
-        torch.from_numpy(read_frames(samples.folder / s.file, range(0, s.frames, max(1, s.frames // 8)))) for s in long
+        torch.from_numpy(read_frames(samples.folder / s.file, range(0, s.frames, max(1, s.frames // 8))))
+        for s in long[:SHOWN]
     ]
     pictures.draw_strip(drafts / "long.png", strips)
     numbers = {"clips": float(len(clips)), "long videos": float(len(long)), "long frames": float(long[0].frames)}

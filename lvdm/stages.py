@@ -75,7 +75,7 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 
 
 def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import reports
+    from lvdm import prompting, reports
     from lvdm.data.latents import LatentCache, LatentWindows
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
     from lvdm.training import denoiser as training
@@ -83,36 +83,27 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     experiment = params.experiment(name)
     settings, cache = experiment.train_denoiser, LatentCache(workspace.latents(experiment.autoencoder))
     cache.verify()
-    windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed)
-    labels = cache.labels if settings.network.condition == "label" else ()
-    scratch = scratch_of("train_denoiser", params, workspace, name)
-    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], labels, workspace.machine, scratch)
+    prompts = prompting.training_prompts(settings.network, cache, workspace)
+    windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed, prompts.example)
+    scratch = scratch_of("train_denoiser", params, workspace, name, prompts.vocabulary.text_encoder)
+    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], prompts, workspace.machine, scratch)
+    in_turn = prompting.prompts_in_turn(settings.network, cache)
     with atomic_folder(workspace.denoiser(name)) as folder:
-        save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, cache.made_by))
+        save_denoiser(folder, TrainedDenoiser(denoiser, settings, prompts.vocabulary, in_turn, cache.made_by))
     return reports.of_train_denoiser(name, denoiser, history, workspace)
 
 
 def sample(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import making, reports
-    from lvdm.data.samples import SampleSet, write_samples
-    from lvdm.diffusion.sampling import DenoiserSpec, sample_videos
-    from lvdm.models.checkpoint import load_autoencoder, load_denoiser
+    from lvdm.data.samples import SampleSet, gather_samples
+    from lvdm.models.checkpoint import load_denoiser
 
-    experiment, device = params.experiment(name), workspace.machine.device
-    trained = load_denoiser(workspace.denoiser(name))
-    trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
-    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
-    wanted = making.samples_to_make(params, name, trained.labels)
-    requests = [making.as_request(s, trained.labels, autoencoder.config.time_factor) for s in wanted]
-    side = params.clips.size // autoencoder.config.space_factor
-    spec = DenoiserSpec(trained.params, len(trained.labels), (trained.network.latent_channels, side, side))
-    scratch = scratch_of("sample", params, workspace, name)
-    with workspace.machine.autocast():
-        latents = sample_videos(trained.network.to(device), spec, experiment.sample, requests, scratch)
-        videos = ((s, making.decoded(autoencoder, latent)) for s, latent in zip(wanted, latents, strict=True))
-        with atomic_folder(workspace.samples(name)) as folder:
-            write_samples(folder, videos, experiment.sample.fps)
-    return reports.of_sample(name, SampleSet(workspace.samples(name)), experiment.sample.fps, workspace)
+    scratch, fps = scratch_of("sample", params, workspace, name), params.experiment(name).sample.fps
+    wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).prompts)
+    making.make_samples(wanted, params, workspace, name, scratch)
+    with atomic_folder(workspace.samples(name)) as folder:
+        gather_samples(folder, making.made_below(scratch), wanted)
+    return reports.of_sample(name, SampleSet(workspace.samples(name)), fps, workspace)
 
 
 def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
@@ -123,10 +114,13 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
 
     samples, manifest = SampleSet(workspace.samples(name)), read_manifest(workspace.validated)
     rules = sets.protocol_of(params)
-    real, fake = sets.real_clips(manifest, rules, workspace.root), sets.fake_clips(samples)
-    result = protocol.evaluate(real, fake, rules, params.evaluate.metrics, workspace, workspace.machine.device)
+    real = sets.real_clips(manifest, rules, workspace.root, sets.asked_by(samples))
+    result = protocol.evaluate(
+        real, sets.fake_clips(samples), rules, params.evaluate.metrics, workspace, workspace.machine.device
+    )
     drift = sets.drift_of(samples, manifest, params, workspace)
-    result = drift.added_to(result)
+    identity = sets.identity_of(samples, manifest, params, workspace)
+    result = identity.added_to(drift.added_to(result), params.evaluate.metrics)
     result.write(workspace.metrics(name))
     return reports.of_evaluate(name, result, drift, workspace)
 

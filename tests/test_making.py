@@ -1,9 +1,19 @@
-"""Between videos and latents: every latent once, samples asked for by labels in turn and seeds of their own."""
+"""Between videos and latents: every latent once, samples asked for by labels in turn and seeds of their own.
+
+And the making of them whole: killed, on several devices, and of thousands of frames, the same bytes come out.
+"""
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,16 +22,22 @@ import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.long_video import write_untrained
 from lvdm import encoding, making, presets
 from lvdm.data.clips import to_clip
-from lvdm.data.video import read_frames, write_video
+from lvdm.data.samples import gather_samples
+from lvdm.data.video import probe, read_frames, write_video
+from lvdm.errors import ArtefactError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
+from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
+from lvdm.models.condition import Prompt
 from lvdm.params import Clips, load_params, parse_params
 from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 PARAMS = load_params(ROOT / "params.yaml")
+PROMPTS = (Prompt("red square"), Prompt("blue circle"))
 CLIPS = Clips(frames=8, size=16, stride=1)
 
 
@@ -36,7 +52,9 @@ def autoencoder():
 def manifest(tmp_path):
     frames = torch.randint(0, 256, (30, 16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     write_video(tmp_path / "a.mp4", [frames.numpy()], 8.0)
-    return pd.DataFrame([{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "split": "train"}])
+    return pd.DataFrame(
+        [{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "caption": None, "split": "train"}]
+    )
 
 
 @pytest.mark.parametrize("chunk_frames", [8, 5, 100])
@@ -44,7 +62,7 @@ def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, m
     workspace = Workspace(tmp_path, Machine(accelerator="cpu"))
     (video,) = encoding.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames)
     whole = autoencoder.encode(to_clip(read_frames(tmp_path / "a.mp4", range(28)), 16)[None])[0].transpose(0, 1)
-    assert (video.id, video.label, video.split) == ("a", "red square", "train")
+    assert (video.id, video.label, video.caption, video.split) == ("a", "red square", None, "train")
     torch.testing.assert_close(video.latent, whole, atol=1e-5, rtol=0)
 
 
@@ -82,9 +100,24 @@ def test_no_length_of_video_makes_a_tensor_of_more_numbers_than_an_int32_can_ind
     assert in_chunks.numel < 2**31 < in_one_piece.numel
 
 
-def test_samples_take_the_labels_in_turn_and_no_two_share_a_seed():
-    wanted = making.samples_to_make(PARAMS, "perturbed", ("blue circle", "red square"))
+def test_latents_are_scaled_by_what_was_measured_and_stored_with_the_weights(autoencoder, tmp_path):
+    """The released code has scales typed by hand."""
+    clips = [torch.rand(1, 3, 8, 16, 16, generator=torch.Generator().manual_seed(i)) * i - 1 for i in range(1, 4)]
+    autoencoder.measure_latents(clips)
+    save_autoencoder(
+        tmp_path, autoencoder, PARAMS.autoencoder("small").model_copy(update={"network": autoencoder.config})
+    )
+    again = load_autoencoder(tmp_path)
+    latents = torch.cat([again.encode(clip) for clip in clips])
+    torch.testing.assert_close(latents.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3, 4), correction=0), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def test_samples_take_the_prompts_in_turn_and_no_two_share_a_seed():
+    prompts = Prompt("blue circle"), Prompt("red square", "a red square moves up")
+    wanted = making.samples_to_make(PARAMS, "perturbed", prompts)
     assert [s.label for s in wanted[:4]] == ["blue circle", "red square"] * 2
+    assert [s.prompt for s in wanted[:4]] == ["blue circle", "a red square moves up"] * 2
     assert len({s.seed for s in wanted}) == len(wanted)
     assert {s.frames for s in wanted if s.kind == "long"} == {PARAMS.sample.long_frames}
     assert {s.frames for s in wanted if s.kind == "clip"} == {PARAMS.clips.frames}
@@ -94,4 +127,109 @@ def test_a_request_has_latents_for_every_frame():
     wanted = making.samples_to_make(PARAMS, "perturbed", ())
     request = making.as_request(wanted[-1], (), time_factor=4)
     assert request.num_latents * 4 >= wanted[-1].frames > (request.num_latents - 1) * 4
-    assert request.label is None
+    assert request.prompt is None
+
+
+def tiny() -> dict[str, Any]:
+    """The committed params.yaml with tiny networks on tiny clips."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["clips"] |= {"frames": 8, "size": 16}
+    document["train_autoencoder"]["network"]["channels"] = [8]
+    network = {"channels": 8, "channel_multipliers": [1], "attention_levels": [0], "head_channels": 4}
+    document["train_denoiser"]["network"] |= network
+    return document
+
+
+def project(root: Path, devices: int = 1, **sample: Any) -> Path:
+    """A folder with such networks, untrained, where three clips and two long videos are wanted."""
+    document = tiny()
+    wanted = {"steps": 2, "num_clips": 3, "num_long_videos": 2, "long_frames": 130, "batch_size": 4}
+    document["sample"] |= wanted | sample
+    write_untrained(root, document, "perturbed", {"accelerator": "cpu", "devices": devices})
+    return root
+
+
+def make(root: Path) -> None:
+    """What the stage does, up to the sample set."""
+    torch.set_num_threads(1)
+    params, workspace = load_params(root / "params.yaml"), Workspace.at(root)
+    wanted = making.samples_to_make(params, "perturbed", PROMPTS)
+    making.make_samples(wanted, params, workspace, "perturbed", root / "scratch")
+    (root / "set.new").mkdir()
+    gather_samples(root / "set.new", making.made_below(root / "scratch"), wanted)
+    (root / "set.new").rename(root / "set")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made_whole(tmp_path_factory) -> dict[str, bytes]:
+    """The sample set of a run that nothing befell."""
+    root = project(tmp_path_factory.mktemp("whole"))
+    make(root)
+    made = files(root / "set")
+    videos = [f"{folder}/000{i}.mp4" for folder, count in (("clips", 3), ("long", 2)) for i in range(count)]
+    assert sorted(made) == sorted([*videos, "clips.safetensors", "index.json"])
+    return made
+
+
+def test_sampling_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, made_whole):
+    root, moments, kills = project(tmp_path), random.Random(0), 0
+    context = multiprocessing.get_context("forkserver")  # a real process a run, without importing torch each time
+    context.set_forkserver_preload(["lvdm.making"])
+
+    def num_files() -> int:
+        return sum(1 for _ in (root / "scratch").rglob("*"))
+
+    while not (root / "set").exists():
+        before = num_files()
+        process = context.Process(target=make, args=(root,))
+        process.start()
+        wanted, late = before + moments.randint(1, 3), moments.uniform(0, 0.02)
+        while process.is_alive() and num_files() < wanted:
+            time.sleep(0.002)
+        time.sleep(late)
+        if kills < 8:
+            process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 4
+    assert files(root / "set") == made_whole
+
+
+def test_two_devices_make_the_bytes_of_one_and_when_one_process_dies_all_end_and_the_next_run_goes_on(
+    tmp_path, made_whole
+):
+    root = project(tmp_path, devices=2)
+
+    def kill_one_at_work() -> None:
+        while not list((root / "scratch").rglob("*.safetensors")):
+            time.sleep(0.002)
+        os.kill(max(child.pid for child in multiprocessing.active_children()), signal.SIGKILL)
+
+    threading.Thread(target=kill_one_at_work).start()
+    with pytest.raises(
+        ArtefactError, match=r"^sampling: process . of 2, on cpu: exit code -9; run this again: it goes"
+    ):
+        make(root)
+    assert multiprocessing.active_children() == []
+    begun = {path: path.stat().st_mtime_ns for path in (root / "scratch").rglob("*.safetensors")}
+    make(root)
+    assert files(root / "set") == made_whole
+    assert begun
+    assert all(path.stat().st_mtime_ns == at for path, at in begun.items() if path.exists())
+
+
+def test_what_a_person_can_mend_comes_back_from_the_processes_as_it_is(tmp_path):
+    root = project(tmp_path, devices=2)
+    (root / "artifacts/denoiser/perturbed/model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: not there"):
+        make(root)
+
+
+def test_4096_frames_go_from_noise_to_the_mp4(tmp_path):
+    root = project(tmp_path, num_clips=1, num_long_videos=1, long_frames=4096, steps=1, batch_size=64)
+    make(root)
+    assert probe(root / "set/long/0000.mp4").frames == 4096

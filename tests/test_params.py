@@ -69,7 +69,19 @@ def changed(path: str, value: object) -> dict:
         ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
         ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),
         ("train_denoiser.objective.raise_given", 0, "experiments.perturbed: expected objective.raise_given above 0"),
-        ("train_denoiser.network.condition", "none", "experiments.perturbed: expected condition: label"),
+        ("train_denoiser.network.condition", "none", "experiments.perturbed: expected condition: label or text"),
+        ("train_denoiser.network.condition", "text", "train_denoiser.network: expected a text encoder under text with"),
+        ("train_denoiser.network.text", {"encoder": "minilm"}, "expected a text encoder under text with condition"),
+        (
+            "experiments.perturbed.train_denoiser",
+            {"network": {"condition": "text", "text": {"encoder": "minilm"}, "attention_levels": []}},
+            "expected attention_levels with condition: text",
+        ),
+        (
+            "experiments.perturbed.train_denoiser",
+            {"network": {"condition": "text", "text": {"encoder": "clip"}}},
+            "expected a folder with clip and t5, and none with minilm",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_field(path, value, says):

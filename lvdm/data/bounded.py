@@ -1,10 +1,11 @@
-"""A map over items in child processes, where no item can hang or kill the run.
+"""A map over items in child processes, where no item can hang or kill the run. They end with the process that maps.
 
 Not here: what is done to an item.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import time
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
+
+from lvdm.orphan import watch_over_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,8 +33,8 @@ def bounded_map(
 ) -> Iterator[tuple[int, R | Lost]]:
     """Yields (index, result) as results come, with `workers` processes at work.
 
-    `function` and the items are pickled. `seconds(item)` is the wall-clock limit of an item; an exception in
-    `function` counts as a crash.
+    `function` and the items are pickled. `seconds(item)` is the wall-clock limit of an item, math.inf for none; an
+    exception in `function` counts as a crash.
     """
     crew = [_Worker(function) for _ in range(min(workers, len(items)))]
     waiting = iter(enumerate(items))
@@ -39,7 +42,8 @@ def bounded_map(
         for worker in crew:
             worker.take(next(waiting), seconds)
         while busy := [worker for worker in crew if worker.index is not None]:
-            wait([w.connection for w in busy], max(0.0, min(w.deadline for w in busy) - time.monotonic()))
+            left = min(w.deadline for w in busy) - time.monotonic()
+            wait([w.connection for w in busy], None if left == math.inf else max(0.0, left))
             for worker in busy:
                 if worker.connection.poll() or time.monotonic() > worker.deadline:
                     yield worker.finish()
@@ -73,6 +77,8 @@ class _Worker(Generic[T, R]):
         if numbered is None:
             self.index = None
             return
+        if self.connection.closed:
+            self.start()
         self.index, item = numbered
         self.deadline = time.monotonic() + seconds(item)
         self.connection.send(item)
@@ -89,11 +95,11 @@ class _Worker(Generic[T, R]):
             result = Lost("crashed", f"exit code {self.process.exitcode}")
         if isinstance(result, Lost):
             self.stop()
-            self.start()
         return self.index, result
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
+    watch_over_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:

@@ -7,8 +7,8 @@ Not here: how latents are made or whitened; `made_by` is the fingerprint of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ INDEX = "index.json"
 class CachedVideo:
     id: str
     label: str | None
+    caption: str | None
     split: str
     latent: Float[Tensor, "t c h w"]
 
@@ -40,6 +41,7 @@ class Entry:
 
     id: str
     label: str | None
+    caption: str | None
     split: str
     shard: str
     length: int  # latents
@@ -65,7 +67,7 @@ def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: i
 
         for item in items:
             shapes.add(tuple(item.latent.shape[1:]))
-            entries.append(Entry(item.id, item.label, item.split, f"{len(shards):05d}.safetensors", len(item.latent)))
+            entries.append(_entry(item, f"{len(shards):05d}.safetensors"))
             pending[item.id] = item.latent.detach().cpu().contiguous()
             if sum(latent.nbytes for latent in pending.values()) >= shard_megabytes * 1_000_000:
                 flush()
@@ -77,6 +79,10 @@ def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: i
         write_json(beside / INDEX, {"made_by": made_by, "shape": shapes.pop(), "shards": shards, "videos": videos})
 
 
+def _entry(item: CachedVideo, shard: str) -> Entry:
+    return Entry(item.id, item.label, item.caption, item.split, shard, len(item.latent))
+
+
 class LatentCache:
     """A folder of latents; can be pickled and opened in many processes."""
 
@@ -84,13 +90,15 @@ class LatentCache:
         """Reads the index.
 
         Raises:
-            ArtefactError: it is not there.
+            ArtefactError: it is not there, or of a version that kept less of a video.
         """
         index = json.loads(need(folder / INDEX, "encode_latents").read_text())
         self.folder = folder
         self.made_by: str = index["made_by"]
         self.shape: tuple[int, int, int] = tuple(index["shape"])  # c h w
         self.shards: dict[str, str] = index["shards"]
+        if index["videos"][0].keys() != {field.name for field in fields(Entry)}:
+            raise ArtefactError(f"{folder}: of another version", remedy="run `lvdm encode_latents` again")
         self.videos = tuple(Entry(**video) for video in index["videos"])
         self.labels = tuple(sorted({v.label for v in self.videos if v.split == "train" and v.label is not None}))
         self._open: dict[str, Any] = {}
@@ -98,10 +106,6 @@ class LatentCache:
     def split(self, name: str) -> tuple[Entry, ...]:
         """The videos of a split."""
         return tuple(video for video in self.videos if video.split == name)
-
-    def label_index(self, video: Entry) -> int:
-        """The place of the video's label in `labels`; len(labels) for none and for labels that training never saw."""
-        return self.labels.index(video.label) if video.label in self.labels else len(self.labels)
 
     def read(self, video: Entry, start: int = 0, stop: int | None = None) -> Float[Tensor, "t c h w"]:
         """Latents start..stop of a video; only these are read from the disk."""
@@ -127,12 +131,20 @@ class LatentCache:
 class LatentWindows(Dataset[dict[str, Tensor]]):
     """Windows of the videos of split train: any index >= 0 is a window, a pure function of (seed, index)."""
 
-    def __init__(self, cache: LatentCache, window: int, strides: Sequence[int], seed: int):
-        """
+    def __init__(
+        self,
+        cache: LatentCache,
+        window: int,
+        strides: Sequence[int],
+        seed: int,
+        asked: Callable[[Entry], dict[str, Tensor]],
+    ):
+        """`asked` gives what an example says of what its video shows.
+
         Raises:
             ArtefactError: no video is long enough for a window at the largest stride.
         """
-        self.cache, self.window, self.strides, self.seed = cache, window, tuple(strides), seed
+        self.cache, self.window, self.strides, self.seed, self.asked = cache, window, tuple(strides), seed, asked
         train = cache.split("train")
         longest = max((video.length for video in train), default=0)
         if longest < self._span(max(strides)):
@@ -149,7 +161,7 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """latent "c t h w"; stride, drawn from those that fit into the video; label, its index in `cache.labels`."""
+        """latent "c t h w"; stride, drawn from those that fit into the video; and what it is asked for."""
         random = np.random.default_rng([self.seed, index])
         video = self.videos[random.integers(len(self.videos))]
         stride = int(random.choice([s for s in self.strides if self._span(s) <= video.length]))
@@ -158,7 +170,7 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         return {
             "latent": latent.transpose(0, 1).contiguous(),
             "stride": torch.tensor(stride),
-            "label": torch.tensor(self.cache.label_index(video)),
+            **self.asked(video),
         }
 
     def _span(self, stride: int) -> int:

@@ -2,13 +2,16 @@
 
 clips.safetensors holds the short clips as they are (compression would be measured too); clips/*.mp4 shows the first of
 them; long/*.mp4 are the long videos, written as they are decoded; index.json says what is what.
+While they are made, each sample has files of its own, so that several processes can write and a killed one goes on.
 Not here: making the latents (lvdm/diffusion) and measuring the clips (lvdm/evaluation).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import shutil
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +24,7 @@ from torch import Tensor
 
 from lvdm.data.clips import to_frames
 from lvdm.data.video import write_video
-from lvdm.workspace import need, write_json
+from lvdm.workspace import atomic_file, need, write_json
 
 SHOWN = 16  # short clips that are written as mp4 too
 
@@ -34,29 +37,56 @@ class Sample:
     number: int
     frames: int
     seed: int
-    label: str | None  # None without label condition
+    label: str | None  # None without condition, and with captions of unlabelled videos
+    caption: str | None = None  # None without text condition
+
+    @property
+    def prompt(self) -> str | None:
+        """What the denoiser was asked for."""
+        return self.label if self.caption is None else self.caption
 
     @property
     def file(self) -> str:
         """Where its mp4 lies in the sample set."""
         return f"{'clips' if self.kind == 'clip' else 'long'}/{self.number:04d}.mp4"
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether it has an mp4."""
+        return self.kind == "long" or self.number < SHOWN
 
-def write_samples(
-    folder: Path, decoded: Iterable[tuple[Sample, Iterable[Float[Tensor, "1 3 t h w"]]]], fps: float
-) -> None:
-    """Writes each sample as its chunks come, exactly as many frames as it asks for; all short clips have one length."""
-    exact, samples = [], []
-    for sample, chunks in decoded:
-        frames: Iterable[np.ndarray] = _first((to_frames(chunk[0]) for chunk in chunks), sample.frames)
-        if sample.kind == "clip":
-            clip = np.concatenate(list(frames))
-            exact.append(torch.from_numpy(clip))
-            frames = [clip]
-        if sample.kind == "long" or sample.number < SHOWN:
-            write_video(folder / sample.file, frames, fps)
-        samples.append(sample)
-    save_file({"clips": torch.stack(exact)}, folder / "clips.safetensors")
+    def exact(self, made: Path) -> Path:
+        """Where the frames of a short clip lie until all samples are made."""
+        return made / f"clips/{self.number:04d}.safetensors"
+
+    def is_made(self, made: Path) -> bool:
+        """Whether it lies whole in `made`."""
+        return (self.exact(made) if self.kind == "clip" else made / self.file).exists()
+
+
+def write_sample(made: Path, sample: Sample, chunks: Iterable[Float[Tensor, "1 3 t h w"]], fps: float) -> None:
+    """Writes a sample as its chunks come, exactly as many frames as it asks for; one that is made is left alone."""
+    if sample.is_made(made):
+        return
+    frames = first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames)
+    if sample.kind == "long":
+        write_video(made / sample.file, frames, fps)
+        return
+    clip = np.ascontiguousarray(np.concatenate(list(frames)))
+    if sample.is_shown:
+        write_video(made / sample.file, [clip], fps)
+    with atomic_file(sample.exact(made)) as beside:
+        save_file({"clip": torch.from_numpy(clip)}, beside)
+
+
+def gather_samples(folder: Path, made: Path, samples: Sequence[Sample]) -> None:
+    """Makes a sample set in `folder` of samples that lie in `made`; all short clips have one length."""
+    for sample in samples:
+        if sample.is_shown:
+            (folder / sample.file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(made / sample.file, folder / sample.file)
+    exact = [sample.exact(made) for sample in samples if sample.kind == "clip"]
+    _stack(folder / "clips.safetensors", exact)
     write_json(folder / "index.json", [asdict(sample) for sample in samples])
 
 
@@ -67,7 +97,7 @@ class SampleSet:
     folder: Path
 
     def clips(self) -> UInt8[Tensor, "n t h w 3"]:
-        """The short clips, exact."""
+        """The short clips, exact; mapped from the file, so those that are not looked at take no memory."""
         return load_file(need(self.folder / "clips.safetensors", f"sample {self.folder.name}"))["clips"]
 
     def samples(self, kind: Literal["clip", "long"]) -> list[Sample]:
@@ -76,9 +106,22 @@ class SampleSet:
         return [sample for sample in (Sample(**entry) for entry in index) if sample.kind == kind]
 
 
-def _first(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def first_frames(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The first `frames` of the frames that come in chunks; no more chunks are taken than these need."""
     for chunk in chunks:
         if frames <= 0:
             return
         yield chunk[:frames]
         frames -= len(chunk)
+
+
+def _stack(path: Path, clips: Sequence[Path]) -> None:
+    """The clips of many files as the one tensor `clips` of a safetensors file, one clip in memory at a time."""
+    shape = [len(clips), *load_file(clips[0])["clip"].shape]
+    entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, int(np.prod(shape))]}
+    header = json.dumps({"clips": entry}).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for clip in clips:
+            file.write(load_file(clip)["clip"].numpy().tobytes())

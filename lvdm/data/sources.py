@@ -32,7 +32,6 @@ VIDEO_SUFFIXES = frozenset(
 CAPTIONS = frozenset({"captions.csv", "captions.jsonl", "captions.parquet"})
 SIDECAR = ".txt"  # x.txt beside x.mp4 holds its caption
 TEXT_SUFFIXES = (SIDECAR, ".json")  # of captions and of the lists of a dataset's splits
-RECIPE = "recipe.yaml"
 ATTEMPTS = 5
 T = TypeVar("T")
 
@@ -81,8 +80,9 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
             remedy="move your videos to a folder of their own",
         )
     with atomic_folder(workspace.videos) as beside:
-        if (folder / RECIPE).is_file():
-            sprites.render(sprites.load_recipe(folder / RECIPE), beside, workspace.machine.probe_workers)
+        if (recipe := folder / sprites.RECIPE).is_file():
+            sprites.render(sprites.load_recipe(recipe), beside, workspace.machine.probe_workers)
+            shutil.copyfile(recipe, beside / sprites.RECIPE)  # says of the videos that they are sprites, and which
             folder = workspace.videos
     return _listed(folder, layout, workspace)
 
@@ -93,7 +93,7 @@ def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
         video = file.parent if frames and is_image(file) else file
         name = video.relative_to(folder).as_posix()
         if video is file and not _is_candidate(name):
-            ignored += not _is_text(name)
+            ignored += not _is_text(name) and name != sprites.RECIPE
         elif not _is_utf8(name):
             logger.warning("ignored %r: its name is not UTF-8", name)
             ignored += 1

@@ -25,6 +25,7 @@ from lvdm.errors import SourceError
 from lvdm.progress import progress
 from lvdm.section import Section, parse, read_yaml
 
+RECIPE = "recipe.yaml"
 CHUNK_FRAMES = 128
 SECONDS_A_VIDEO = 600.0
 
@@ -151,7 +152,7 @@ def draw(recipe: Recipe, scene: Scene) -> Iterator[UInt8[np.ndarray, "t h w 3"]]
         chunk = [path[start : start + CHUNK_FRAMES] for path in paths]
         picture = np.broadcast_to(background, (len(chunk[0]), recipe.size, recipe.size, 3))
         for sprite, path in zip(sprites, chunk, strict=True):
-            cover = _coverage(recipe, sprite, path)[..., None]
+            cover = coverage(sprite.shape, sprite.radius, path, recipe.size)[..., None]
             picture = picture + cover * (np.array(recipe.colours[sprite.colour], dtype=np.float32) - picture)
         yield np.rint(picture).astype(np.uint8)
 
@@ -174,18 +175,21 @@ def _path(recipe: Recipe, sprite: Sprite, frames: int) -> Float[np.ndarray, "t 2
     return sprite.radius + folded
 
 
-def _coverage(recipe: Recipe, sprite: Sprite, path: Float[np.ndarray, "t 2"]) -> Float[np.ndarray, "t h w"]:
-    """How much of each pixel the sprite covers, from the signed distance to its edge."""
-    pixels = (np.arange(recipe.size, dtype=np.float32) + 0.5) / recipe.size
+def coverage(shape: Shape, radius: float, path: Float[np.ndarray, "t 2"], size: int) -> Float[np.ndarray, "t s s"]:
+    """How much of each pixel a shape covers, from the signed distance to its edge; `path` is of its centres, (x, y).
+
+    Lengths are in sides of the picture, which has `size` pixels.
+    """
+    pixels = (np.arange(size, dtype=np.float32) + 0.5) / size
     centre = path.astype(np.float32)[:, :, None]
     x, y = (pixels - centre[:, 0])[:, None, :], (pixels - centre[:, 1])[:, :, None]
-    if sprite.shape == "circle":
-        distance = np.hypot(x, y) - sprite.radius
+    if shape == "circle":
+        distance = np.hypot(x, y) - radius
     else:
-        reach, normals = SIDES[sprite.shape]
+        reach, normals = SIDES[shape]
         sides = (np.float32(a) * x + np.float32(b) * y for a, b in normals)
-        distance = functools.reduce(np.maximum, sides) - np.float32(reach * sprite.radius)
-    return np.clip(0.5 - distance * recipe.size, 0, 1).astype(np.float32)
+        distance = functools.reduce(np.maximum, sides) - np.float32(reach * radius)
+    return np.clip(0.5 - distance * size, 0, 1).astype(np.float32)
 
 
 def _render_one(recipe: Recipe, folder: Path, index: int) -> None:

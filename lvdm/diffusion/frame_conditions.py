@@ -18,10 +18,11 @@ from torch import Tensor
 from lvdm.diffusion.noise import draw_uniform
 from lvdm.diffusion.schedule import Schedule
 from lvdm.errors import ParamsError
+from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
 
-# (z "b c t h w", level "b t", stride "b", label "b") -> "b c t h w" in the network's own prediction
-Denoiser = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# (z "b c t h w", level "b t", stride "b", condition of b windows) -> "b c t h w" in the network's own prediction
+Denoiser = Callable[[Tensor, Tensor, Tensor, Condition], Tensor]
 
 
 @dataclass(frozen=True)

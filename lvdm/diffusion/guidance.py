@@ -1,4 +1,4 @@
-"""Guidance: away from what the denoiser would make without the given frames, and without the label.
+"""Guidance: away from what the denoiser would make without the given frames, and without the prompt.
 
 Not here: the steps of sampling (samplers.py) and when guidance can have an effect (sampling.py).
 """
@@ -14,14 +14,15 @@ from torch import Tensor
 
 from lvdm.diffusion.frame_conditions import Denoiser, FrameConditions
 from lvdm.diffusion.perturbation import add_perturbed_condition
+from lvdm.models.condition import Condition
 
 
 @dataclass(frozen=True)
 class Guidance:
     """The weights w: 0 is conditional, -1 unconditional, above 0 away from the unconditional."""
 
-    frames: float  # against neither given frames nor label
-    label: float  # against the given frames without the label
+    frames: float  # against neither given frames nor prompt
+    condition: float  # against the given frames without the prompt
 
 
 def guided_prediction(
@@ -29,39 +30,38 @@ def guided_prediction(
     z: Float[Tensor, "b c t h w"],
     conditions: FrameConditions,
     stride: Int[Tensor, "b"],
-    label: Int[Tensor, "b"],
+    condition: Condition,
     *,
     noise: Float[Tensor, "b c t h w"],
     guidance: Guidance,
-    num_labels: int,
     perturbation_alpha: float,
 ) -> Float[Tensor, "b c t h w"]:
     """(1 + w) eps(z, c) - w eps(z), in the denoiser's own prediction; it means something on the frames to make.
 
-    With c the given frames and y the label, w and u the weights of frames and label:
+    With c the given frames and y the prompt (label or text), w and u the weights of frames and prompt:
 
         eps = (1 + w + u) eps(z, c, y) - w eps(z) - u eps(z, c)
 
-    In eps(z) the given frames are replaced by `noise`, at level 1, and the label is dropped: it sees nothing of either.
+    In eps(z) the given frames are replaced by `noise`, at level 1, and the prompt is dropped: it sees neither.
     The weights sum to 1 and at equal z and level eps, v and x0 are affine in each other, so mixing v or x0 is mixing
     eps. At alpha = 0 only v and x0 still say something of the video, which is why the mix is not converted to eps.
     Passes of weight 0 are not run; the others run as one batch.
     """
-    w, u = guidance.frames, guidance.label
-    null = torch.full_like(label, num_labels)
+    w, u = guidance.frames, guidance.condition
+    null = condition.null()
     z_hidden = torch.where(rearrange(conditions.given, "b t -> b 1 t 1 1"), noise, z)
     passes = [
-        (1 + w + u, z, conditions.level, label),
+        (1 + w + u, z, conditions.level, condition),
         (-w, z_hidden, conditions.hidden().level, null),
         (-u, z, conditions.level, null),
     ]
-    weights, inputs, levels, labels = zip(*(p for p in passes if p[0] != 0), strict=True)
+    weights, inputs, levels, asked = zip(*(p for p in passes if p[0] != 0), strict=True)
     n = len(weights)
     given = repeat(conditions.given, "b t -> (n b) t", n=n)
     outputs = denoiser(
         add_perturbed_condition(torch.cat(inputs), given, perturbation_alpha),
         torch.cat(levels),
         repeat(stride, "b -> (n b)", n=n),
-        torch.cat(labels),
+        Condition.of_passes(asked),
     )
     return torch.stack([weight * o for weight, o in zip(weights, outputs.chunk(n), strict=True)]).sum(dim=0)

@@ -60,14 +60,14 @@ def plan_long_video(
     Args:
         num_latents: at least 1.
         window: latents that the denoiser sees at once, at least 2.
-        strides: from 1 up, each window - 1 times the one before: a gap and its ends are one window, as in training.
-            A video that one window spans at a finer stride has no use for the coarser ones; `autoregressive` uses
-            stride 1 alone.
+        strides: from 1 up, each a multiple of the one before, by at most window - 1: a gap and its ends are one window,
+            in a trained denoiser of `window` latents. A video that one window spans at a finer stride has no use for
+            the coarser ones; `autoregressive` uses stride 1 alone.
         overlap: latents given to a window that extends those before it.
         scheme: hierarchical, or the autoregressive ablation.
 
     Raises:
-        ParamsError: there is nothing to make, or the overlap leaves nothing.
+        ParamsError: there is nothing to make, the overlap leaves nothing, or a gap is no window.
     """
     if num_latents < 1:
         raise ParamsError("the length of a video", expected="at least 1 latent", got=num_latents)
@@ -75,7 +75,9 @@ def plan_long_video(
         raise ParamsError("sample.overlap", expected=f"1 to {window - 1}, below train_denoiser.window", got=overlap)
     if scheme == "autoregressive":
         strides = (1,)
-    assert all(coarse == fine * (window - 1) for fine, coarse in pairwise(strides)), "params.TrainDenoiser sees to it"
+    if strides[:1] != (1,) or any(c % f or not f < c <= f * (window - 1) for f, c in pairwise(strides)):
+        expected = f"1 first, then each 2 to {window - 1} times the one before"
+        raise ParamsError("train_denoiser.strides", expected=expected, got=list(strides))
     coarsest = next((s for s in strides if (window - 1) * s >= num_latents - 1), strides[-1])
     used = [s for s in strides if s <= coarsest]
     rounds: list[tuple[Window, ...]] = [

@@ -17,6 +17,7 @@ from lvdm.diffusion.frame_conditions import Denoiser, draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, draw_uniform
 from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Prediction, Schedule, target_of
+from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
 
 
@@ -32,17 +33,16 @@ def denoising_loss(
     denoiser: Denoiser,
     latent: Float[Tensor, "b c t h w"],
     stride: Int[Tensor, "b"],
-    label: Int[Tensor, "b"],
+    condition: Condition,
     objective: DenoiserObjective,
-    num_labels: int,
     generators: Sequence[torch.Generator],
 ) -> DenoisingLoss:
     """The loss on a batch of whitened windows.
 
     A window's loss is the mean over its frames to make (given frames carry no weight), the batch's the mean over its
-    windows. All that is drawn for a window (task, levels, dropped label, noise) comes from its own generator, so
-    generators seeded by window give a validation loss at fixed tasks, levels and noise. `num_labels` is no label; with
-    raised given frames there is none, which is the unconditional pass of guidance.
+    windows. All that is drawn for a window (task, levels, dropped condition, noise) comes from its own generator, so
+    generators seeded by window give a validation loss at fixed tasks, levels and noise. With raised given frames the
+    condition is dropped too, which is the unconditional pass of guidance.
 
     Raises:
         ParamsError: interpolation is asked of a window that has no frame between its ends.
@@ -56,7 +56,7 @@ def denoising_loss(
     z = add_perturbed_condition(
         conditions.noised(schedule, latent, noise), conditions.given, objective.perturbation.alpha
     )
-    output = denoiser(z, conditions.level, stride, label.masked_fill(dropped, num_labels))
+    output = denoiser(z, conditions.level, stride, condition.dropped(dropped))
 
     alpha, sigma = schedule.alpha_sigma(conditions.level)
     over_frames = (rearrange(s, "b t -> b 1 t 1 1") for s in (alpha, sigma))

@@ -9,7 +9,7 @@ Not here: pixels (the stage decodes) and the trained network's loading.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -27,6 +27,7 @@ from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.perturbation import given_noise
 from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
+from lvdm.models.condition import Condition, Prompts
 from lvdm.params import Sample, TrainDenoiser
 from lvdm.progress import progress
 from lvdm.workspace import atomic_file
@@ -34,19 +35,19 @@ from lvdm.workspace import atomic_file
 
 @dataclass(frozen=True)
 class DenoiserSpec:
-    """What sampling knows of a denoiser: how it was trained, its number of labels, and a latent's (c, h, w)."""
+    """What sampling knows of a denoiser: how it was trained, what it is asked for, and a latent's (c, h, w)."""
 
     train_denoiser: TrainDenoiser
-    num_labels: int
+    prompts: Prompts
     latent_shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A video to make; without a label it is made for the null label."""
+    """A video to make; `prompt` is a number among those of the denoiser's spec, without it the null prompt."""
 
     seed: int
-    label: int | None
+    prompt: int | None
     num_latents: int
 
 
@@ -54,16 +55,44 @@ class VideoRequest:
 class _Job:
     """One window of one requested video."""
 
-    video: int
+    video: int  # among the requests
     request: VideoRequest
     window: Window
 
 
-def sample_videos(
-    denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, requests: Sequence[VideoRequest], scratch: Path
-) -> list[Float[Tensor, "c t h w"]]:
-    """Whitened latents of every requested video: float32, on the CPU, `num_latents` frames each.
+def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[range]:
+    """Which requests, by index, are made together: in order, as many as fill a batch in their widest round.
 
+    More at once would take memory and save little. Nothing here knows how many devices there are: who divides the work
+    among several divides whole groups, so that the batches and with them the bits stay the same.
+
+    Raises:
+        ParamsError: no plan exists for these lengths, strides and overlap.
+    """
+    plans = _plans(requests, train, sample)
+    groups: list[range] = []
+    room = 0  # windows that the last batch of the widest round still takes
+    for index, request in enumerate(requests):
+        widest = max(map(len, plans[request.num_latents].rounds))
+        if widest > room:
+            groups.append(range(index, index))
+            room = sample.batch_size
+        groups[-1] = range(groups[-1].start, index + 1)
+        room -= widest
+    return groups
+
+
+def sample_videos(
+    denoiser: nn.Module,
+    spec: DenoiserSpec,
+    sample: Sample,
+    requests: Sequence[VideoRequest],
+    scratch: Path,
+    groups: Sequence[range] | None = None,
+) -> Iterator[Float[Tensor, "c t h w"]]:
+    """Whitened latents of every requested video, in order: float32, on the CPU, `num_latents` frames each.
+
+    With `groups`, some of those of `group_videos`, of their videos alone. One group is made and held at a time.
     Runs on the device of the denoiser's parameters, under the caller's autocast if there is one. Each batch is written
     to `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
 
@@ -71,34 +100,52 @@ def sample_videos(
         ParamsError: no plan exists for these lengths, strides and overlap.
     """
     assert not denoiser.training, "a denoiser samples in eval mode"
-    train = spec.train_denoiser
-    plans = [
-        plan_long_video(r.num_latents, train.window, train.strides, sample.overlap, sample.scheme) for r in requests
-    ]
+    plans = _plans(requests, spec.train_denoiser, sample)
+    groups = group_videos(requests, spec.train_denoiser, sample) if groups is None else groups
     channels, height, width = spec.latent_shape
-    videos = [torch.full((channels, plan.extent, height, width), math.nan) for plan in plans]
-    batches = list(_batches(plans, requests, sample.batch_size))
-    for number, batch in enumerate(progress(batches, len(batches), "sampling", "batch"), start=1):
-        path = scratch / f"{number:06d}.safetensors"
-        if path.exists():
-            made = load_file(path)["made"]
-        else:
-            made = _make(denoiser, spec, sample, batch, videos)
-            with atomic_file(path) as beside:
-                save_file({"made": made}, beside)
-        for job, latents in zip(batch, made, strict=True):
-            videos[job.video][:, job.window.made] = latents
-    return [video[:, : plan.num_latents].clone() for video, plan in zip(videos, plans, strict=True)]
+
+    def batches(group: range) -> Iterator[list[_Job]]:
+        planned = [(i, requests[i], plans[requests[i].num_latents]) for i in group]
+        return _batches(planned, sample.batch_size)
+
+    total = sum(1 for group in groups for _ in batches(group))
+    ticks = progress(range(total), total, "sampling", "batch")
+    for group in groups:
+        extents = {i: plans[requests[i].num_latents].extent for i in group}
+        videos = {i: torch.full((channels, extent, height, width), math.nan) for i, extent in extents.items()}
+        for number, batch in enumerate(batches(group), start=1):
+            next(ticks)
+            path = scratch / f"{group.start:06d}" / f"{number:06d}.safetensors"
+            if path.exists():
+                made = load_file(path)["made"]
+            else:
+                made = _make(denoiser, spec, sample, batch, videos)
+                with atomic_file(path) as beside:
+                    save_file({"made": made}, beside)
+            for job, latents in zip(batch, made, strict=True):
+                videos[job.video][:, job.window.made] = latents
+        for i in group:
+            yield videos.pop(i)[:, : requests[i].num_latents]
+    next(ticks, None)  # says that the last one is done
 
 
-def _batches(plans: Sequence[Plan], requests: Sequence[VideoRequest], batch_size: int) -> Iterator[list[_Job]]:
-    """The windows of all videos round by round; a batch has one pattern of given frames, labelled or not."""
+def _plans(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> dict[int, Plan]:
+    """The plan of each length that is asked for."""
+    return {
+        num_latents: plan_long_video(num_latents, train.window, train.strides, sample.overlap, sample.scheme)
+        for num_latents in {request.num_latents for request in requests}
+    }
+
+
+def _batches(planned: Iterable[tuple[int, VideoRequest, Plan]], batch_size: int) -> Iterator[list[_Job]]:
+    """The windows of all videos round by round; a batch has one pattern of given frames, prompted or not."""
+    numbers, requests, plans = zip(*planned, strict=True)
     for windows_of_videos in zip_longest(*(plan.rounds for plan in plans), fillvalue=()):
         alike: dict[tuple[tuple[bool, ...], bool], list[_Job]] = {}
-        for video, windows in enumerate(windows_of_videos):
+        for video, request, windows in zip(numbers, requests, windows_of_videos, strict=True):
             for window in windows:
-                job = _Job(video, requests[video], window)
-                alike.setdefault((window.given, job.request.label is None), []).append(job)
+                job = _Job(video, request, window)
+                alike.setdefault((window.given, job.request.prompt is None), []).append(job)
         for jobs in alike.values():
             for start in range(0, len(jobs), batch_size):
                 yield jobs[start : start + batch_size]
@@ -106,20 +153,21 @@ def _batches(plans: Sequence[Plan], requests: Sequence[VideoRequest], batch_size
 
 @torch.inference_mode()
 def _make(
-    denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, batch: Sequence[_Job], videos: Sequence[Tensor]
+    denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, batch: Sequence[_Job], videos: Mapping[int, Tensor]
 ) -> Float[Tensor, "b c made h w"]:
     """The latents that a batch of windows makes."""
     objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
     device, schedule = parameter.device, Schedule(objective.schedule)
     made = [i for i, given in enumerate(window.given) if not given]
-    labelled = batch[0].request.label is not None
-    frames_weight, label_weight = sample.guidance, sample.label_guidance
-    if not any(window.given):  # both guide away from the label alone, in one pass
-        frames_weight, label_weight = 0.0, frames_weight + label_weight
-    guidance = Guidance(frames_weight, label_weight if labelled else 0.0)
-    labels = [spec.num_labels if job.request.label is None else job.request.label for job in batch]
+    prompted = batch[0].request.prompt is not None
+    frames_weight, condition_weight = sample.guidance, sample.condition_guidance
+    if not any(window.given):  # both guide away from the prompt alone, in one pass
+        frames_weight, condition_weight = 0.0, frames_weight + condition_weight
+    guidance = Guidance(frames_weight, condition_weight if prompted else 0.0)
+    prompts = spec.prompts.to(device)
+    numbers = [prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
     stride = torch.tensor([job.window.stride for job in batch], device=device)
-    label = torch.tensor(labels, device=device)
+    condition = Condition(torch.tensor(numbers, device=device), prompts)
     given = torch.tensor(window.given, device=device).expand(len(batch), -1)
 
     clean = torch.stack([videos[job.video][:, job.window.positions] for job in batch]).to(device)
@@ -135,10 +183,9 @@ def _make(
             frames.to(parameter.dtype),
             FrameConditions(given, levels),
             stride,
-            label,
+            condition,
             noise=noise.to(parameter.dtype),
             guidance=guidance,
-            num_labels=spec.num_labels,
             perturbation_alpha=objective.perturbation.alpha,
         )
         alpha, sigma = schedule.alpha_sigma(torch.tensor(level, device=device))

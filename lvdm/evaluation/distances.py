@@ -49,3 +49,5 @@ def distance(metric: Metric, real: Float64[Tensor, "n d"], fake: Float64[Tensor,
             return (real.mean() - fake.mean()).abs().item()
         case "caption":
             return fake.mean().item()
+        case "identity":
+            raise AssertionError("measured of long videos, not of features: identity.py")

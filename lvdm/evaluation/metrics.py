@@ -1,5 +1,7 @@
 """The metrics there are: what each measures, on which features, and which way is better. A metric is added here.
 
+Those of identity are of long videos (identity.py), and there whenever they can be; all others are of short clips.
+
 A metric bears the name of the literature only if it runs on the true network; stand-ins have names of their own.
 Not here: their mathematics (distances.py), their features (features.py). Imports no torch, so pages and checks read it.
 """
@@ -18,7 +20,7 @@ class Metric:
     key: str
     title: str
     features: str
-    measure: Literal["frechet", "kernel", "mean_gap", "caption"]
+    measure: Literal["frechet", "kernel", "mean_gap", "caption", "identity"]
     lower_is_better: bool = True
 
 
@@ -49,7 +51,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("kid", "KID per frame: kernel distance on Inception-v3 features", "inception", "kernel"),
         Metric(
             "clipsim",
-            "CLIPSIM: cosine of frame and label (for a caption) in CLIP ViT-B/32, mean over frames, then clips",
+            "CLIPSIM: cosine of frame and caption (or label) in CLIP ViT-B/32, mean over frames, then clips",
             "clip",
             "caption",
             lower_is_better=False,
@@ -58,6 +60,16 @@ METRICS: Mapping[str, Metric] = {
             "motion_gap", "Difference to real video of the mean |frame difference|, grey levels", "motion", "mean_gap"
         ),
         Metric("static_gap", "Difference to real video of the share of static frames", "static", "mean_gap"),
+        *(
+            Metric(
+                f"identity_{frames}",
+                f"Share of sprites with their first colour and shape after {frames:,} frames (built-in set alone)",
+                "sprites",
+                "identity",
+                lower_is_better=False,
+            )
+            for frames in (64, 256, 1024)
+        ),
     )
 }
 

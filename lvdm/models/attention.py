@@ -1,4 +1,4 @@
-"""Self-attention of a video along one of its axes: over the positions of a frame, or over the frames of a position.
+"""Attention of a video: over the positions of a frame, over the frames of a position, and to the tokens of a text.
 
 Not here: which levels of a network attend; that is in denoiser.py.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lvdm.models.layers import channel_norm, zero_initialised
@@ -49,6 +49,33 @@ class TemporalAttention(SelfAttention):
         tokens = rearrange(channel_norm(x), "b c t h w -> (b h w) t c")
         attended = self.attend(tokens, rotary_angles(t, self.head_channels, x.device))
         return x + rearrange(attended, "(b h w) t c -> b c t h w", b=b, h=h)
+
+
+class CrossAttention(nn.Module):
+    """Every position of every frame attends to the tokens of its window's text, padding left out.
+
+    Tokens are normalised first: encoders differ in scale.
+    """
+
+    def __init__(self, channels: int, token_channels: int, head_channels: int):
+        super().__init__()
+        self.head_channels = head_channels
+        self.q = nn.Linear(channels, channels)
+        self.kv = nn.Linear(token_channels, 2 * channels)
+        self.out = zero_initialised(nn.Linear(channels, channels))
+
+    def forward(
+        self, x: Float[Tensor, "b c t h w"], tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
+    ) -> Float[Tensor, "b c t h w"]:
+        _, _, t, h, _ = x.shape
+        queries = self.q(rearrange(channel_norm(x), "b c t h w -> b (t h w) c"))
+        q = rearrange(queries, "b g (m d) -> b m g d", d=self.head_channels)
+        normalised = F.layer_norm(tokens.to(x.dtype), tokens.shape[-1:])
+        k, v = rearrange(self.kv(normalised), "b n (two m d) -> two b m n d", two=2, d=self.head_channels)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        return x + rearrange(
+            self.out(rearrange(attended, "b m g d -> b g (m d)")), "b (t h w) c -> b c t h w", t=t, h=h
+        )
 
 
 def rotary_angles(length: int, channels: int, device: torch.device) -> Float[Tensor, "n e"]:

@@ -6,7 +6,7 @@ Not here: the state of a run that trains (lvdm/training), and atomic folders (lv
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,14 @@ from torch import nn
 
 from lvdm.errors import ArtefactError
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
+from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainAutoencoder, TrainDenoiser
 from lvdm.section import parse
 from lvdm.workspace import fingerprint, write_json
 
 WEIGHTS, PARAMS = "model.safetensors", "params.json"
+DENOISER_KEYS = {"train_denoiser", "latent_channels", "vocabulary", "prompts", "autoencoder"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class TrainedDenoiser:
 
     network: Denoiser
     params: TrainDenoiser  # its objective (schedule, prediction), window and strides too
-    labels: tuple[str, ...]  # by index; empty without label condition
+    vocabulary: Vocabulary
+    prompts: tuple[Prompt, ...]  # what samples are asked for, in turn
     autoencoder: str  # the fingerprint of the one whose latents it makes
 
     def check_autoencoder(self, folder: Path) -> None:
@@ -69,7 +72,8 @@ def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
     document = {
         "train_denoiser": trained.params.model_dump(mode="json"),
         "latent_channels": trained.network.latent_channels,
-        "labels": list(trained.labels),
+        "vocabulary": asdict(trained.vocabulary),
+        "prompts": [asdict(prompt) for prompt in trained.prompts],
         "autoencoder": trained.autoencoder,
     }
     _save(folder, trained.network, document)
@@ -82,11 +86,15 @@ def load_denoiser(folder: Path) -> TrainedDenoiser:
         ArtefactError: files are missing, unreadable, or not of one denoiser.
     """
     path = folder / PARAMS
-    document = _document(path, "train_denoiser", {"train_denoiser", "latent_channels", "labels", "autoencoder"})
+    document = _document(path, "train_denoiser", DENOISER_KEYS)
     params = parse(TrainDenoiser, document["train_denoiser"], file=str(path))
-    labels = tuple(document["labels"])
-    network = _with_weights(Denoiser(params.network, document["latent_channels"], len(labels)), folder / WEIGHTS)
-    return TrainedDenoiser(network, params, labels, document["autoencoder"])
+    said = document["vocabulary"]
+    vocabulary = Vocabulary(tuple(said["labels"]), said["text_encoder"], said["token_channels"])
+    network = Denoiser(params.network, document["latent_channels"], vocabulary)
+    prompts = tuple(Prompt(**prompt) for prompt in document["prompts"])
+    return TrainedDenoiser(
+        _with_weights(network, folder / WEIGHTS), params, vocabulary, prompts, document["autoencoder"]
+    )
 
 
 def _save(folder: Path, network: nn.Module, document: dict[str, Any]) -> None:

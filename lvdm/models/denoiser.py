@@ -15,7 +15,8 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from lvdm.models.attention import SpatialAttention, TemporalAttention
+from lvdm.models.attention import CrossAttention, SpatialAttention, TemporalAttention
+from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.layers import channel_norm, channels_last, zero_initialised
 from lvdm.params import DenoiserNetwork
 
@@ -23,28 +24,31 @@ MAX_PERIOD = 10_000.0
 
 
 class Denoiser(nn.Module):
-    """Predicts, from noisy latents, the level of each, the stride between them and a label, one tensor like them.
+    """Predicts, from noisy latents, the level of each, the stride between them and a prompt, one tensor like them.
 
     Args:
         config: sizes.
         latent_channels: of the autoencoder.
-        num_labels: the label `num_labels` says that there is none.
+        vocabulary: what it can be asked for.
     """
 
-    def __init__(self, config: DenoiserNetwork, latent_channels: int, num_labels: int):
+    def __init__(self, config: DenoiserNetwork, latent_channels: int, vocabulary: Vocabulary):
         super().__init__()
-        self.config, self.latent_channels, self.num_labels = config, latent_channels, num_labels
+        self.config, self.latent_channels = config, latent_channels
+        token_channels = vocabulary.token_channels
         widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
-        self.condition = FrameCondition(config.channels, 4 * config.channels, num_labels)
+        self.condition = FrameCondition(config.channels, 4 * config.channels, len(vocabulary.labels))
         self.first = spatial_convolution(latent_channels, widths[0])
         num_levels = len(widths)
         self.downs = nn.ModuleList(
             spatial_convolution(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)
         )
         self.ups = nn.ModuleList(spatial_convolution(coarse, fine) for fine, coarse in itertools.pairwise(widths))
-        self.before = nn.ModuleList(Level(widths[i], widths[i], config, i) for i in range(num_levels))
-        self.middle = Level(widths[-1], widths[-1], config, num_levels - 1)
-        self.after = nn.ModuleList(Level(2 * widths[i], widths[i], config, i) for i in range(num_levels))
+        self.before = nn.ModuleList(Level(widths[i], widths[i], config, i, token_channels) for i in range(num_levels))
+        self.middle = Level(widths[-1], widths[-1], config, num_levels - 1, token_channels)
+        self.after = nn.ModuleList(
+            Level(2 * widths[i], widths[i], config, i, token_channels) for i in range(num_levels)
+        )
         self.last = zero_initialised(spatial_convolution(widths[0], latent_channels))
         channels_last(self)
 
@@ -53,58 +57,64 @@ class Denoiser(nn.Module):
         z: Float[Tensor, "b c t h w"],
         level: Float[Tensor, "b t"],
         stride: Int64[Tensor, " b"],
-        label: Int64[Tensor, " b"],
+        condition: Condition,
     ) -> Float[Tensor, "b c t h w"]:
-        condition = self.condition(level, stride, label)
+        told = self.condition(level, stride, condition), condition.prompts.rows(condition.number)
         x = self.first(z.contiguous(memory_format=torch.channels_last_3d))
-        skips = [self.before[0](x, condition)]
+        skips = [self.before[0](x, *told)]
         for down, level_before in zip(self.downs, self.before[1:], strict=True):
-            skips.append(level_before(down(skips[-1]), condition))
-        x = self.after[-1](torch.cat([self.middle(skips[-1], condition), skips.pop()], dim=1), condition)
+            skips.append(level_before(down(skips[-1]), *told))
+        x = self.after[-1](torch.cat([self.middle(skips[-1], *told), skips.pop()], dim=1), *told)
         for up, level_after in zip(reversed(self.ups), reversed(self.after[:-1]), strict=True):
             skip = skips.pop()
             x = F.interpolate(up(x), size=skip.shape[2:], mode="nearest")
-            x = level_after(torch.cat([x, skip], dim=1), condition)
+            x = level_after(torch.cat([x, skip], dim=1), *told)
         return self.last(F.silu(channel_norm(x)))
 
 
 class Level(nn.Module):
     """The blocks of one resolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, config: DenoiserNetwork, level: int):
+    def __init__(self, in_channels: int, out_channels: int, config: DenoiserNetwork, level: int, token_channels: int):
         super().__init__()
         widths = [in_channels] + [out_channels] * config.num_blocks
         attends = level in config.attention_levels
-        self.blocks = nn.ModuleList(Block(i, o, config, attends) for i, o in itertools.pairwise(widths))
+        self.blocks = nn.ModuleList(Block(i, o, config, attends, token_channels) for i, o in itertools.pairwise(widths))
 
-    def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
+    def forward(
+        self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"], texts: Prompts
+    ) -> Float[Tensor, "b d t h w"]:
         for block in self.blocks:
-            x = block(x, condition)
+            x = block(x, condition, texts)
         return x
 
 
 class FrameCondition(nn.Module):
-    """One vector a frame: of its noise level, and of the stride and the label of its window."""
+    """One vector a frame: of its noise level, and of the stride and the label, if it knows labels, of its window."""
 
     def __init__(self, channels: int, out_channels: int, num_labels: int):
         super().__init__()
         self.channels = channels
         self.level = nn.Sequential(nn.Linear(channels, out_channels), nn.SiLU(), nn.Linear(out_channels, out_channels))
         self.stride = nn.Linear(channels, out_channels)
-        self.label = nn.Embedding(num_labels + 1, out_channels)
+        self.label = nn.Embedding(num_labels + 1, out_channels) if num_labels else None
 
     def forward(
-        self, level: Float[Tensor, "b t"], stride: Int64[Tensor, " b"], label: Int64[Tensor, " b"]
+        self, level: Float[Tensor, "b t"], stride: Int64[Tensor, " b"], condition: Condition
     ) -> Float[Tensor, "b t e"]:
         of_level = self.level(sinusoids(1000 * level, self.channels))
-        of_stride = self.stride(sinusoids(100 * stride.to(level.dtype).log2(), self.channels))
-        return F.silu(of_level + (of_stride + self.label(label))[:, None])
+        of_window = self.stride(sinusoids(100 * stride.to(level.dtype).log2(), self.channels))
+        if self.label is not None:
+            of_window = of_window + self.label(condition.number)
+        return F.silu(of_level + of_window[:, None])
 
 
 class Block(nn.Module):
-    """Spatial convolution, then, each where configured, temporal convolution, spatial and temporal attention."""
+    """Spatial convolution, then, each where configured, temporal convolution, spatial, temporal and cross-attention."""
 
-    def __init__(self, in_channels: int, out_channels: int, config: DenoiserNetwork, attends: bool):
+    def __init__(
+        self, in_channels: int, out_channels: int, config: DenoiserNetwork, attends: bool, token_channels: int
+    ):
         super().__init__()
         self.spatial = SpatialBlock(in_channels, out_channels, 4 * config.channels)
         self.mixers = nn.ModuleList()
@@ -113,12 +123,16 @@ class Block(nn.Module):
         if attends:
             self.mixers.append(SpatialAttention(out_channels, config.head_channels))
             self.mixers.append(TemporalAttention(out_channels, config.head_channels))
+        reads = attends and token_channels > 0
+        self.text = CrossAttention(out_channels, token_channels, config.head_channels) if reads else None
 
-    def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
+    def forward(
+        self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"], texts: Prompts
+    ) -> Float[Tensor, "b d t h w"]:
         x = self.spatial(x, condition)
         for mixer in self.mixers:
             x = mixer(x)
-        return x
+        return x if self.text is None else self.text(x, texts.tokens, texts.mask)
 
 
 class SpatialBlock(nn.Module):

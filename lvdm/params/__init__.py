@@ -25,6 +25,7 @@ from lvdm.params.sections import (
     Ingest,
     Sample,
     Tasks,
+    TextEncoder,
     TrainAutoencoder,
     TrainDenoiser,
     TrainedPerturbation,
@@ -48,6 +49,7 @@ __all__ = [
     "Params",
     "Sample",
     "Tasks",
+    "TextEncoder",
     "TrainAutoencoder",
     "TrainDenoiser",
     "TrainedPerturbation",
@@ -75,11 +77,11 @@ class Experiment(Section):
             raise ValueError("sample.perturbation_level of at most objective.perturbation.max_level, as trained")
         if sample.guidance != 0 and objective.raise_given == 0:
             raise ValueError("objective.raise_given above 0, which trains the unconditional pass, or guidance of 0")
-        labelled = self.train_denoiser.network.condition == "label"
-        if sample.label_guidance != 0 and not labelled:
-            raise ValueError("condition: label, or label_guidance of 0")
-        if labelled and (sample.guidance != 0 or sample.label_guidance != 0) and objective.drop_condition == 0:
-            raise ValueError("objective.drop_condition above 0, which trains without a label, or no guidance")
+        conditional = self.train_denoiser.network.condition != "none"
+        if sample.condition_guidance != 0 and not conditional:
+            raise ValueError("condition: label or text, or condition_guidance of 0")
+        if conditional and (sample.guidance != 0 or sample.condition_guidance != 0) and objective.drop_condition == 0:
+            raise ValueError("objective.drop_condition above 0, which trains without a condition, or no guidance")
         if objective.tasks.predict == 0:
             raise ValueError("objective.tasks.predict above 0, which extends videos")
         has_gaps = sample.scheme == "hierarchical" and len(self.train_denoiser.strides) > 1

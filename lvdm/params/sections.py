@@ -6,6 +6,7 @@ Not here: the file as a whole and its named entries; those are in the package it
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -133,6 +134,19 @@ class EncodeLatents(Section):
     shard_megabytes: Count
 
 
+class TextEncoder(Section):
+    """A frozen network that reads texts: minilm comes by `lvdm weights`, clip and t5 lie in a folder of yours."""
+
+    encoder: Literal["minilm", "clip", "t5"]
+    folder: Path | None = None  # of clip and t5, in the format of transformers; relative to the workspace
+
+    @model_validator(mode="after")
+    def _found(self) -> TextEncoder:
+        if (self.folder is None) != (self.encoder == "minilm"):
+            raise ValueError("a folder with clip and t5, and none with minilm")
+        return self
+
+
 class DenoiserNetwork(Section):
     channels: Count  # at the finest level
     channel_multipliers: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -140,7 +154,8 @@ class DenoiserNetwork(Section):
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...]  # levels with attention, 0 the finest
     head_channels: Count
     temporal_convolution: bool
-    condition: Literal["none", "label"]
+    condition: Literal["none", "label", "text"]
+    text: TextEncoder | None = None  # with condition: text, what reads it
 
     @model_validator(mode="after")
     def _possible(self) -> DenoiserNetwork:
@@ -151,6 +166,10 @@ class DenoiserNetwork(Section):
             raise ValueError("even head_channels that divide the channels of every level with attention")
         if self.channels % 2:
             raise ValueError("an even number of channels")
+        if (self.text is not None) != (self.condition == "text"):
+            raise ValueError("a text encoder under text with condition: text, and with no other condition")
+        if self.condition == "text" and not self.attention_levels:
+            raise ValueError("attention_levels with condition: text, which enters by attention")
         return self
 
 
@@ -183,7 +202,7 @@ class DenoiserObjective(Section):
     max_given: Count  # prediction is trained with 1 to max_given given latents; sampling gives `overlap` of them
     perturbation: TrainedPerturbation
     raise_given: Fraction  # of the windows with given frames: these raised to the top level
-    drop_condition: Fraction  # of the windows: label dropped; it always is where given frames are raised
+    drop_condition: Fraction  # of the windows: label or text dropped; it always is where given frames are raised
 
     @model_validator(mode="after")
     def _eps_needs_signal(self) -> DenoiserObjective:
@@ -218,7 +237,7 @@ class Sample(Section):
     steps: Count
     eta: Fraction  # of DDIM: 0 deterministic, 1 as noisy as DDPM
     guidance: Annotated[float, Field(ge=-1)]  # w of unconditional guidance: 0 conditional, -1 unconditional
-    label_guidance: Annotated[float, Field(ge=-1)]
+    condition_guidance: Annotated[float, Field(ge=-1)]  # u: the same for the label or the text
     perturbation_level: Annotated[float, Field(ge=0, lt=1)]  # s of the given frames
     num_clips: Count
     num_long_videos: Count

@@ -5,7 +5,6 @@ Not here: what the loss is (lvdm/diffusion/objective.py) and how a network is fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +13,7 @@ from lvdm.diffusion.objective import denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser
+from lvdm.prompting import TrainingPrompts
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Examples, Task, fit, initialised
 
@@ -23,15 +23,14 @@ class DenoiserTraining(Task):
 
     network: Denoiser
 
-    def __init__(self, network: Denoiser, params: TrainDenoiser):
+    def __init__(self, network: Denoiser, params: TrainDenoiser, prompts: TrainingPrompts):
         super().__init__(network, params.training)
-        self.objective = params.objective
+        self.objective, self.prompts = params.objective, prompts
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        num_labels = self.network.num_labels
-        label = batch["label"].clamp(max=num_labels)
+        condition = self.prompts.condition(batch)
         denoising = denoising_loss(
-            self.network, batch["latent"], batch["stride"], label, self.objective, num_labels, self.generators()
+            self.network, batch["latent"], batch["stride"], condition, self.objective, self.generators()
         )
         return {"loss": denoising.loss, "error": denoising.error.mean()}
 
@@ -40,22 +39,20 @@ def train_denoiser(
     windows: Examples,
     params: TrainDenoiser,
     latent_channels: int,
-    labels: Sequence[str],
+    prompts: TrainingPrompts,
     machine: Machine,
     scratch: Path,
 ) -> tuple[Denoiser, History]:
     """A trained denoiser, ready for inference, and the trace of its training.
 
     Args:
-        windows: examples {"latent": float32 of c t h w, whitened; "stride", "label": int64}, example i a function of
-            i alone; a label that is no index into `labels` from above means that there is none.
-        labels: the names of the labels; without label condition the denoiser learns none of them.
+        windows: examples {"latent": float32 of c t h w, whitened; "stride": int64; and what `prompts` says of a video},
+            example i a function of i alone.
         scratch: the folder that a killed run goes on from.
     """
-    num_labels = len(labels) if params.network.condition == "label" else 0
-    network = initialised(lambda: Denoiser(params.network, latent_channels, num_labels), params.training.seed)
+    network = initialised(lambda: Denoiser(params.network, latent_channels, prompts.vocabulary), params.training.seed)
     if machine.compile:
         network.compile()
-    history = fit(DenoiserTraining(network, params), windows, params.training, machine, scratch)
+    history = fit(DenoiserTraining(network, params, prompts), windows, params.training, machine, scratch)
     leave_to_first_process()
     return network.eval().requires_grad_(False), history

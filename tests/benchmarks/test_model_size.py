@@ -6,6 +6,7 @@ import yaml
 
 from benchmarks.model_size import Size, autoencoder, denoiser, official_denoiser, table
 from lvdm import presets
+from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserNetwork, Params, parse_params
 
@@ -43,7 +44,7 @@ def test_the_denoiser_is_smaller_by_the_blocks_that_its_one_skip_a_level_saves(r
 
 def test_the_kinds_of_layers_add_up_to_the_network(reference):
     with torch.device("meta"):
-        whole = Denoiser(reference.train_denoiser.network, 4, 0)
+        whole = Denoiser(reference.train_denoiser.network, 4, Vocabulary())
     assert total(denoiser(reference.train_denoiser.network)).parameters == sum(p.numel() for p in whole.parameters())
 
 

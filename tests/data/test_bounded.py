@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import math
 import os
+import select
+import subprocess
+import sys
 import time
 
 from lvdm.data.bounded import Lost, bounded_map
@@ -24,3 +27,27 @@ def test_an_item_that_hangs_is_killed_and_the_rest_goes_on():
 def test_an_item_that_kills_its_process_is_lost_and_the_rest_goes_on():
     results = dict(bounded_map(os._exit, [7, 7], 1, lambda _: 60))
     assert results == {0: Lost("crashed", "exit code 7"), 1: Lost("crashed", "exit code 7")}
+
+
+def test_an_item_may_take_as_long_as_it_takes():
+    assert dict(bounded_map(math.sqrt, [4.0], 1, lambda _: math.inf)) == {0: 2.0}
+
+
+MAP_FOR_A_MINUTE = """
+import multiprocessing, threading, time
+from lvdm.data.bounded import bounded_map
+if __name__ == "__main__":
+    def say():
+        while not multiprocessing.active_children(): time.sleep(0.01)
+        print(multiprocessing.active_children()[0].pid, flush=True)
+    threading.Thread(target=say).start()
+    list(bounded_map(time.sleep, [60.0], 1, lambda _: 60))
+"""
+
+
+def test_killing_whoever_maps_ends_the_items_in_work():
+    with subprocess.Popen([sys.executable, "-c", MAP_FOR_A_MINUTE], stdout=subprocess.PIPE, text=True) as mapper:
+        worker = os.pidfd_open(int(mapper.stdout.readline()))
+        mapper.kill()
+        assert select.select([worker], [], [], 30)[0], "the process of the item lives on"
+        os.close(worker)

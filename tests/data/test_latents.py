@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
 import torch
 
-from lvdm.data.latents import CachedVideo, LatentCache, LatentWindows, write_latents
+from lvdm.data.latents import CachedVideo, Entry, LatentCache, LatentWindows, write_latents
 from lvdm.errors import ArtefactError
 
 LENGTHS = {"b c/ü.mp4": 20, "a.mp4": 9, "short.mp4": 3, "held out.mp4": 30}
+NO_CAPTION = "short.mp4"
 LABELS = {"b c/ü.mp4": "walk", "a.mp4": None, "short.mp4": "run", "held out.mp4": "swim"}
 
 
@@ -21,7 +23,8 @@ def latent(name: str) -> torch.Tensor:
 
 def items(*names: str):
     for name in names or LENGTHS:
-        yield CachedVideo(name, LABELS[name], "test" if name == "held out.mp4" else "train", latent(name))
+        caption = None if name == NO_CAPTION else f"it is {name}"
+        yield CachedVideo(name, LABELS[name], caption, "test" if name == "held out.mp4" else "train", latent(name))
 
 
 @pytest.fixture
@@ -35,17 +38,17 @@ def test_what_is_written_is_read_back(cache):
     assert cache.made_by == "abc"
     assert [video.id for video in cache.split("test")] == ["held out.mp4"]
     for video in cache.videos:
+        assert (video.caption is None) == (video.id == NO_CAPTION)
         assert torch.equal(cache.read(video), latent(video.id))
         assert torch.equal(cache.read(video, 1, 3), latent(video.id)[1:3])
 
 
 def test_labels_are_those_of_split_train(cache):
     assert cache.labels == ("run", "walk")
-    assert [cache.label_index(video) for video in cache.videos] == [1, 2, 0, 2]
 
 
 def test_large_latents_go_to_several_shards(tmp_path):
-    large = (CachedVideo(str(i), None, "train", torch.full((5, 4, 128, 128), float(i))) for i in range(3))
+    large = (CachedVideo(str(i), None, None, "train", torch.full((5, 4, 128, 128), float(i))) for i in range(3))
     write_latents(tmp_path / "latents", large, shard_megabytes=2, made_by="")
     cache = LatentCache(tmp_path / "latents")
     assert len(cache.shards) == 2
@@ -64,7 +67,7 @@ def test_a_writer_that_dies_leaves_what_was_there_before(tmp_path, cache):
 
 
 def test_no_videos_and_mixed_shapes_are_refused(tmp_path):
-    other = CachedVideo("x", None, "train", torch.zeros(4, 2, 3, 5))
+    other = CachedVideo("x", None, None, "train", torch.zeros(4, 2, 3, 5))
     for bad in ([], [*items("a.mp4"), other]):
         with pytest.raises(ArtefactError, match="one shape"):
             write_latents(tmp_path / "latents", bad, shard_megabytes=1, made_by="")
@@ -81,6 +84,15 @@ def test_a_damaged_shard_is_found_and_named(cache):
         cache.verify()
 
 
+def test_a_cache_of_a_version_without_captions_names_the_stage(cache):
+    index = json.loads((cache.folder / "index.json").read_text())
+    for video in index["videos"]:
+        del video["caption"]
+    (cache.folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ArtefactError, match=r"of another version; run `lvdm encode_latents` again"):
+        LatentCache(cache.folder)
+
+
 def test_no_cache_names_the_stage(tmp_path):
     with pytest.raises(ArtefactError, match="lvdm encode_latents"):
         LatentCache(tmp_path)
@@ -92,30 +104,35 @@ def test_a_cache_that_is_open_can_be_pickled(cache):
     assert torch.equal(again.read(again.videos[0]), latent("b c/ü.mp4"))
 
 
+def length_of(video: Entry) -> dict[str, torch.Tensor]:
+    """What these windows are said to show: how long their video is."""
+    return {"length": torch.tensor(video.length)}
+
+
 def test_a_window_is_a_function_of_seed_and_index(cache):
-    one, same, other = (LatentWindows(cache, 3, (1, 4), seed) for seed in (0, 0, 1))
+    one, same, other = (LatentWindows(cache, 3, (1, 4), seed, length_of) for seed in (0, 0, 1))
     for index in (0, 1, 10**9):
-        assert all(torch.equal(one[index][key], same[index][key]) for key in ("latent", "stride", "label"))
+        assert all(torch.equal(one[index][key], same[index][key]) for key in ("latent", "stride", "length"))
     assert not all(torch.equal(one[i]["latent"], other[i]["latent"]) for i in range(4))
 
 
 def test_windows_are_evenly_spaced_within_one_train_video(cache):
-    windows = LatentWindows(cache, 3, (1, 4, 9), seed=0)
+    windows = LatentWindows(cache, 3, (1, 4, 9), 0, length_of)
     seen = set()
     for index in range(400):
         window = windows[index]
         assert window["latent"].shape == (2, 3, 3, 4)
-        assert window["stride"].dtype == window["label"].dtype == torch.int64
+        assert window["stride"].dtype == torch.int64
         steps = window["latent"][0, :, 0, 0]
         assert (steps.diff() == window["stride"]).all()
         video = int(steps[0] // 100)
         assert steps[-1] // 100 == video < 3
-        assert window["label"] == (1, 2, 0)[video]
+        assert window["length"] == list(LENGTHS.values())[video]
         seen.add((video, int(window["stride"])))
     assert seen == {(0, 1), (0, 4), (0, 9), (1, 1), (1, 4), (2, 1)}
 
 
 def test_a_stride_that_fits_no_video_says_what_is_needed(cache):
-    LatentWindows(cache, 3, (1, 9), seed=0)
+    LatentWindows(cache, 3, (1, 9), 0, length_of)
     with pytest.raises(ArtefactError, match="at least 21 latents, got 20"):
-        LatentWindows(cache, 3, (1, 10), seed=0)
+        LatentWindows(cache, 3, (1, 10), 0, length_of)

@@ -5,25 +5,34 @@ from __future__ import annotations
 import torch
 
 from lvdm.data.clips import to_frames
-from lvdm.data.samples import SHOWN, Sample, SampleSet, write_samples
+from lvdm.data.samples import SHOWN, Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import probe
+
+LONG = Sample("long", 0, 19, seed=9, label=None)
+
+
+def noise(frames: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(1, 3, frames, 16, 16, generator=generator) * 2 - 1
 
 
 def test_short_clips_come_back_exactly_and_long_videos_have_the_frames_asked_for(tmp_path):
     generator = torch.Generator().manual_seed(0)
-    clips = [torch.rand(1, 3, 8, 16, 16, generator=generator) * 2 - 1 for _ in range(SHOWN + 2)]
+    clips = [noise(8, generator) for _ in range(SHOWN + 2)]
     wanted = [Sample("clip", i, 6, seed=i, label="red square") for i in range(len(clips))]
-    long = Sample("long", 0, 19, seed=9, label=None)
-    chunks = [torch.rand(1, 3, 8, 16, 16, generator=generator) for _ in range(4)]
-    write_samples(tmp_path, [*((s, [c]) for s, c in zip(wanted, clips, strict=True)), (long, iter(chunks))], fps=8.0)
+    for sample, clip in zip(wanted, clips, strict=True):
+        write_sample(tmp_path / "made", sample, [clip], fps=8.0)
+    write_sample(tmp_path / "made", LONG, (noise(8, generator) for _ in range(4)), fps=8.0)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    gather_samples(folder, tmp_path / "made", [*wanted, LONG])
 
-    samples = SampleSet(tmp_path)
+    samples = SampleSet(folder)
     assert samples.samples("clip") == wanted
-    assert samples.samples("long") == [long]
+    assert samples.samples("long") == [LONG]
     for i, clip in enumerate(clips):
         assert torch.equal(samples.clips()[i], torch.from_numpy(to_frames(clip[0, :, :6])))
-    assert len(list((tmp_path / "clips").iterdir())) == SHOWN
-    assert probe(tmp_path / long.file).frames == 19
+    assert len(list((folder / "clips").iterdir())) == SHOWN
+    assert probe(folder / LONG.file).frames == 19
 
 
 def test_no_more_chunks_are_decoded_than_the_frames_need(tmp_path):
@@ -34,6 +43,17 @@ def test_no_more_chunks_are_decoded_than_the_frames_need(tmp_path):
             decoded.append(i)
             yield torch.zeros(1, 3, 4, 16, 16)
 
-    clip = (Sample("clip", 0, 4, seed=0, label=None), [torch.zeros(1, 3, 4, 16, 16)])
-    write_samples(tmp_path, [clip, (Sample("long", 0, 10, seed=0, label=None), chunks())], fps=8.0)
+    write_sample(tmp_path, Sample("long", 0, 10, seed=0, label=None), chunks(), fps=8.0)
     assert len(decoded) <= 4
+
+
+def test_a_sample_that_is_made_is_not_decoded_again(tmp_path):
+    def never():
+        raise AssertionError("decoded again")
+        yield
+
+    for sample in (LONG, Sample("clip", 0, 8, seed=0, label=None)):
+        assert not sample.is_made(tmp_path)
+        write_sample(tmp_path, sample, [torch.zeros(1, 3, 20, 16, 16)], fps=8.0)
+        assert sample.is_made(tmp_path)
+        write_sample(tmp_path, sample, never(), fps=8.0)

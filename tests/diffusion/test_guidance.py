@@ -7,8 +7,9 @@ from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.guidance import Guidance, guided_prediction
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.schedule import Schedule
+from lvdm.models.condition import Condition, Prompts
 
-from .conftest import LATENT_SHAPE, NUM_LABELS
+from .conftest import LATENT_SHAPE, NUM_LABELS, asked
 
 GIVEN = torch.tensor([[True, False, False, False, True]])
 LEVEL = torch.where(GIVEN, 0.1, 0.7)
@@ -20,16 +21,15 @@ def frames(*key) -> torch.Tensor:
     return draw_noise([generator_of(*key)], torch.empty(1, channels, 5, height, width))
 
 
-def predict(network, z, *, frames_weight=0.0, label_weight=0.0, label=1, alpha=0.0, given=GIVEN):
+def predict(network, z, *, frames_weight=0.0, condition_weight=0.0, label=1, condition=None, alpha=0.0, given=GIVEN):
     return guided_prediction(
         network,
         z,
         FrameConditions(given, LEVEL),
         torch.tensor([4]),
-        torch.tensor([label]),
+        condition or asked(label),
         noise=frames("noise"),
-        guidance=Guidance(frames=frames_weight, label=label_weight),
-        num_labels=NUM_LABELS,
+        guidance=Guidance(frames=frames_weight, condition=condition_weight),
         perturbation_alpha=alpha,
     )[:, :, MADE]
 
@@ -64,24 +64,42 @@ def test_the_unconditional_pass_does_not_see_the_label(network):
     assert not torch.allclose(predict(network, z, label=0), predict(network, z, label=1), atol=1e-3)
 
 
+def test_texts_are_guided_as_labels_are(reading_network):
+    """Neither unconditional pass sees the text; the mix is that of the passes."""
+    z, w, u = frames("z"), 0.3, 0.5
+    texts = [torch.randn(length, 6, generator=generator_of("text", length)) for length in (4, 7)]
+    null = torch.randn(2, 6, generator=generator_of("null"))
+    conditions = [Condition(torch.tensor([i]), Prompts.of_texts(texts, null)) for i in range(3)]
+
+    def said(number, frames_weight=0.0, condition_weight=0.0):
+        weights = {"frames_weight": frames_weight, "condition_weight": condition_weight}
+        return predict(reading_network, z, condition=conditions[number], **weights)
+
+    for weights in ((-1.0, 0.0), (0.0, -1.0)):
+        assert torch.equal(said(0, *weights), said(1, *weights))
+    assert not torch.allclose(said(0), said(1), atol=1e-3)
+    expected = (1 + w + u) * said(0) - w * said(0, -1.0) - u * said(2)
+    assert torch.allclose(said(0, w, u), expected, atol=1e-5)
+
+
 def test_zero_is_conditional_and_minus_one_is_unconditional(network):
     z = frames("z")
-    conditional = network(z, LEVEL, torch.tensor([4]), torch.tensor([1]))[:, :, MADE]
+    conditional = network(z, LEVEL, torch.tensor([4]), asked(1))[:, :, MADE]
     z_hidden = torch.where(GIVEN[:, None, :, None, None], frames("noise"), z)
     level = LEVEL.masked_fill(GIVEN, 1)
-    unconditional = network(z_hidden, level, torch.tensor([4]), torch.tensor([NUM_LABELS]))[:, :, MADE]
+    unconditional = network(z_hidden, level, torch.tensor([4]), asked(NUM_LABELS))[:, :, MADE]
     assert torch.equal(predict(network, z), conditional)
     assert torch.equal(predict(network, z, frames_weight=-1.0), unconditional)
     guided = predict(network, z, frames_weight=0.3)
     assert torch.allclose(guided, 1.3 * conditional - 0.3 * unconditional, atol=1e-5)
 
 
-def test_label_guidance_keeps_the_given_frames(network):
+def test_condition_guidance_keeps_the_given_frames(network):
     z = frames("z")
     conditional, unlabelled = predict(network, z), predict(network, z, label=NUM_LABELS)
-    guided = predict(network, z, label_weight=0.5)
+    guided = predict(network, z, condition_weight=0.5)
     assert torch.allclose(guided, 1.5 * conditional - 0.5 * unlabelled, atol=1e-5)
-    assert torch.equal(predict(network, z, label_weight=-1.0), unlabelled)
+    assert torch.equal(predict(network, z, condition_weight=-1.0), unlabelled)
 
 
 def test_both_guidances_add_up(network):
@@ -92,13 +110,13 @@ def test_both_guidances_add_up(network):
         - w * predict(network, z, frames_weight=-1.0)
         - u * predict(network, z, label=NUM_LABELS)
     )
-    assert torch.allclose(predict(network, z, frames_weight=w, label_weight=u), expected, atol=1e-5)
+    assert torch.allclose(predict(network, z, frames_weight=w, condition_weight=u), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("w", "u", "passes"), [(0, 0, 1), (0.1, 0, 2), (0, 0.5, 2), (0.1, 0.5, 3), (-1, 0, 1)])
 def test_passes_run_as_one_batch_and_none_without_weight(network, w, u, passes):
     counted = Counted(network)
-    predict(counted, frames("z"), frames_weight=float(w), label_weight=float(u))
+    predict(counted, frames("z"), frames_weight=float(w), condition_weight=float(u))
     assert counted.batches == [passes]
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import operator
 from collections import Counter
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
@@ -14,13 +16,13 @@ from lvdm.errors import ParamsError
 @st.composite
 def requests(draw) -> dict[str, Any]:
     window = draw(st.integers(2, 9))
-    num_strides = draw(st.integers(1, 4)) if window > 2 else 1
+    ratios = draw(st.lists(st.integers(2, window - 1), max_size=4)) if window > 2 else []
     overlap = draw(st.integers(1, window - 1))
     scheme = draw(st.sampled_from(["hierarchical", "autoregressive"]))
     return {
         "num_latents": draw(st.integers(1, 700)),
         "window": window,
-        "strides": tuple((window - 1) ** i for i in range(num_strides)),
+        "strides": tuple(accumulate([1, *ratios], operator.mul)),
         "overlap": overlap,
         "scheme": scheme,
     }
@@ -48,13 +50,15 @@ def test_no_window_sees_a_latent_that_is_not_yet_made(request):
 def test_windows_are_of_the_three_tasks_that_training_knows(request):
     """The released code marks every latent as known when it predicts."""
     plan, length, overlap = plan_long_video(**request), request["window"], request["overlap"]
+    coarser = dict(pairwise(request["strides"]))
     for number, windows in enumerate(plan.rounds):
         for window in windows:
             steps = {b - a for a, b in zip(window.positions, window.positions[1:], strict=False)}
             assert steps == {window.stride}
             assert window.made
             if window.fills_a_gap:
-                assert window.given == (True, *[False] * (length - 2), True)
+                made = coarser[window.stride] // window.stride - 1  # between the two ends
+                assert window.given == (True, *[False] * made, True)
             else:
                 given = 0 if number == 0 else overlap
                 assert window.given == (*[True] * given, *[False] * (length - given))
@@ -65,6 +69,7 @@ def test_little_is_made_past_the_end(request):
     plan, length = plan_long_video(**request), request["window"]
     coarsest = plan.rounds[0][0].stride
     assert plan.num_latents <= plan.extent <= plan.num_latents + (length - 1) * coarsest
+    assert plan.num_latents > 1 or coarsest == 1
 
 
 @pytest.mark.parametrize("num_latents", [256, 1024])
@@ -100,7 +105,25 @@ def test_autoregressive_extends_at_stride_one_with_the_overlap():
     assert all(windows[0].stride == 1 for windows in plan.rounds)
 
 
+@given(requests())
+def test_each_level_makes_what_the_levels_above_it_left_out(request):
+    """Down to a stride, the latents made are all multiples of it."""
+    plan = plan_long_video(**request)
+    made = Counter(w.stride for windows in plan.rounds for w in windows for p in w.made if p < plan.num_latents)
+    coarser = dict(pairwise(request["strides"]))
+    for stride in made:
+        up_to_here = sum(count for s, count in made.items() if s >= stride)
+        assert up_to_here == len(range(0, plan.num_latents, stride))
+        assert stride == plan.rounds[0][0].stride or coarser[stride] in made
+
+
 @pytest.mark.parametrize(("num_latents", "overlap"), [(0, 1), (10, 0), (10, 5)])
 def test_lengths_and_overlaps_that_make_nothing_are_refused(num_latents, overlap):
     with pytest.raises(ParamsError):
         plan_long_video(num_latents, 5, (1, 4), overlap, "hierarchical")
+
+
+@pytest.mark.parametrize("strides", [(), (2,), (1, 1), (1, 5), (1, 4, 6), (1, 4, 20)])
+def test_strides_whose_gaps_are_no_windows_are_refused(strides):
+    with pytest.raises(ParamsError, match=r"train_denoiser\.strides: expected 1 first"):
+        plan_long_video(100, 5, strides, 1, "hierarchical")

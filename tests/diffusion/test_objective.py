@@ -7,23 +7,24 @@ from lvdm.diffusion.frame_conditions import draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.objective import denoising_loss, min_snr_weight
 from lvdm.diffusion.schedule import Schedule
+from lvdm.models.condition import Condition
 
-from .conftest import LATENT_SHAPE, NUM_LABELS
+from .conftest import LATENT_SHAPE, NUM_LABELS, asked
 
 WINDOW = 5
 
 
-def batch(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch(size: int) -> tuple[torch.Tensor, torch.Tensor, Condition]:
     channels, height, width = LATENT_SHAPE
     latent = draw_noise(
         [generator_of("latent", i) for i in range(size)], torch.empty(size, channels, WINDOW, height, width)
     )
-    return latent, torch.ones(size, dtype=torch.long), torch.arange(size) % NUM_LABELS
+    return latent, torch.ones(size, dtype=torch.long), asked(*(i % NUM_LABELS for i in range(size)))
 
 
 def loss_of(denoiser, objective, size=64, **changes):
     generators = [generator_of(i) for i in range(size)]
-    return denoising_loss(denoiser, *batch(size), objective.model_copy(update=changes), NUM_LABELS, generators)
+    return denoising_loss(denoiser, *batch(size), objective.model_copy(update=changes), generators)
 
 
 class Oracle:
@@ -32,7 +33,7 @@ class Oracle:
     def __init__(self, prediction: str, schedule: Schedule, size: int, error_on: torch.Tensor | None = None):
         self.prediction, self.schedule, self.latent = prediction, schedule, batch(size)[0]
 
-    def __call__(self, z, level, stride, label):
+    def __call__(self, z, level, stride, condition):
         alpha, sigma = (s[:, None, :, None, None] for s in self.schedule.alpha_sigma(level))
         eps = torch.where(sigma > 0, (z - alpha * self.latent) / sigma.clamp(min=1e-12), 0)
         exact = {"x0": self.latent, "eps": eps, "v": alpha * eps - sigma * self.latent}[self.prediction]
@@ -54,7 +55,7 @@ def test_the_right_answer_costs_nothing_and_given_frames_have_no_weight(train, p
 def test_the_gradient_reaches_frames_to_make_only(train):
     seen = {}
 
-    def denoiser(z, level, stride, label):
+    def denoiser(z, level, stride, condition):
         seen["level"], seen["output"] = level, torch.zeros_like(z, requires_grad=True)
         return seen["output"]
 
@@ -84,11 +85,11 @@ def test_the_same_error_of_x0_costs_the_same_in_every_prediction(train):
     """In the scaled-linear schedule, where all three are defined."""
 
     def off_by_one(prediction):
-        def denoiser(z, level, stride, label):
+        def denoiser(z, level, stride, condition):
             alpha, sigma = (s[:, None, :, None, None] for s in Schedule("scaled_linear").alpha_sigma(level))
             exact = Oracle(prediction, Schedule("scaled_linear"), 64)
             shift = {"x0": torch.ones_like(sigma), "eps": -alpha / sigma, "v": -1 / sigma}[prediction]
-            return exact(z, level, stride, label) + shift
+            return exact(z, level, stride, condition) + shift
 
         return denoiser
 
@@ -104,29 +105,29 @@ def test_the_same_error_of_x0_costs_the_same_in_every_prediction(train):
 
 def test_a_window_s_loss_does_not_depend_on_its_batch(network, train):
     together = loss_of(network, train.objective, size=6)
-    latent, stride, label = (x[4:5] for x in batch(6))
-    alone = denoising_loss(network, latent, stride, label, train.objective, NUM_LABELS, [generator_of(4)])
+    latent, stride, _ = batch(6)
+    alone = denoising_loss(network, latent[4:5], stride[4:5], asked(4 % NUM_LABELS), train.objective, [generator_of(4)])
     assert torch.allclose(together.error[4], alone.error[0], rtol=1e-5)
 
 
 def test_labels_are_dropped_as_often_as_asked(train):
     labels = []
 
-    def denoiser(z, level, stride, label):
-        labels.append(label)
+    def denoiser(z, level, stride, condition):
+        labels.append(condition.number)
         return z
 
     loss_of(denoiser, train.objective, size=1000, drop_condition=0.3, raise_given=0.0)
     assert (labels[0] == NUM_LABELS).float().mean() == pytest.approx(0.3, abs=0.05)
-    assert torch.equal(labels[0][labels[0] < NUM_LABELS], batch(1000)[2][labels[0] < NUM_LABELS])
+    assert torch.equal(labels[0][labels[0] < NUM_LABELS], batch(1000)[2].number[labels[0] < NUM_LABELS])
 
 
 def test_where_the_given_frames_are_raised_the_label_is_dropped(train):
     """Else the pass that guidance runs without either is hardly ever trained."""
     seen = []
 
-    def denoiser(z, level, stride, label):
-        seen.append((level, label))
+    def denoiser(z, level, stride, condition):
+        seen.append((level, condition.number))
         return z
 
     loss_of(denoiser, train.objective, size=1000, raise_given=0.4, drop_condition=0.0)
@@ -142,12 +143,12 @@ def test_the_stride_is_passed_on(train):
     """The released loaders compute the stride and then ignore it."""
     seen = []
 
-    def denoiser(z, level, stride, label):
+    def denoiser(z, level, stride, condition):
         seen.append(stride)
         return z
 
-    latent, _, label = batch(2)
-    denoising_loss(denoiser, latent, torch.tensor([1, 4]), label, train.objective, NUM_LABELS, [generator_of(0)] * 2)
+    latent, _, condition = batch(2)
+    denoising_loss(denoiser, latent, torch.tensor([1, 4]), condition, train.objective, [generator_of(0)] * 2)
     assert seen[0].tolist() == [1, 4]
 
 
@@ -155,15 +156,13 @@ def test_a_denoiser_learns_from_the_loss(train):
     """Latents of constant value: a network of one number a label learns it."""
     value = torch.nn.Parameter(torch.zeros(()))
     optimizer = torch.optim.Adam([value], lr=0.1)
-    latent, stride, label = (
-        torch.full((8, 1, WINDOW, 1, 1), 3.0),
-        torch.ones(8, dtype=torch.long),
-        torch.zeros(8).long(),
-    )
+    latent, stride = torch.full((8, 1, WINDOW, 1, 1), 3.0), torch.ones(8, dtype=torch.long)
     objective = train.objective.model_copy(update={"prediction": "x0"})
     generators = [generator_of(i) for i in range(8)]
     for _ in range(100):
-        loss = denoising_loss(lambda z, *_: value.expand_as(z), latent, stride, label, objective, 1, generators).loss
+        loss = denoising_loss(
+            lambda z, *_: value.expand_as(z), latent, stride, asked(*[0] * 8), objective, generators
+        ).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.diffusion.schedule import Schedule
+from lvdm.models.condition import Prompts
 
-from .conftest import LATENT_SHAPE, NUM_LABELS
+from .conftest import LATENT_SHAPE, NUM_LABELS, PROMPTS
 
-LONG, SHORT = VideoRequest(seed=1, label=None, num_latents=18), VideoRequest(seed=2, label=2, num_latents=4)
-OTHER = VideoRequest(seed=3, label=None, num_latents=23)
+LONG, SHORT = VideoRequest(seed=1, prompt=None, num_latents=18), VideoRequest(seed=2, prompt=2, num_latents=4)
+OTHER = VideoRequest(seed=3, prompt=None, num_latents=23)
 
 
 @pytest.fixture
 def spec(train) -> DenoiserSpec:
-    return DenoiserSpec(train, NUM_LABELS, LATENT_SHAPE)
+    return DenoiserSpec(train, PROMPTS, LATENT_SHAPE)
 
 
 @pytest.fixture
@@ -30,11 +31,11 @@ class Recorded(nn.Module):
         super().__init__()
         self.network, self.die_after, self.calls = network, die_after, []
 
-    def forward(self, z, level, stride, label):
+    def forward(self, z, level, stride, condition):
         if len(self.calls) == self.die_after:
             raise KeyboardInterrupt
-        self.calls.append((z, level, stride, label))
-        return self.network(z, level, stride, label)
+        self.calls.append((z, level, stride, condition))
+        return self.network(z, level, stride, condition)
 
 
 def updated(sample, **changes):
@@ -45,7 +46,7 @@ def updated(sample, **changes):
 @pytest.mark.parametrize("scheme", ["hierarchical", "autoregressive"])
 def test_every_video_has_its_length_and_every_latent_is_made(network, spec, sample, tmp_path, sampler, scheme):
     requests = [LONG, SHORT, OTHER]
-    videos = sample_videos(network, spec, updated(sample, sampler=sampler, scheme=scheme), requests, tmp_path)
+    videos = list(sample_videos(network, spec, updated(sample, sampler=sampler, scheme=scheme), requests, tmp_path))
     assert [v.shape for v in videos] == [(2, r.num_latents, 4, 4) for r in requests]
     assert all(v.isfinite().all() and v.dtype == torch.float32 for v in videos)
 
@@ -56,7 +57,7 @@ def test_a_video_depends_on_its_request_alone_and_the_last_partial_batch_is_made
 ):
     """The released code drops the last partial batch."""
     sample = updated(sample, sampler=sampler)
-    together = sample_videos(network, spec, sample, [LONG, OTHER, SHORT], tmp_path / "together")
+    together = list(sample_videos(network, spec, sample, [LONG, OTHER, SHORT], tmp_path / "together"))
     for batch_size in (1, 2, 100):
         folder = tmp_path / str(batch_size)
         (alone,) = sample_videos(network, spec, updated(sample, batch_size=batch_size), [OTHER], folder)
@@ -65,28 +66,28 @@ def test_a_video_depends_on_its_request_alone_and_the_last_partial_batch_is_made
 
 def test_seeds_and_labels_make_different_videos(network, spec, sample, tmp_path):
     requests = [VideoRequest(seed, label, 5) for seed, label in [(0, None), (1, None), (0, 1), (0, 2)]]
-    videos = torch.stack(sample_videos(network, spec, sample, requests, tmp_path))
+    videos = torch.stack(list(sample_videos(network, spec, sample, requests, tmp_path)))
     assert videos.flatten(1).unique(dim=0).shape[0] == 4
 
 
 @pytest.mark.parametrize("killed_after", [0, 2, 4, 7, 10, 13])
 def test_a_killed_run_continues_to_the_same_bits(network, spec, sample, tmp_path, killed_after):
     sample = updated(sample, sampler="ddim", eta=1.0)
-    whole = sample_videos(network, spec, sample, [LONG, SHORT], tmp_path / "whole")
+    whole = list(sample_videos(network, spec, sample, [LONG, SHORT], tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        sample_videos(Recorded(network, killed_after).eval(), spec, sample, [LONG, SHORT], tmp_path / "killed")
+        list(sample_videos(Recorded(network, killed_after).eval(), spec, sample, [LONG, SHORT], tmp_path / "killed"))
     recorded = Recorded(network).eval()
-    continued = sample_videos(recorded, spec, sample, [LONG, SHORT], tmp_path / "killed")
+    continued = list(sample_videos(recorded, spec, sample, [LONG, SHORT], tmp_path / "killed"))
     assert all(torch.equal(a, b) for a, b in zip(whole, continued, strict=True))
     done = killed_after // sample.steps * sample.steps
-    total = len(list((tmp_path / "whole").iterdir())) * sample.steps
+    total = len(list((tmp_path / "whole").glob("*/*"))) * sample.steps
     assert len(recorded.calls) == total - done
 
 
 def test_the_denoiser_is_told_the_stride_and_the_level_of_given_frames(network, spec, sample, tmp_path):
     """The released code embeds the level s in training and not in sampling, and ignores the stride."""
     recorded = Recorded(network).eval()
-    sample_videos(recorded, spec, updated(sample, guidance=0.0, perturbation_level=0.2), [LONG], tmp_path)
+    list(sample_videos(recorded, spec, updated(sample, guidance=0.0, perturbation_level=0.2), [LONG], tmp_path))
     predictions = [call for call in recorded.calls if call[2][0] == 4][sample.steps :]
     gaps = [call for call in recorded.calls if call[2][0] == 1]
     assert len(predictions) == sample.steps
@@ -113,7 +114,7 @@ def test_a_shared_key_frame_is_perturbed_identically_in_every_window_and_step(ne
 
 def test_every_window_of_a_video_starts_from_its_own_noise(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
-    sample_videos(recorded, spec, updated(sample, guidance=0.0, batch_size=100), [LONG], tmp_path)
+    list(sample_videos(recorded, spec, updated(sample, guidance=0.0, batch_size=100), [LONG], tmp_path))
     gaps = next(z for z, _, stride, _ in recorded.calls if stride[0] == 1)
     assert gaps[:, :, 1:4].flatten(1).unique(dim=0).shape[0] == len(gaps) == 5
 
@@ -128,22 +129,22 @@ def test_without_perturbation_given_frames_are_seen_as_they_are(network, spec, s
 def test_guidance_runs_no_pass_that_cannot_differ(network, spec, sample, tmp_path):
     """A first window without a label has nothing to guide away from; the key window and five gaps after it have."""
     recorded = Recorded(network).eval()
-    sample_videos(recorded, spec, updated(sample, guidance=0.1, label_guidance=0.5), [LONG], tmp_path)
+    list(sample_videos(recorded, spec, updated(sample, guidance=0.1, condition_guidance=0.5), [LONG], tmp_path))
     assert [len(call[0]) for call in recorded.calls[:: sample.steps]] == [1, 2, 2 * 3, 2 * 2]
 
 
 def test_guidance_away_from_the_label_runs_its_own_pass(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
-    sample_videos(recorded, spec, updated(sample, guidance=0.0, label_guidance=0.5), [SHORT], tmp_path)
-    assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
+    list(sample_videos(recorded, spec, updated(sample, guidance=0.0, condition_guidance=0.5), [SHORT], tmp_path))
+    assert [call[3].number.tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
 
 
 def test_without_given_frames_both_guidances_run_one_pass_of_their_summed_weights(network, spec, sample, tmp_path):
     recorded = Recorded(network).eval()
-    both = updated(sample, guidance=0.1, label_guidance=0.5)
+    both = updated(sample, guidance=0.1, condition_guidance=0.5)
     (video,) = sample_videos(recorded, spec, both, [SHORT], tmp_path / "both")
-    assert [call[3].tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
-    label_alone = updated(sample, guidance=0.0, label_guidance=0.6)
+    assert [call[3].number.tolist() for call in recorded.calls] == [[2, NUM_LABELS]] * sample.steps
+    label_alone = updated(sample, guidance=0.0, condition_guidance=0.6)
     (expected,) = sample_videos(network, spec, label_alone, [SHORT], tmp_path / "label")
     assert torch.allclose(video, expected, atol=1e-6)
 
@@ -166,6 +167,39 @@ def test_refinement_starts_gaps_from_their_strength_and_leaves_key_frames_alone(
     assert levels == {0.5, 0.25}
 
 
+def test_the_strength_of_refinement_goes_from_interpolation_to_the_paper(network, spec, sample, tmp_path):
+    def gap(strength: float) -> torch.Tensor:
+        changed = updated(sample, refine_strength=strength, sampler="ddim", steps=4)
+        (video,) = sample_videos(network, spec, changed, [LONG], tmp_path / str(strength))
+        return video[:, 1:4]
+
+    interpolated, paper = gap(0.0), gap(1.0)
+    distances = [(gap(s) - interpolated).norm().item() for s in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert distances == sorted(distances)
+    assert torch.allclose(gap(0.9999), paper, atol=1e-2)
+
+
+def test_groups_fill_a_batch_in_their_widest_round_and_cover_all_in_order(spec, sample):
+    short, long = VideoRequest(0, None, 4), VideoRequest(0, None, 18)  # 1 window; at most 5 gaps at once
+    requests = [short] * 7 + [long] * 3
+    groups = group_videos(requests, spec.train_denoiser, updated(sample, batch_size=6))
+    assert groups == [range(6), range(6, 8), range(8, 9), range(9, 10)]
+    assert group_videos(requests, spec.train_denoiser, updated(sample, batch_size=100)) == [range(10)]
+    assert group_videos([], spec.train_denoiser, sample) == []
+
+
+def test_groups_made_apart_are_the_bits_of_all_together(network, spec, sample, tmp_path):
+    """However many devices divide the groups among them."""
+    requests = [LONG, SHORT, OTHER, SHORT, LONG]
+    together = list(sample_videos(network, spec, sample, requests, tmp_path / "together"))
+    groups = group_videos(requests, spec.train_denoiser, sample)
+    assert len(groups) > 2
+    for share in (groups[::2], groups[1::2]):
+        apart = sample_videos(network, spec, sample, requests, tmp_path / "apart", share)
+        for index, video in zip([i for group in share for i in group], apart, strict=True):
+            assert torch.equal(video, together[index])
+
+
 def test_the_seed_s_perturbation_changes_videos_only_where_frames_are_given(network, spec, sample, tmp_path):
     objective = spec.train_denoiser.objective
     perturbation = objective.perturbation.model_copy(update={"alpha": 0.5})
@@ -173,7 +207,7 @@ def test_the_seed_s_perturbation_changes_videos_only_where_frames_are_given(netw
         update={"objective": objective.model_copy(update={"perturbation": perturbation})}
     )
     (off,) = sample_videos(network, spec, sample, [LONG], tmp_path / "off")
-    (on,) = sample_videos(network, DenoiserSpec(train, NUM_LABELS, LATENT_SHAPE), sample, [LONG], tmp_path / "on")
+    (on,) = sample_videos(network, DenoiserSpec(train, PROMPTS, LATENT_SHAPE), sample, [LONG], tmp_path / "on")
     assert torch.equal(off[:, :17:4], on[:, :17:4])  # the first window of key frames
     assert not torch.allclose(off[:, 1], on[:, 1])
 
@@ -185,7 +219,7 @@ class Ramp(nn.Module):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(()))
 
-    def forward(self, z, level, stride, label):
+    def forward(self, z, level, stride, condition):
         first = torch.where(level[:, 0] < level[:, 1], z[:, 0, 0, 0, 0], 0.0)
         steps = stride[:, None] * torch.arange(z.shape[2]) / 10
         x0 = (first[:, None] + steps)[:, None, :, None, None]
@@ -197,6 +231,8 @@ class Ramp(nn.Module):
 def test_an_exact_denoiser_makes_the_exact_long_video(train, sample, tmp_path, scheme):
     """Positions, strides and given frames meet: 200 latents of a ramp come out as that ramp."""
     sample = updated(sample, scheme=scheme, guidance=0.0, perturbation_level=0.0, overlap=1)
-    request = VideoRequest(seed=0, label=None, num_latents=200)
-    (video,) = sample_videos(Ramp().eval(), DenoiserSpec(train, 0, (1, 1, 1)), sample, [request], tmp_path)
+    request = VideoRequest(seed=0, prompt=None, num_latents=200)
+    (video,) = sample_videos(
+        Ramp().eval(), DenoiserSpec(train, Prompts.of_labels(0), (1, 1, 1)), sample, [request], tmp_path
+    )
     assert torch.allclose(video[0, :, 0, 0], torch.arange(200) / 10, atol=1e-3)

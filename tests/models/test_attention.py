@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from lvdm.models.attention import SelfAttention, SpatialAttention, TemporalAttention, rotary_angles, rotate
+from lvdm.models.attention import (
+    CrossAttention,
+    SelfAttention,
+    SpatialAttention,
+    TemporalAttention,
+    rotary_angles,
+    rotate,
+)
 
 
 def awake(layer: SelfAttention) -> SelfAttention:
@@ -48,3 +55,53 @@ def test_rotated_products_depend_on_the_distance_alone():
 def test_temporal_attention_tells_the_order_of_frames():
     layer, x = awake(TemporalAttention(8, 4)), torch.randn(1, 8, 3, 1, 1, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(layer(x.flip(2)).flip(2), layer(x), atol=1e-4)
+
+
+def cross_attention_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x of two windows, and texts of five and of three tokens."""
+    generator = torch.Generator().manual_seed(0)
+    x, tokens = torch.randn(2, 8, 3, 2, 2, generator=generator), torch.randn(2, 5, 6, generator=generator)
+    return x, tokens, torch.arange(5) < torch.tensor([[5], [3]])
+
+
+def awake_cross_attention() -> CrossAttention:
+    torch.manual_seed(0)
+    layer = CrossAttention(8, 6, 4)
+    torch.nn.init.normal_(layer.out.weight)
+    return layer.requires_grad_(False)
+
+
+def test_cross_attention_is_the_formula_in_float64():
+    """softmax(q k / sqrt(d)) v over the real tokens alone, head by head and position by position."""
+    layer, (x, tokens, mask) = awake_cross_attention(), cross_attention_inputs()
+    exact = CrossAttention(8, 6, 4).double().requires_grad_(False)
+    exact.load_state_dict(layer.state_dict())
+    expected = x.double()
+    for window, length in enumerate(mask.sum(dim=1).tolist()):
+        real = tokens[window, :length].double()
+        normalised = (real - real.mean(1, keepdim=True)) / (real.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+        k, v = exact.kv(normalised).chunk(2, dim=1)
+        for position in torch.cartesian_prod(torch.arange(3), torch.arange(2), torch.arange(2)).tolist():
+            here = x[(window, slice(None), *position)].double()
+            q = exact.q(here / here.square().mean().sqrt())
+            heads = [
+                torch.softmax(k[:, head] @ q[head] / 4**0.5, dim=0) @ v[:, head] for head in (slice(0, 4), slice(4, 8))
+            ]
+            expected[(window, slice(None), *position)] += exact.out(torch.cat(heads))
+    torch.testing.assert_close(layer(x, tokens, mask).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_padding_of_a_text_changes_nothing():
+    layer, (x, tokens, mask) = awake_cross_attention(), cross_attention_inputs()
+    before = layer(x, tokens, mask)
+    other = torch.where(mask[..., None], tokens, 100.0)
+    assert torch.equal(layer(x, other, mask), before)
+    longer = torch.nn.functional.pad(tokens, (0, 0, 0, 4)), torch.nn.functional.pad(mask, (0, 4))
+    torch.testing.assert_close(layer(x, *longer), before, atol=1e-6, rtol=1e-6)
+    shown = torch.nn.functional.pad(mask[:, :3], (0, 2), value=True)
+    assert not torch.allclose(layer(x, other, shown)[1], before[1], atol=1e-3)
+
+
+def test_cross_attention_begins_as_the_identity():
+    x, tokens, mask = cross_attention_inputs()
+    assert torch.equal(CrossAttention(8, 6, 4)(x, tokens, mask), x)

@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, load_autoencoder, load_denoiser, save_autoencoder, save_denoiser
+from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainAutoencoder, TrainDenoiser, load_params
 
+LABELS = Vocabulary(labels=("blue circle", "red square"))
+PROMPTS = tuple(Prompt(label) for label in LABELS.labels)
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
 
@@ -55,12 +58,17 @@ def test_the_identity_autoencoder_comes_back(tmp_path):
 
 def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(Denoiser(params.network, 4, 2), params, ("blue circle", "red square"), "small")
+    trained = TrainedDenoiser(Denoiser(params.network, 4, LABELS), params, LABELS, PROMPTS, "small")
     torch.nn.init.normal_(trained.network.last.weight)
     save_denoiser(tmp_path, trained)
     loaded = load_denoiser(tmp_path)
-    assert (loaded.params, loaded.labels, loaded.autoencoder) == (params, trained.labels, "small")
-    batch = torch.randn(1, 4, 3, 4, 4), torch.rand(1, 3), torch.tensor([1]), torch.tensor([2])
+    assert (loaded.params, loaded.vocabulary, loaded.prompts, loaded.autoencoder) == (params, LABELS, PROMPTS, "small")
+    batch = (
+        torch.randn(1, 4, 3, 4, 4),
+        torch.rand(1, 3),
+        torch.tensor([1]),
+        Condition(torch.tensor([2]), Prompts.of_labels(2)),
+    )
     assert torch.equal(loaded.network(*batch), trained.network(*batch))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserNetwork
 
@@ -19,24 +20,31 @@ SMALL = {
 }
 
 
+LABELS = Vocabulary(labels=("a", "b", "c"))
+
+
+def asked(*labels: int) -> Condition:
+    return Condition(torch.tensor(labels), Prompts.of_labels(3))
+
+
 def denoiser(**changes: object) -> Denoiser:
     """One with random weights everywhere: it begins as zeros."""
     torch.manual_seed(0)
-    network = Denoiser(DenoiserNetwork(**{**SMALL, **changes}), latent_channels=2, num_labels=3)
+    network = Denoiser(DenoiserNetwork(**{**SMALL, **changes}), 2, LABELS)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return network.requires_grad_(False)
 
 
-def inputs(batch: int = 2, frames: int = 4, height: int = 8, width: int = 8) -> list[torch.Tensor]:
+def inputs(batch: int = 2, frames: int = 4, height: int = 8, width: int = 8) -> list:
     g = torch.Generator().manual_seed(1)
     z = torch.randn(batch, 2, frames, height, width, generator=g)
-    return [z, torch.rand(batch, frames, generator=g), torch.arange(1, batch + 1), torch.arange(batch)]
+    return [z, torch.rand(batch, frames, generator=g), torch.arange(1, batch + 1), asked(*range(batch))]
 
 
 def test_it_begins_as_zero():
-    network = Denoiser(DenoiserNetwork(**SMALL), latent_channels=2, num_labels=3)
+    network = Denoiser(DenoiserNetwork(**SMALL), 2, LABELS)
     assert not network(*inputs()).any()
 
 
@@ -48,10 +56,11 @@ def test_any_size_and_number_of_levels_gives_the_shape_of_the_input(multipliers,
 
 
 def test_a_sample_does_not_depend_on_its_batch():
-    network, batch = denoiser(), inputs(3)
-    order = torch.tensor([2, 0, 1])
-    torch.testing.assert_close(network(*(x[order] for x in batch)), network(*batch)[order], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(network(*(x[:1] for x in batch)), network(*batch)[:1], atol=1e-5, rtol=1e-5)
+    network, (*batch, condition) = denoiser(), inputs(3)
+    together = network(*batch, condition)
+    for rows in ([2, 0, 1], [0]):
+        some = network(*(x[rows] for x in batch), asked(*rows))
+        torch.testing.assert_close(some, together[rows], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 9])
@@ -60,37 +69,73 @@ def test_one_network_takes_windows_of_any_length(frames):
 
 
 def test_the_level_of_each_frame_matters():
-    network, (z, level, stride, label) = denoiser(), inputs(1)
-    before = network(z, level, stride, label)
+    network, (z, level, stride, condition) = denoiser(), inputs(1)
+    before = network(z, level, stride, condition)
     for frame in range(4):
         changed = level.clone()
         changed[:, frame] += 0.5
-        assert not torch.allclose(network(z, changed, stride, label)[:, :, frame], before[:, :, frame], atol=1e-4)
+        assert not torch.allclose(network(z, changed, stride, condition)[:, :, frame], before[:, :, frame], atol=1e-4)
 
 
 def test_without_temporal_layers_a_frame_and_its_level_touch_no_other_frame():
-    network, (z, level, stride, label) = denoiser(temporal_convolution=False, attention_levels=()), inputs(1)
+    network, (z, level, stride, condition) = denoiser(temporal_convolution=False, attention_levels=()), inputs(1)
     changed_z, changed_level = z.clone(), level.clone()
     changed_z[:, :, 1] += 1
     changed_level[:, 1] += 0.1
-    differs = (network(changed_z, changed_level, stride, label) != network(z, level, stride, label)).any(dim=1)
+    differs = (network(changed_z, changed_level, stride, condition) != network(z, level, stride, condition)).any(dim=1)
     assert differs.flatten(2).any(dim=2)[0].tolist() == [False, True, False, False]
 
 
 def test_the_past_sees_the_future():
-    network, (z, level, stride, label) = denoiser(), inputs(1)
+    network, (z, level, stride, condition) = denoiser(), inputs(1)
     changed = z.clone()
     changed[:, :, 3] += 1
     assert not torch.allclose(
-        network(changed, level, stride, label)[:, :, 0], network(z, level, stride, label)[:, :, 0]
+        network(changed, level, stride, condition)[:, :, 0], network(z, level, stride, condition)[:, :, 0]
     )
 
 
+def reading(**changes: object) -> Denoiser:
+    """One that reads texts of 6 channels."""
+    torch.manual_seed(0)
+    changes = {**SMALL, "condition": "text", "text": {"encoder": "minilm"}, **changes}
+    network = Denoiser(DenoiserNetwork(**changes), 2, Vocabulary(text_encoder="x", token_channels=6))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.requires_grad_(False)
+
+
+def texts(*lengths: int) -> list[torch.Tensor]:
+    return [torch.randn(length, 6, generator=torch.Generator().manual_seed(length)) for length in lengths]
+
+
+def test_a_text_matters_and_its_padding_does_not():
+    network, (z, level, stride, _) = reading(), inputs(1)
+    short, long, null = texts(3, 9, 2)
+    alone, beside = Prompts.of_texts([short], null), Prompts.of_texts([short, long], null)
+    assert alone.tokens.shape[1] < beside.tokens.shape[1]
+    before = network(z, level, stride, Condition(torch.tensor([0]), alone))
+    torch.testing.assert_close(network(z, level, stride, Condition(torch.tensor([0]), beside)), before)
+    for other in (1, 2):
+        changed = network(z, level, stride, Condition(torch.tensor([other]), beside))
+        assert not torch.allclose(changed, before, atol=1e-3)
+
+
+def test_a_network_that_reads_texts_has_no_labels_and_one_with_labels_reads_none():
+    names = {name.split(".")[-2] for name, _ in reading().named_parameters() if "text" in name or "label" in name}
+    assert names == {"q", "kv", "out"}
+    assert not any("text" in name for name, _ in denoiser().named_parameters())
+    assert not [
+        name for name, _ in Denoiser(DenoiserNetwork(**SMALL), 2, Vocabulary()).named_parameters() if "label" in name
+    ]
+
+
 def test_stride_and_label_matter_and_the_label_past_the_last_is_none():
-    network, (z, level, stride, label) = denoiser(), inputs(1)
-    before = network(z, level, stride, label)
-    assert not torch.allclose(network(z, level, stride * 4, label), before, atol=1e-4)
-    outputs = [network(z, level, stride, torch.tensor([i])) for i in range(4)]
+    network, (z, level, stride, condition) = denoiser(), inputs(1)
+    before = network(z, level, stride, condition)
+    assert not torch.allclose(network(z, level, stride * 4, condition), before, atol=1e-4)
+    outputs = [network(z, level, stride, asked(i)) for i in range(4)]
     assert all(not torch.allclose(outputs[3], output, atol=1e-4) for output in outputs[:3])
     with pytest.raises(IndexError):
-        network(z, level, stride, torch.tensor([4]))
+        network(z, level, stride, asked(4))

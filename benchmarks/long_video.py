@@ -1,0 +1,112 @@
+"""The memory of `lvdm sample` against the length of the video, from noise to the mp4: a long one against a short one.
+
+    python -m benchmarks.long_video            # 4,096 frames against 256, with the networks of ./params.yaml, untrained
+    python -m benchmarks.long_video --help
+
+Memory and time do not depend on what the weights are, so they are random, and nothing has to be trained first.
+Not here: how good the videos are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from lvdm.models.autoencoder import build_autoencoder
+from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
+from lvdm.models.condition import Prompt, Vocabulary
+from lvdm.models.denoiser import Denoiser
+from lvdm.orphan import DIES_WITH
+from lvdm.params import parse_params
+from lvdm.workspace import Workspace, fingerprint
+
+ROOT = Path(__file__).parents[1]
+LABELS = ("red square", "blue circle")
+
+
+def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine: Mapping[str, Any]) -> None:
+    """Makes a folder where `lvdm sample` can run: params.yaml, machine.yaml, two networks of random weights."""
+    params, workspace = parse_params(document), Workspace(root)
+    experiment = params.experiment(name)
+    settings, train = params.autoencoder(experiment.autoencoder), experiment.train_denoiser
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(dict(document)))
+    (root / "machine.yaml").write_text(yaml.safe_dump(dict(machine)))
+    folder = workspace.autoencoder(experiment.autoencoder)
+    labels = LABELS if train.network.condition == "label" else ()
+    vocabulary, prompts = Vocabulary(labels=labels), tuple(Prompt(label) for label in labels)
+    folder.mkdir(parents=True)
+    save_autoencoder(folder, _random(build_autoencoder(settings.network)), settings)
+    denoiser = _random(Denoiser(train.network, settings.network.latent_channels, vocabulary))
+    workspace.denoiser(name).mkdir(parents=True)
+    trained = TrainedDenoiser(denoiser, train, vocabulary, prompts, fingerprint(files=[folder]))
+    save_denoiser(workspace.denoiser(name), trained)
+
+
+@torch.no_grad()
+def _random(network: nn.Module) -> Any:
+    """Zero-initialised layers too, so that every input reaches the output."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of `lvdm sample`, Python's start included."""
+
+    frames: int
+    megabytes: float  # peak resident memory of its process
+    seconds: float
+
+
+def measure(root: Path, name: str) -> Run:
+    """Runs `lvdm sample` in a process of its own."""
+    command = [sys.executable, "-m", "lvdm", "--root", str(root), "sample", name]
+    environment = os.environ | {DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    start = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit status {process.returncode}")
+    document = yaml.safe_load((root / "params.yaml").read_text())
+    return Run(document["sample"]["long_frames"], usage.ru_maxrss / 1024, time.monotonic() - start)
+
+
+def main(arguments: list[str] | None = None) -> float:
+    """Measures and prints; returns the ratio of the peaks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="a params.yaml (default: the demo's)")
+    parser.add_argument("--frames", type=int, nargs=2, default=(256, 4096), metavar=("SHORT", "LONG"))
+    parser.add_argument("--steps", type=int, default=2, help="of the sampler: time, not memory (default: 2)")
+    args = parser.parse_args(arguments)
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for frames in args.frames:
+            document = yaml.safe_load(args.params.read_text())
+            document["sample"] |= {"num_clips": 1, "num_long_videos": 1, "long_frames": frames, "steps": args.steps}
+            name, root = next(iter(document["experiments"])), Path(folder) / str(frames)
+            write_untrained(root, document, name, {"accelerator": "cpu"})
+            runs.append(measure(root, name))
+            print(f"{frames:>6} frames: {runs[-1].megabytes:7.1f} MB at the peak, {runs[-1].seconds:6.1f} s")
+    ratio = runs[1].megabytes / runs[0].megabytes
+    print(f"{runs[1].frames} frames take {ratio:.3f} times the memory of {runs[0].frames}")
+    return ratio
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Videos that somebody asks for in a sentence: made by a trained denoiser, beside the pipeline.
+
+They are nobody's input: nothing is read for them but the networks, and no artefact, report or provenance written.
+Not here: the sample sets that experiments are measured by; those are made by the stage `sample`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvdm import making
+from lvdm.data.clips import to_frames
+from lvdm.data.samples import Sample, first_frames
+from lvdm.data.video import write_video
+from lvdm.errors import ParamsError
+from lvdm.models.checkpoint import load_denoiser
+from lvdm.models.condition import Prompt
+from lvdm.params import Params
+from lvdm.provenance import work_of
+from lvdm.workspace import Workspace
+
+VERB = "videos"  # of the lock and the scratch folder, apart from those of the stages
+
+
+@dataclass(frozen=True)
+class Request:
+    """`count` videos of `frames` frames that show `prompt`, of the seeds from `seed` on."""
+
+    prompt: Prompt
+    frames: int
+    seed: int
+    count: int
+
+
+ANSWERS = {"--prompt": "text", "--label": "label"}  # the condition that each option asks for
+
+
+def experiment_for(prompt: Prompt, params: Params) -> str:
+    """The first experiment of params.yaml that answers to such a prompt; the first of all if none does."""
+    wanted = {ANSWERS[option] for option in _options(prompt)}
+    conditions = {name: params.experiment(name).train_denoiser.network.condition for name in params.experiments}
+    answering = [name for name, condition in conditions.items() if condition in wanted]
+    return next(iter([*answering, *conditions]))
+
+
+def make_videos(request: Request, params: Params, workspace: Workspace, name: str, folder: Path) -> Iterator[Path]:
+    """Makes the videos with the denoiser of the experiment `name`; yields the path of each mp4 as it is written.
+
+    Killed and run again, it goes on where it was. Sampler, guidance and fps are those of the experiment.
+
+    Raises:
+        ArtefactError: the experiment is not trained, or videos are made with it at this moment.
+        ParamsError: the denoiser cannot be asked for this.
+        WeightsError: its text encoder is not there, or another than in training.
+    """
+    prompt, fps = request.prompt, params.experiment(name).sample.fps
+    with workspace.lock(VERB, name):
+        _check(prompt, params, workspace, name)
+        seeds = range(request.seed, request.seed + request.count)
+        wanted = [
+            Sample("long", number, request.frames, seed, prompt.label, prompt.caption)
+            for number, seed in enumerate(seeds)
+        ]
+        work = work_of("sample", params, workspace, name, *map(str, wanted))
+        scratch = workspace.scratch(VERB, name, work)
+        for sample, chunks in making.made(wanted, params, workspace, name, scratch):
+            path = folder / f"{_slug(sample.prompt or name)}-{sample.frames}-frames-seed-{sample.seed}.mp4"
+            write_video(path, first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames), fps)
+            yield path
+        workspace.clear_scratch(VERB, name)
+
+
+def _check(prompt: Prompt, params: Params, workspace: Workspace, name: str) -> None:
+    """Compares what is asked for with what the denoiser was trained to be asked for."""
+    trained = load_denoiser(workspace.denoiser(name))
+    condition, labels = trained.params.network.condition, trained.vocabulary.labels
+    for option in _options(prompt):
+        if ANSWERS[option] != condition:
+            remedy = next((f"ask with {o}" for o, c in ANSWERS.items() if c == condition), "ask with --frames alone")
+            what = f"{option}: the denoiser of {name} was trained with condition: {condition}"
+            raise ParamsError(what, remedy=f"{remedy}, or train one with condition: {ANSWERS[option]}")
+    if prompt.label is not None and prompt.label not in labels:
+        raise ParamsError("--label", expected=f"one of {', '.join(labels)}", got=prompt.label)
+
+
+def _options(prompt: Prompt) -> list[str]:
+    said = {"--prompt": prompt.caption, "--label": prompt.label}
+    return [option for option, value in said.items() if value is not None]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "video"

@@ -1,0 +1,148 @@
+"""From the labels and captions of a data set to what a denoiser is asked for, in training and in sampling.
+
+Not here: the encoder of texts (lvdm/models/text.py) and how a denoiser is told (lvdm/models/condition.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lvdm.data.latents import Entry, LatentCache
+from lvdm.data.texts import EncodedTexts, encode_texts
+from lvdm.errors import ArtefactError, WeightsError
+from lvdm.models.checkpoint import TrainedDenoiser
+from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary
+from lvdm.models.text import find_text_encoder
+from lvdm.params import DenoiserNetwork
+from lvdm.workspace import Workspace
+
+NULL_TEXT = ""
+
+
+@runtime_checkable
+class TrainingPrompts(Protocol):
+    """What the videos of a training set are asked for: examples of it for the loader, and the condition of a batch."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def example(self, video: Entry) -> dict[str, Tensor]:
+        """The part of a training example that says what its video shows, the null prompt if nobody said it."""
+
+    def condition(self, batch: dict[str, Tensor]) -> Condition:
+        """What the denoiser is told of a batch of examples."""
+
+
+@dataclass(frozen=True)
+class LabelPrompts:
+    """The number of a label; without condition there are no labels, hence always the null prompt."""
+
+    vocabulary: Vocabulary
+
+    def example(self, video: Entry) -> dict[str, Tensor]:
+        labels = self.vocabulary.labels
+        return {"label": torch.tensor(labels.index(video.label) if video.label in labels else len(labels))}
+
+    def condition(self, batch: dict[str, Tensor]) -> Condition:
+        number = batch["label"]
+        return Condition(number, Prompts.of_labels(len(self.vocabulary.labels)).to(number.device))
+
+
+@dataclass(frozen=True)
+class TextPrompts:
+    """The tokens of captions, padded to the `longest` of them; training never runs the encoder."""
+
+    vocabulary: Vocabulary
+    encoded: EncodedTexts
+    longest: int
+
+    def example(self, video: Entry) -> dict[str, Tensor]:
+        tokens, mask = self._padded(NULL_TEXT if video.caption is None else video.caption)
+        return {"tokens": tokens, "mask": mask}
+
+    def condition(self, batch: dict[str, Tensor]) -> Condition:
+        rows, device = len(batch["mask"]), batch["mask"].device
+        null_tokens, null_mask = self._padded(NULL_TEXT)
+        tokens = torch.cat([batch["tokens"], null_tokens[None].to(device)])
+        mask = torch.cat([batch["mask"], null_mask[None].to(device)])
+        return Condition(torch.arange(rows, device=device), Prompts(tokens, mask))
+
+    def _padded(self, text: str) -> tuple[Tensor, Tensor]:
+        tokens = self.encoded.tokens(text)
+        padded = tokens.new_zeros(self.longest, tokens.shape[1])
+        padded[: len(tokens)] = tokens
+        return padded, torch.arange(self.longest) < len(tokens)
+
+
+def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Workspace) -> TrainingPrompts:
+    """What the videos of the cache are asked for, captions encoded; those held out too, which validation asks for.
+
+    Raises:
+        ArtefactError: no training video has the label or the caption that the network is conditioned on.
+        WeightsError: the text encoder is not there.
+    """
+    if network.text is None:
+        labels = cache.labels if network.condition == "label" else ()
+        if network.condition == "label" and not labels:
+            raise _unsaid(cache, "label")
+        return LabelPrompts(Vocabulary(labels=labels))
+    if all(video.caption is None for video in cache.split("train")):
+        raise _unsaid(cache, "caption")
+    texts = {NULL_TEXT, *(video.caption for video in cache.videos if video.caption is not None)}
+    encoder = find_text_encoder(network.text, workspace)
+    encoded = encode_texts(encoder, texts, workspace.cache)
+    longest = max(len(encoded.tokens(text)) for text in texts)
+    token_channels = encoded.tokens(NULL_TEXT).shape[1]
+    return TextPrompts(Vocabulary((), encoder.fingerprint, token_channels), encoded, longest)
+
+
+def prompts_in_turn(network: DenoiserNetwork, cache: LatentCache) -> tuple[Prompt, ...]:
+    """What samples are asked for, in turn: every label, or the captions of held-out videos, which training never saw.
+
+    Where no held-out video has a caption, those of training.
+    """
+    match network.condition:
+        case "none":
+            return ()
+        case "label":
+            return tuple(Prompt(label, None) for label in cache.labels)
+        case "text":
+            said = [
+                [Prompt(video.label, video.caption) for video in cache.split(split) if video.caption is not None]
+                for split in ("test", "train")
+            ]
+            return tuple(dict.fromkeys(said[0] or said[1]))
+
+
+def understood(trained: TrainedDenoiser, texts: Sequence[str], workspace: Workspace) -> tuple[tuple[str, ...], Prompts]:
+    """What each prompt is called, and the prompts as `trained` is told them: its labels, or `texts`, each once.
+
+    Raises:
+        WeightsError: the text encoder is not there, or not the one that the denoiser was trained with.
+    """
+    config, vocabulary = trained.params.network.text, trained.vocabulary
+    if config is None:
+        return vocabulary.labels, Prompts.of_labels(len(vocabulary.labels))
+    encoder = find_text_encoder(config, workspace)
+    if encoder.fingerprint != vocabulary.text_encoder:
+        raise WeightsError(
+            f"{encoder.folder}: not the text encoder that the denoiser was trained with",
+            expected=vocabulary.text_encoder,
+            got=encoder.fingerprint,
+            remedy="put that one there, or run `lvdm train_denoiser` again",
+        )
+    names = tuple(dict.fromkeys(texts))
+    encoded = encode_texts(encoder, [NULL_TEXT, *names], workspace.cache)
+    return names, Prompts.of_texts([encoded.tokens(name) for name in names], encoded.tokens(NULL_TEXT))
+
+
+def _unsaid(cache: LatentCache, what: str) -> ArtefactError:
+    return ArtefactError(
+        f"{cache.folder}: no video of split train has a {what}, which network.condition asks for",
+        remedy=f"give the videos a table with a column {what} (README, Your own videos), or change the condition",
+    )

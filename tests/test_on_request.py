@@ -1,0 +1,154 @@
+"""Videos on request: of a prompt or a label, resumable, and without a trace in the pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lvdm.__main__ import main
+from lvdm.data.video import probe
+from lvdm.diffusion import sampling
+from lvdm.models.autoencoder import build_autoencoder
+from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
+from lvdm.models.condition import Vocabulary
+from lvdm.models.denoiser import Denoiser
+from lvdm.models.text import find_text_encoder
+from lvdm.params import load_params
+from lvdm.workspace import Workspace, fingerprint
+from tests.models.tiny_encoders import write_encoder
+
+ROOT = Path(__file__).parents[1]
+TEXT = {"encoder": "t5", "folder": "encoder"}
+CONDITIONS = {
+    "none": {"condition": "none"},
+    "label": {"condition": "label"},
+    "text": {"condition": "text", "text": TEXT},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with an experiment a condition, whose denoisers are random, and the text encoder in reach."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["clips"]["size"] = 16
+    document["train_autoencoder"]["network"]["channels"] = [8]
+    document["train_denoiser"]["network"] |= {"channels": 8, "head_channels": 8}
+    document["sample"] |= {"steps": 2, "long_frames": 20}
+    document["experiments"] = {
+        name: {
+            "autoencoder": "small",
+            "train_denoiser": {"network": network},
+            "sample": {} if name != "none" else {"condition_guidance": 0.0},
+        }
+        for name, network in CONDITIONS.items()
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    (tmp_path / "machine.yaml").write_text("accelerator: cpu\n")
+    write_encoder("t5", tmp_path / "encoder")
+    params, workspace = load_params(tmp_path / "params.yaml"), Workspace.at(tmp_path)
+    torch.manual_seed(0)
+    settings = params.autoencoder("small")
+    workspace.autoencoder("small").mkdir(parents=True)
+    save_autoencoder(workspace.autoencoder("small"), build_autoencoder(settings.network), settings)
+    for name in CONDITIONS:
+        save_random_denoiser(name, params, workspace)
+    return tmp_path
+
+
+def save_random_denoiser(name: str, params, workspace: Workspace) -> None:
+    train, vocabulary = params.experiment(name).train_denoiser, Vocabulary()
+    if name == "label":
+        vocabulary = Vocabulary(labels=("blue circle", "red square"))
+    if name == "text":
+        encoder = find_text_encoder(train.network.text, workspace)
+        vocabulary = Vocabulary((), encoder.fingerprint, 8)
+    denoiser = Denoiser(train.network, 4, vocabulary)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    made_for = fingerprint(files=[workspace.autoencoder("small")])
+    workspace.denoiser(name).mkdir(parents=True)
+    save_denoiser(workspace.denoiser(name), TrainedDenoiser(denoiser, train, vocabulary, (), made_for))
+
+
+def lvdm(root: Path, *arguments: str) -> int:
+    return main(["--root", str(root), "sample", *arguments])
+
+
+def test_a_prompt_becomes_a_video_of_the_frames_asked_for_and_its_path_is_printed(root, capsys, monkeypatch):
+    monkeypatch.chdir(root)
+    before = fingerprint(files=[root / "artifacts"])
+    assert lvdm(root, "--prompt", "a red square moves", "--frames", "37", "--seed", "5", "--count", "2") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"videos/a-red-square-moves-37-frames-seed-{seed}.mp4" for seed in (5, 6)]
+    assert [probe(root / path).frames for path in printed] == [37, 37]
+    assert (root / printed[0]).read_bytes() != (root / printed[1]).read_bytes()
+    assert fingerprint(files=[root / "artifacts"]) == before
+    assert not list((root / ".lvdm" / "scratch").rglob("*.safetensors"))
+
+
+def made(root: Path, name: str, *arguments: str) -> bytes:
+    """The one video that a request of `name` makes in a new folder."""
+    folder = root / "out" / str(len(list(root.glob("out/*"))))
+    assert lvdm(root, name, "--frames", "8", "--out", str(folder), *arguments) == 0
+    (path,) = folder.iterdir()
+    return path.read_bytes()
+
+
+def test_prompts_and_labels_make_different_videos_and_the_same_request_the_same(root):
+    text = [made(root, "text", "--prompt", prompt) for prompt in ("a red square", "a blue square", "a red square")]
+    label = [made(root, "label", "--label", label) for label in ("red square", "blue circle")]
+    assert text[0] == text[2] != text[1]
+    assert label[0] != label[1]
+    assert made(root, "text") not in text  # without a prompt, nothing is asked for
+    assert made(root, "none")
+
+
+def test_a_video_is_that_of_its_seed_however_many_are_made(root):
+    alone = made(root, "label", "--label", "red square", "--seed", "1")
+    folder = root / "several"
+    arguments = ["--label", "red square", "--frames", "8", "--count", "3", "--out", str(folder)]
+    assert lvdm(root, "label", *arguments) == 0
+    assert (folder / "red-square-8-frames-seed-1.mp4").read_bytes() == alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none", "--prompt", "a"], "--prompt: the denoiser of none was trained with condition: none"),
+        (["label", "--prompt", "a"], "condition: label; ask with --label"),
+        (["text", "--label", "a"], "condition: text; ask with --prompt"),
+        (["label", "--label", "a"], "--label: expected one of blue circle, red square, got 'a'"),
+        (["text", "--seed", "1"], "lvdm sample --seed: expected --prompt, --label or --frames beside it"),
+    ],
+)
+def test_what_a_denoiser_cannot_be_asked_is_one_line(root, arguments, says, capsys):
+    assert lvdm(root, *arguments) == 1
+    error = capsys.readouterr().err
+    assert says in error and error.startswith("lvdm: ") and error.count("\n") == 1
+    assert not (root / "videos").exists()
+
+
+def test_a_killed_request_goes_on_and_makes_the_same_file(root, monkeypatch):
+    arguments = ["--prompt", "a red square", "--frames", "100"]
+    assert lvdm(root, "text", *arguments, "--out", str(root / "whole")) == 0
+    batches, make = [], sampling._make
+
+    def dying(*work):
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        batches.append(1)
+        return make(*work)
+
+    monkeypatch.setattr(sampling, "_make", dying)
+    with pytest.raises(KeyboardInterrupt):
+        lvdm(root, "text", *arguments)
+    assert not list((root / "videos").glob("*.mp4"))
+    kept = len(list((root / ".lvdm" / "scratch").rglob("*.safetensors")))
+    monkeypatch.setattr(sampling, "_make", make)
+    assert lvdm(root, "text", *arguments) == 0
+    (continued,), (whole,) = (root / "videos").iterdir(), (root / "whole").iterdir()
+    assert kept == 2 and continued.read_bytes() == whole.read_bytes()
