@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lvdm.training.callbacks import History
 
 REJECTS_LISTED = 20
+VALIDATION = "validation_"  # before the names of what a row of a history says of held-out examples
 SHOWN = 8  # videos, clips or samples in a picture
 
 
@@ -123,14 +124,30 @@ def of_compare(board: Leaderboard, workspace: Workspace) -> Report:
 
 
 def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dict[str, Path]:
-    """Writes the loss as a table for `dvc plots` and as a picture."""
-    table = pd.DataFrame(history, columns=None if history else ["step", "loss"])
-    with atomic_file(workspace.curve(stage, name)) as beside:
-        table.to_csv(beside, index=False)
-    if table.empty:
+    """Writes training and validation as tables for `dvc plots`, and both as a picture."""
+    training = [{key: value for key, value in row.items() if not key.startswith(VALIDATION)} for row in history]
+    validation = [
+        {
+            key.removeprefix(VALIDATION): value
+            for key, value in row.items()
+            if key == "step" or key.startswith(VALIDATION)
+        }
+        for row in history
+        if any(key.startswith(VALIDATION) for key in row)
+    ]
+    curves = {}
+    for title, rows, path in (
+        ("", training, workspace.curve(stage, name)),
+        ("held out: ", validation, workspace.curve(f"{stage}_held_out", name)),
+    ):
+        table = pd.DataFrame(rows, columns=None if rows else ["step", "loss"])
+        with atomic_file(path) as beside:
+            table.to_csv(beside, index=False)
+        for column in table.columns.drop("step") if rows else ():
+            curves[f"{title}{column}"] = (table["step"].tolist(), table[column].tolist())
+    if not curves:
         return {}
     picture = workspace.drafts(stage, name) / "loss.png"
-    curves = {column: (table["step"].tolist(), table[column].tolist()) for column in table.columns if column != "step"}
     pictures.draw_curves(picture, curves, title=name, x_label="step", y_label="loss", log_scale=True)
     return {"loss curve": picture}
 

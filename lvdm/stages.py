@@ -46,13 +46,15 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
 
     settings, manifest = params.autoencoder(name), read_manifest(workspace.validated)
     clips = TrainingClips(manifest, params.clips, workspace.root, settings.training.seed)
+    test = manifest[manifest["split"] == "test"]
+    num_held_out = min(len(test), settings.training.validation_examples)
+    held_out = list(fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0))
     scratch = scratch_of("train_autoencoder", params, workspace, name)
-    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch)
+    validation = [{"clip": clip} for clip in held_out]
+    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, validation)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
-    held_out = manifest[manifest["split"] == "test"]
-    pictured = fixed_clips(held_out, params.clips, workspace.root, min(len(held_out), 16), seed=0)
-    quality = measure_reconstruction(autoencoder.to(workspace.machine.device), pictured)
+    quality = measure_reconstruction(autoencoder.to(workspace.machine.device), held_out)
     return reports.of_train_autoencoder(name, autoencoder, history, quality, workspace)
 
 
@@ -72,7 +74,7 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 
 def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
-    from lvdm.data.latents import LatentCache, LatentWindows
+    from lvdm.data.latents import LatentCache, LatentWindows, held_out_windows
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
     from lvdm.training import denoiser as training
 
@@ -82,7 +84,10 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed)
     labels = cache.labels if settings.network.condition == "label" else ()
     scratch = scratch_of("train_denoiser", params, workspace, name)
-    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], labels, workspace.machine, scratch)
+    held_out = held_out_windows(cache, settings.window, settings.strides, settings.training.validation_examples)
+    denoiser, history = training.train_denoiser(
+        windows, settings, cache.shape[0], labels, workspace.machine, scratch, held_out
+    )
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, cache.made_by))
     return reports.of_train_denoiser(name, denoiser, history, workspace)

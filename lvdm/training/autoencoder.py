@@ -5,7 +5,7 @@ Not here: how a network is fitted; that is fit.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +28,8 @@ class AutoencoderTraining(Task):
 
     network: Autoencoder
 
-    def __init__(self, network: Autoencoder, params: TrainAutoencoder):
-        super().__init__(network, params.training)
+    def __init__(self, network: Autoencoder, params: TrainAutoencoder, held_out: Sequence[Batch] = ()):
+        super().__init__(network, params.training, held_out)
         self.objective = params.objective
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -40,15 +40,22 @@ class AutoencoderTraining(Task):
         kl = kl_divergence(mean, logvar)
         return {"loss": error + self.objective.kl_weight * kl, "reconstruction": error.detach(), "kl": kl.detach()}
 
+    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        clip = batch["clip"]
+        mean, _ = self.network.moments(clip)
+        error = reconstruction_error(self.network.reconstruct(mean), clip, self.objective.reconstruction)
+        return {"reconstruction": error}
+
 
 def train_autoencoder(
-    clips: Examples, params: TrainAutoencoder, machine: Machine, scratch: Path
+    clips: Examples, params: TrainAutoencoder, machine: Machine, scratch: Path, held_out: Sequence[Batch] = ()
 ) -> tuple[Autoencoder, History]:
     """A trained autoencoder with whitened latents, ready for inference, and the trace of its training.
 
     Args:
         clips: examples {"clip": float32 of 3 t h w in [-1, 1]}, example i a function of i alone.
         scratch: the folder that a killed run goes on from.
+        held_out: examples of the same kind, to validate on.
 
     The identity has nothing to train: its pixels are measured alone.
     """
@@ -58,7 +65,7 @@ def train_autoencoder(
         if machine.compile:
             autoencoder.encoder.compile()
             autoencoder.decoder.compile()
-        history = fit(AutoencoderTraining(autoencoder, params), clips, params.training, machine, scratch)
+        history = fit(AutoencoderTraining(autoencoder, params, held_out), clips, params.training, machine, scratch)
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
     autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from lvdm.diffusion.objective import denoising_loss
+from lvdm.diffusion.objective import DenoisingLoss, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Examples, Task, fit, initialised
+
+VALIDATION_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class DenoiserTraining(Task):
@@ -23,17 +26,34 @@ class DenoiserTraining(Task):
 
     network: Denoiser
 
-    def __init__(self, network: Denoiser, params: TrainDenoiser):
-        super().__init__(network, params.training)
+    def __init__(self, network: Denoiser, params: TrainDenoiser, held_out: Sequence[Batch] = ()):
+        super().__init__(network, params.training, held_out)
         self.objective = params.objective
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        denoising = self._denoising(batch, self.generators())
+        return {"loss": denoising.loss, "error": denoising.error.mean()}
+
+    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """The weighted loss, a mean over fixed levels, and the unweighted error at each; tasks and noise are fixed."""
+        states = [generator.get_state() for generator in generators]
+        losses, means = [], {}
+        for level in VALIDATION_LEVELS:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+            denoising = self._denoising(batch, generators, level)
+            losses.append(denoising.loss)
+            means[f"error_at_{level}"] = denoising.error.mean()
+        return {"loss": torch.stack(losses).mean(), **means}
+
+    def _denoising(
+        self, batch: Batch, generators: Sequence[torch.Generator], level: float | None = None
+    ) -> DenoisingLoss:
         num_labels = self.network.num_labels
         label = batch["label"].clamp(max=num_labels)
-        denoising = denoising_loss(
-            self.network, batch["latent"], batch["stride"], label, self.objective, num_labels, self.generators()
+        return denoising_loss(
+            self.network, batch["latent"], batch["stride"], label, self.objective, num_labels, generators, level
         )
-        return {"loss": denoising.loss, "error": denoising.error.mean()}
 
 
 def train_denoiser(
@@ -43,6 +63,7 @@ def train_denoiser(
     labels: Sequence[str],
     machine: Machine,
     scratch: Path,
+    held_out: Sequence[Batch] = (),
 ) -> tuple[Denoiser, History]:
     """A trained denoiser, ready for inference, and the trace of its training.
 
@@ -51,11 +72,12 @@ def train_denoiser(
             i alone; a label that is no index into `labels` from above means that there is none.
         labels: the names of the labels; without label condition the denoiser learns none of them.
         scratch: the folder that a killed run goes on from.
+        held_out: examples of the same kind, to validate on.
     """
     num_labels = len(labels) if params.network.condition == "label" else 0
     network = initialised(lambda: Denoiser(params.network, latent_channels, num_labels), params.training.seed)
     if machine.compile:
         network.compile()
-    history = fit(DenoiserTraining(network, params), windows, params.training, machine, scratch)
+    history = fit(DenoiserTraining(network, params, held_out), windows, params.training, machine, scratch)
     leave_to_first_process()
     return network.eval().requires_grad_(False), history
