@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lvdm.training.callbacks import History
 
 REJECTS_LISTED = 20
-VALIDATION = "validation_"  # before the names of what a row of a history says of held-out examples
 SHOWN = 8  # videos, clips or samples in a picture
 
 
@@ -125,28 +124,15 @@ def of_compare(board: Leaderboard, workspace: Workspace) -> Report:
 
 def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dict[str, Path]:
     """Writes training and validation as tables for `dvc plots`, and both as a picture."""
-    training = [{key: value for key, value in row.items() if not key.startswith(VALIDATION)} for row in history]
-    validation = [
-        {
-            key.removeprefix(VALIDATION): value
-            for key, value in row.items()
-            if key == "step" or key.startswith(VALIDATION)
-        }
-        for row in history
-        if any(key.startswith(VALIDATION) for key in row)
-    ]
-    curves = {}
-    for title, rows, path in (
-        ("", training, workspace.curve(stage, name)),
-        ("held out: ", validation, workspace.curve(f"{stage}_held_out", name)),
-    ):
-        table = pd.DataFrame(rows, columns=None if rows else ["step", "loss"])
-        with atomic_file(path) as beside:
-            table.to_csv(beside, index=False)
-        for column in table.columns.drop("step") if rows else ():
-            curves[f"{title}{column}"] = (table["step"].tolist(), table[column].tolist())
-    if not curves:
+    table = pd.DataFrame(history, columns=None if history else ["step", "loss"]).set_index("step")
+    held_out = table.filter(like="validation_").dropna(how="all")
+    for stem, part in ((stage, table.drop(columns=held_out.columns)), (f"{stage}_held_out", held_out)):
+        with atomic_file(workspace.curve(stem, name)) as beside:
+            part.to_csv(beside)
+    if table.empty:
         return {}
+    columns = {column: table[column].dropna() for column in table}
+    curves = {str(column): (values.index.tolist(), values.tolist()) for column, values in columns.items()}
     picture = workspace.drafts(stage, name) / "loss.png"
     pictures.draw_curves(picture, curves, title=name, x_label="step", y_label="loss", log_scale=True)
     return {"loss curve": picture}
