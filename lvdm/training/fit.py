@@ -12,6 +12,7 @@ import copy
 import itertools
 import logging
 import math
+import os
 import warnings
 from abc import abstractmethod
 from collections import defaultdict
@@ -175,6 +176,8 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         trainer.fit(task, loader, ckpt_path=path if path.exists() else None, weights_only=True)
     if torch.distributed.is_initialized():  # what follows concerns one process: metrics would wait for the others
         torch.distributed.destroy_process_group()
+        # The next run of these processes must not meet in the store of this one, which sharding keeps alive.
+        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
     average.copy_to(network.to(trainer.strategy.root_device))
     return trace.rows
 

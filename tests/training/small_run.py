@@ -27,7 +27,8 @@ class Noise(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 def small_params(**training: object) -> TrainAutoencoder:
     params = load_params(Path(__file__).parents[2] / "params.yaml").train_autoencoder
     network = params.network.model_copy(update={"channels": (8,)})
-    changes = {"steps": 40, "batch_size": 2, "warmup_steps": 5, "checkpoint_every": 7, "ema_decay": 0.9, **training}
+    small = {"steps": 40, "batch_size": 2, "warmup_steps": 5, "checkpoint_every": 7, "validate_every": 0}
+    changes = {**small, "ema_decay": 0.9, **training}
     return params.model_copy(update={"network": network, "training": params.training.model_copy(update=changes)})
 
 
