@@ -28,6 +28,7 @@ class Stage:
     code: tuple[str, ...]  # below lvdm/: the rooms that decide what comes out
     inputs: Paths
     outputs: Paths
+    resumes: bool = False  # a killed run leaves a state to go on from
 
     def names(self, params: Params) -> tuple[str, ...]:
         """The entries that the stage runs for; ('',) when it runs once."""
@@ -94,6 +95,7 @@ STAGES: dict[str, Stage] = {
             ),
             inputs=lambda w, p, n: (w.validated, w.videos),
             outputs=lambda w, p, n: (w.autoencoder(n),),
+            resumes=True,
         ),
         Stage(
             verb="encode_latents",
@@ -112,6 +114,7 @@ STAGES: dict[str, Stage] = {
             code=("data/latents.py", "diffusion", "models", "training"),
             inputs=lambda w, p, n: (w.latents(p.experiment(n).autoencoder),),
             outputs=lambda w, p, n: (w.denoiser(n),),
+            resumes=True,
         ),
         Stage(
             verb="sample",
@@ -121,6 +124,7 @@ STAGES: dict[str, Stage] = {
             code=("data/clips.py", "data/samples.py", "data/video.py", "diffusion", "making.py", "models"),
             inputs=lambda w, p, n: (w.denoiser(n), _autoencoder_of(w, p, n)),
             outputs=lambda w, p, n: (w.samples(n),),
+            resumes=True,
         ),
         Stage(
             verb="evaluate",
