@@ -51,7 +51,7 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
     held_out = list(fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0))
     scratch = scratch_of("train_autoencoder", params, workspace, name)
     validation = [{"clip": clip} for clip in held_out]
-    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, validation)
+    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, held_out=validation)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
     quality = measure_reconstruction(autoencoder.to(workspace.machine.device), held_out)
@@ -86,7 +86,7 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     scratch = scratch_of("train_denoiser", params, workspace, name)
     held_out = held_out_windows(cache, settings.window, settings.strides, settings.training.validation_examples)
     denoiser, history = training.train_denoiser(
-        windows, settings, cache.shape[0], labels, workspace.machine, scratch, held_out
+        windows, settings, cache.shape[0], labels, workspace.machine, scratch, held_out=held_out
     )
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, TrainedDenoiser(denoiser, settings, labels, cache.made_by))

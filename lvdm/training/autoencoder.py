@@ -65,7 +65,9 @@ def train_autoencoder(
         if machine.compile:
             autoencoder.encoder.compile()
             autoencoder.decoder.compile()
-        history = fit(AutoencoderTraining(autoencoder, params, held_out), clips, params.training, machine, scratch)
+        history = fit(
+            AutoencoderTraining(autoencoder, params, held_out=held_out), clips, params.training, machine, scratch
+        )
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
     autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))

@@ -57,7 +57,7 @@ class Average(AfterStep):
         self.weights: list[Tensor] = []  # sharded as the parameters are, but whole before and after training
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        parameters = list(_network(pl_module).parameters())
+        parameters = list(pl_module.get_submodule("network").parameters())
         start = self.weights or [p.detach().clone() for p in parameters]
         self.weights = [sharded_like(p, w.to(p.device)) for p, w in zip(parameters, start, strict=True)]
 
@@ -65,7 +65,7 @@ class Average(AfterStep):
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n = trainer.global_step
         decay = min(self.decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(shards(self.weights), shards(_network(pl_module).parameters()), 1 - decay)
+        torch._foreach_lerp_(shards(self.weights), shards(pl_module.get_submodule("network").parameters()), 1 - decay)
 
     def on_train_end(self, *_: Any) -> None:
         self.weights = [whole(w) for w in self.weights]
@@ -97,12 +97,6 @@ class Average(AfterStep):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.weights = state_dict["weights"]
-
-
-def _network(task: pl.LightningModule) -> nn.Module:
-    network = task.network
-    assert isinstance(network, nn.Module)
-    return network
 
 
 class Trace(AfterStep):
@@ -161,7 +155,7 @@ class Validation(AfterStep):
 
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.trace.validates(trainer.global_step):
-            network = _network(pl_module)
+            network = pl_module.get_submodule("network")
             with self.average.applied_to(network), trainer.precision_plugin.forward_context(), torch.no_grad():
                 network.eval()
                 self.trace.rows[-1] |= {f"validation_{key}": value for key, value in self.measure().items()}

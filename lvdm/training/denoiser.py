@@ -78,6 +78,6 @@ def train_denoiser(
     network = initialised(lambda: Denoiser(params.network, latent_channels, num_labels), params.training.seed)
     if machine.compile:
         network.compile()
-    history = fit(DenoiserTraining(network, params, held_out), windows, params.training, machine, scratch)
+    history = fit(DenoiserTraining(network, params, held_out=held_out), windows, params.training, machine, scratch)
     leave_to_first_process()
     return network.eval().requires_grad_(False), history

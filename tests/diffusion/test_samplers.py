@@ -100,14 +100,14 @@ def test_ddpm_which_is_ddim_at_eta_1_agrees_with_diffusers(name, prediction, spa
 @pytest.mark.parametrize(("name", "prediction", "spacing"), [k for k in KINDS if k[0] != "cosine" or k[2] == "leading"])
 @pytest.mark.parametrize("steps", [4, 20])
 def test_dpmpp2m_agrees_with_diffusers_where_that_is_defined(name, prediction, spacing, steps):
-    """That is, anywhere but at zero SNR, whose log it takes."""
+    """That is, anywhere but at zero SNR, whose log it takes; it rounds z to float32 at every step."""
     scheduler = in_double(DPMSolverMultistepScheduler(**table_of(prediction, spacing)), name)
     scheduler.set_timesteps(steps)
     below = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], torch.ones(1, dtype=torch.float64)])
     scheduler.sigmas = ((1 - below) / below).sqrt()
     expected = by_diffusers(scheduler)
     ours = dpmpp2m(denoiser(name, prediction), start(), Schedule(name), levels_of(scheduler.timesteps))
-    assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
+    assert torch.allclose(ours, expected, atol=1e-5, rtol=1e-5)
 
 
 MEAN = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

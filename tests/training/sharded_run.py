@@ -43,7 +43,9 @@ def sharded_params(steps: int, batch_size: int) -> TrainDenoiser:
 
 def run(scratch: Path, steps: int, batch_size: int, machine: Machine) -> tuple[Denoiser, History]:
     held_out = [Windows()[1000 + i] for i in range(3)]
-    return train_denoiser(Windows(), sharded_params(steps, batch_size), 2, ("a", "b"), machine, scratch, held_out)
+    return train_denoiser(
+        Windows(), sharded_params(steps, batch_size), 2, ("a", "b"), machine, scratch, held_out=held_out
+    )
 
 
 if __name__ == "__main__":

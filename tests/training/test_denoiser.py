@@ -55,7 +55,7 @@ class Same(Denoiser):
 def test_validation_is_at_fixed_levels_with_one_noise_and_one_task_a_window():
     params, held_out = small_params("label"), [Windows()[i] for i in range(6)]
     network = Same(params.network, 2, 2)
-    means = DenoiserTraining(network, params, held_out).validate()
+    means = DenoiserTraining(network, params, held_out=held_out).validate()
     given = torch.stack([level != at for (_, level), at in zip(network.seen, VALIDATION_LEVELS, strict=True)])
     assert torch.equal(given, given[:1].expand_as(given))
     assert 0 < given.sum() < given.numel()
@@ -79,7 +79,7 @@ def test_validation_does_not_depend_on_the_batch():
     sizes = [params.training.model_copy(update={"batch_size": size}) for size in (1, 2, 5)]
     with torch.no_grad():
         one, two, all_ = (
-            DenoiserTraining(network, params.model_copy(update={"training": size}), held_out).validate()
+            DenoiserTraining(network, params.model_copy(update={"training": size}), held_out=held_out).validate()
             for size in sizes
         )
     assert one == pytest.approx(two, rel=1e-5) and one == pytest.approx(all_, rel=1e-5)

@@ -148,10 +148,10 @@ def test_a_step_is_the_same_in_one_batch_or_accumulated_over_two(tmp_path):
 def test_a_run_that_accumulates_and_validates_goes_on_where_it_was_killed(tmp_path):
     params = small_params(steps=8, accumulate=2, checkpoint_every=1, validate_every=3)
     with pytest.raises(SystemExit), pytest.warns(match="Detected KeyboardInterrupt"):
-        train_autoencoder(Mortal(), params, MACHINE, tmp_path / "killed", HELD_OUT)
+        train_autoencoder(Mortal(), params, MACHINE, tmp_path / "killed", held_out=HELD_OUT)
     assert torch.load(tmp_path / "killed" / "run.ckpt", weights_only=True)["global_step"] == 5
-    resumed, resumed_history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "killed", HELD_OUT)
-    whole, whole_history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "whole", HELD_OUT)
+    resumed, resumed_history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "killed", held_out=HELD_OUT)
+    whole, whole_history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "whole", held_out=HELD_OUT)
     assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
     assert resumed_history == whole_history
     assert [row["step"] for row in whole_history if "validation_reconstruction" in row] == [3, 6, 8]
@@ -159,11 +159,11 @@ def test_a_run_that_accumulates_and_validates_goes_on_where_it_was_killed(tmp_pa
 
 def test_validation_is_of_the_averaged_weights_and_changes_nothing(tmp_path):
     params = small_params(steps=4, validate_every=2)
-    validated, history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "validated", HELD_OUT)
+    validated, history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "validated", held_out=HELD_OUT)
     plain, _ = small_run(tmp_path / "plain", steps=4)
     assert all(torch.equal(a, b) for a, b in zip(validated.parameters(), plain.parameters(), strict=True))
     with torch.no_grad():
-        expected = AutoencoderTraining(validated, params, HELD_OUT).validate()
+        expected = AutoencoderTraining(validated, params, held_out=HELD_OUT).validate()
     assert history[-1]["validation_reconstruction"] == pytest.approx(expected["reconstruction"])
 
 
@@ -171,7 +171,8 @@ def test_validation_does_not_depend_on_the_batch(tmp_path):
     autoencoder, _ = small_run(tmp_path, steps=1)
     with torch.no_grad():
         one, two, all_ = (
-            AutoencoderTraining(autoencoder, small_params(batch_size=size), HELD_OUT).validate() for size in (1, 2, 5)
+            AutoencoderTraining(autoencoder, small_params(batch_size=size), held_out=HELD_OUT).validate()
+            for size in (1, 2, 5)
         )
     assert one == pytest.approx(two, rel=1e-5) and one == pytest.approx(all_, rel=1e-5)
 
