@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from lvdm.data.latents import CachedVideo, LatentCache, LatentWindows, write_latents
+from lvdm.data.latents import CachedVideo, LatentCache, LatentWindows, held_out_windows, write_latents
 from lvdm.errors import ArtefactError
 
 LENGTHS = {"b c/ü.mp4": 20, "a.mp4": 9, "short.mp4": 3, "held out.mp4": 30}
@@ -119,3 +119,17 @@ def test_a_stride_that_fits_no_video_says_what_is_needed(cache):
     LatentWindows(cache, 3, (1, 9), seed=0)
     with pytest.raises(ArtefactError, match="at least 21 latents, got 20"):
         LatentWindows(cache, 3, (1, 10), seed=0)
+
+
+def test_held_out_windows_are_of_split_test_at_the_strides_that_fit_and_always_the_same(cache):
+    windows, again = (held_out_windows(cache, 3, (1, 14, 15), count=20) for _ in range(2))
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(windows, again, strict=True) for key in a)
+    assert {int(window["latent"][0, 0, 0, 0] // 100) for window in windows} == {3}
+    assert {int(window["stride"]) for window in windows} == {1, 14}
+    assert {int(window["label"]) for window in windows} == {2}  # no video of split train has that label
+
+
+def test_without_a_held_out_video_that_is_long_enough_there_are_no_held_out_windows(tmp_path, cache):
+    assert held_out_windows(cache, 31, (1,), count=20) == []
+    write_latents(tmp_path / "train", items("a.mp4"), shard_megabytes=1, made_by="abc")
+    assert held_out_windows(LatentCache(tmp_path / "train"), 3, (1, 4), count=20) == []

@@ -11,14 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from small_run import MACHINE, Noise, small_params, small_run
+from torch.utils.data import DataLoader
 
 from lvdm.errors import LvdmError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
-from lvdm.training.fit import initialised, learning_rate_factor
+from lvdm.training.fit import BatchesFromStep, initialised, learning_rate_factor
 
 
 def start(scratch: Path, steps: int) -> subprocess.Popen[str]:
@@ -192,3 +195,38 @@ def test_weights_and_their_average_stay_in_float32_at_any_precision(tmp_path, pr
     assert {p.dtype for p in trained.parameters()} == {torch.float32}
     assert history[-1]["loss"] == pytest.approx(exact_history[-1]["loss"], rel=2e-2)
     assert torch.equal(trained.encoder.first.weight, exact.encoder.first.weight) == (precision == "32-true")
+
+
+class GradientNorms(pl.Callback):
+    """The norm of all gradients as it is clipped, a step each."""
+
+    def __init__(self):
+        self.norms: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        gradients = [p.grad for p in pl_module.parameters()]
+        self.norms.append(torch.nn.utils.get_total_norm(gradients).item())
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
+def test_with_scaled_gradients_of_float16_the_unscaled_ones_are_clipped():
+    """Lightning offers float16 on a GPU only, so its parts are put together here."""
+    params, norms = small_params(accumulate=2), []
+    for plugin in (MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu")), Precision()):
+        network = initialised(lambda: build_autoencoder(params.network), seed=0)
+        task, seen = AutoencoderTraining(network, params), GradientNorms()
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            plugins=[plugin],
+            max_steps=4,
+            accumulate_grad_batches=2,
+            callbacks=[seen],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(task, DataLoader(Noise(), batch_sampler=BatchesFromStep(task)))
+        norms.append(seen.norms)
+    assert len(norms[0]) == 4
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
