@@ -17,12 +17,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lvdm.errors import LvdmError
-from lvdm.training.sharding import sharded_like, shards, whole
+from lvdm.training.sharding import laid_out_as, shards, whole
 from lvdm.workspace import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,8 @@ class Average(AfterStep):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         parameters = list(pl_module.get_submodule("network").parameters())
-        start = self.weights or [p.detach().clone() for p in parameters]
-        self.weights = [sharded_like(p, w.to(p.device)) for p, w in zip(parameters, start, strict=True)]
+        start = self.weights or [p.detach() for p in parameters]
+        self.weights = [laid_out_as(p, w) for p, w in zip(parameters, start, strict=True)]
 
     @torch.no_grad()
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -97,6 +98,19 @@ class Average(AfterStep):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.weights = state_dict["weights"]
+
+
+class Layout(pl.Callback):
+    """Lays the moments of the optimiser out as the parameters are, which the fused optimiser takes for granted.
+
+    Those of a saved state need not be: sharded parameters are contiguous, others may be channels last.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for optimiser in trainer.optimizers:
+            for parameter, state in optimiser.state.items():
+                moments = {key: value for key, value in state.items() if value.shape == parameter.shape}
+                state.update({key: laid_out_as(parameter, value) for key, value in moments.items()})
 
 
 class Trace(AfterStep):
@@ -177,11 +191,12 @@ class AtomicFiles(TorchCheckpointIO):
     """Writes a state beside and renames it: a kill while saving leaves the previous state.
 
     Lightning's own writing goes through the system's temporary folder, and a move between file systems is a copy.
+    Tensors are saved contiguous, as sharding reads them: a state goes on under any strategy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with atomic_file(Path(path)) as beside:
-            torch.save(checkpoint, beside)
+            torch.save(apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.cpu().contiguous()), beside)
 
 
 class Progress(AfterStep):

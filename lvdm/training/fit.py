@@ -31,7 +31,7 @@ from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.params import Training
-from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Progress, Trace, Validation
+from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Layout, Progress, Trace, Validation
 from lvdm.training.sharding import shard
 
 logger = logging.getLogger(__name__)
@@ -150,6 +150,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     path, network, average = scratch / "run.ckpt", task.network, Average(training.ema_decay)
     trace = Trace(training.steps, training.validate_every if task.held_out else 0)
     callbacks = [
+        Layout(),
         average,
         trace,
         Validation(average, trace, task.validate),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -45,8 +46,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def sharded_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """A whole tensor, equal in every process, sharded as `parameter` is; one that is sharded stays as it is."""
+def laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """A copy of `tensor` that lies over the devices and in memory as `parameter` does.
+
+    A tensor that is not sharded has to be equal in every process.
+    """
     if isinstance(parameter, DTensor) and not isinstance(tensor, DTensor):
-        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
-    return tensor
+        tensor = distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)

@@ -1,6 +1,6 @@
 """A small run of the denoiser on two processes that shard it: python sharded_run.py FOLDER.
 
-It trains four steps, goes on for four more from the state of the first four, and saves both denoisers.
+It goes on from the state in the folder up to each of STEPS, and saves the denoiser of each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lvdm.params import TrainDenoiser, load_params
 from lvdm.training.callbacks import History
 from lvdm.training.denoiser import train_denoiser
 
-STEPS = (4, 8)
+STEPS = (6, 9)
 
 
 class Windows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):

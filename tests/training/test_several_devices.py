@@ -78,17 +78,19 @@ def test_two_devices_make_one_artefact_an_entry_and_it_is_that_of_one_device_wit
                 torch.testing.assert_close(of_two[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
 
 
-def test_a_sharded_denoiser_gets_the_weights_of_one_device_and_goes_on_from_its_state(tmp_path):
+def test_a_run_goes_on_from_one_device_to_two_that_shard_it_and_back_with_the_weights_of_one(tmp_path):
+    run(tmp_path, 3, 4, MACHINE)
     command = [sys.executable, str(Path(__file__).with_name("sharded_run.py")), str(tmp_path)]
     environment = {**os.environ, DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    for steps in STEPS:
-        sharded = load_file(tmp_path / f"{steps}")
-        denoiser, _ = run(tmp_path / f"one-{steps}", steps, 4, MACHINE)
-        assert sharded.keys() == denoiser.state_dict().keys()
-        for key, tensor in denoiser.state_dict().items():
-            torch.testing.assert_close(sharded[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+    of_several = {steps: load_file(tmp_path / f"{steps}") for steps in STEPS}
+    of_several[12] = run(tmp_path, 12, 4, MACHINE)[0].state_dict()
+    for steps, weights in of_several.items():
+        whole = run(tmp_path / f"whole-{steps}", steps, 4, MACHINE)[0].state_dict()
+        assert weights.keys() == whole.keys()
+        for key, tensor in whole.items():
+            torch.testing.assert_close(weights[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
 
 
 @pytest.mark.parametrize("setting", [{"precision": "16-mixed"}, {"compile": True}])
