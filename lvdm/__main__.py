@@ -58,7 +58,7 @@ def _stage(args: argparse.Namespace) -> None:
     params = load_params(args.root / "params.yaml")
     names = STAGES[args.stage].names(params)
     for name in [args.name] if getattr(args, "name", None) else names:
-        report = run_stage(args.stage, params, workspace, name)
+        report = run_stage(args.stage, params, workspace, name, resume=getattr(args, "resume", False))
         if report.summary:
             print(report.summary)
         for title, path in report.links.items():
@@ -109,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         command.stage = stage
         if stage.over:
             command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
+        if stage.resumes:
+            resume = "go on from a killed run or stop, saying why that cannot be; else what changed begins anew"
+            command.add_argument("--resume", action="store_true", help=resume)
         command.set_defaults(run=_stage)
         if verb == "sample":
             _add_request(command)

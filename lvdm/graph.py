@@ -28,6 +28,7 @@ class Stage:
     code: tuple[str, ...]  # below lvdm/: the rooms that decide what comes out
     inputs: Paths
     outputs: Paths
+    resumes: bool = False  # a killed run leaves a state to go on from
 
     def names(self, params: Params) -> tuple[str, ...]:
         """The entries that the stage runs for; ('',) when it runs once."""
@@ -105,6 +106,7 @@ STAGES: dict[str, Stage] = {
             ),
             inputs=lambda w, p, n: (w.validated, w.videos),  # a loss's network is the one of the sha256 in weights.py
             outputs=lambda w, p, n: (w.autoencoder(n),),
+            resumes=True,
         ),
         Stage(
             verb="encode_latents",
@@ -131,6 +133,7 @@ STAGES: dict[str, Stage] = {
             code=("data/latents.py", "data/texts.py", "diffusion", "models", "prompting.py", "training"),
             inputs=lambda w, p, n: (w.latents(p.experiment(n).autoencoder),),
             outputs=lambda w, p, n: (w.denoiser(n),),
+            resumes=True,
         ),
         Stage(
             verb="sample",
@@ -151,6 +154,7 @@ STAGES: dict[str, Stage] = {
             ),
             inputs=lambda w, p, n: (w.denoiser(n), _autoencoder_of(w, p, n)),
             outputs=lambda w, p, n: (w.samples(n),),
+            resumes=True,
         ),
         Stage(
             verb="evaluate",

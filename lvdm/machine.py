@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lvdm.errors import ParamsError
 from lvdm.section import Section, parse, read_yaml
@@ -25,11 +25,19 @@ class Machine(Section):
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Literal["auto"] | Count = "auto"
-    strategy: Literal["auto", "ddp"] = "auto"  # over several devices
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # over several devices; fsdp shards parameters and optimiser
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: bf16-mixed on a GPU
     compile: bool = False  # torch.compile of the networks in training
     data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
     probe_workers: Count = 2  # processes that probe videos at ingest
+
+    @model_validator(mode="after")
+    def _possible(self) -> Machine:
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise ValueError("precision bf16-mixed or 32-true with strategy fsdp, which scales no gradients")
+        if self.strategy == "fsdp" and self.compile:
+            raise ValueError("compile false with strategy fsdp")
+        return self
 
     @property
     def device(self) -> torch.device:

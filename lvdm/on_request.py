@@ -19,8 +19,8 @@ from lvdm.errors import ParamsError
 from lvdm.models.checkpoint import load_denoiser
 from lvdm.models.condition import Prompt
 from lvdm.params import Params
-from lvdm.provenance import work_of
-from lvdm.workspace import Workspace
+from lvdm.provenance import Work
+from lvdm.workspace import Workspace, fingerprint
 
 VERB = "videos"  # of the lock and the scratch folder, apart from those of the stages
 
@@ -64,8 +64,8 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
             Sample("long", number, request.frames, seed, prompt.label, prompt.caption)
             for number, seed in enumerate(seeds)
         ]
-        work = work_of("sample", params, workspace, name, *map(str, wanted))
-        scratch = workspace.scratch(VERB, name, work)
+        work = Work.of("sample", params, workspace, name, wanted=fingerprint(list(map(str, wanted))))
+        scratch = workspace.scratch(VERB, name, work.fingerprint)
         for sample, chunks in making.made(wanted, params, workspace, name, scratch):
             path = folder / f"{_slug(sample.prompt or name)}-{sample.frames}-frames-seed-{sample.seed}.mp4"
             write_video(path, first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames), fps)

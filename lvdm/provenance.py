@@ -1,21 +1,31 @@
 """What a run of a stage was made from: the hashes that tie a number to the bytes it came from.
 
+They also decide what a killed run may go on from.
+
 Not here: following them from a number to the raw data; that is comparison/lineage.py.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lvdm.errors import ArtefactError
 from lvdm.graph import STAGES, Stage
+from lvdm.machine import is_first_process
 from lvdm.params import Params
 from lvdm.workspace import Workspace, fingerprint, write_json
 
 PACKAGE = Path(__file__).parent
+WORK = "work.json"  # beside the state in scratch
+DIFFERENCES_SAID = 5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,27 +66,105 @@ def hashes(paths: tuple[Path, ...], workspace: Workspace) -> dict[str, str]:
     return {str(path.relative_to(workspace.root)): fingerprint(files=[path]) for path in paths}
 
 
-def scratch_of(verb: str, params: Params, workspace: Workspace, name: str, *more: str) -> Path:
-    """The folder that a killed run of the stage resumes from: of equal work only."""
-    return workspace.scratch(verb, name, work_of(verb, params, workspace, name, *more))
+@dataclass(frozen=True)
+class Work:
+    """What decides the outcome of a run: a killed run goes on only from the state of equal work."""
+
+    params: dict[str, Any]
+    inputs: dict[str, str]  # hash by path below the workspace, and of what else decides the outcome
+    code: dict[str, str]  # hash by path below the package
+
+    @classmethod
+    def of(cls, verb: str, params: Params, workspace: Workspace, name: str, **more: str) -> Work:
+        """Of a stage; `more` holds the hashes of what it reads that is no artefact."""
+        stage = STAGES[verb]
+        inputs = hashes(stage.inputs(workspace, params, name), workspace) | more
+        code = {str(f.relative_to(PACKAGE)): fingerprint(files=[f]) for f in _files(stage)}
+        return cls(stage.settings(params, name), inputs, code)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(asdict(self))
+
+    def differences(self, earlier: Work) -> list[str]:
+        """What is not as it was `earlier`, each in a few words."""
+        before, now = dict(_flat(earlier.params)), dict(_flat(self.params))
+        keys = [key for key in now | before if before.get(key) != now.get(key)]
+        return [
+            *(f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys),
+            *(f"data: {path} changed" for path in _changed(earlier.inputs, self.inputs)),
+            *(f"code: lvdm/{path} changed" for path in _changed(earlier.code, self.code)),
+        ]
 
 
-def work_of(verb: str, params: Params, workspace: Workspace, name: str, *more: str) -> str:
-    """The fingerprint of what the stage does: of its parameters, inputs and code, and of what else decides it."""
-    stage = STAGES[verb]
-    work = (
-        stage.settings(params, name),
-        hashes(stage.inputs(workspace, params, name), workspace),
-        code_hash(stage),
-        *more,
-    )
-    return fingerprint(*work)
+def scratch_of(verb: str, params: Params, workspace: Workspace, name: str, **more: str) -> Path:
+    """The folder that a killed run of the stage resumes from: of equal parameters, inputs and code only.
+
+    The state of other work is removed; a line says by what it differs.
+    """
+    work = Work.of(verb, params, workspace, name, **more)
+    earlier = _killed(verb, workspace, name)
+    if earlier and is_first_process():
+        if differences := work.differences(earlier):
+            log.info("%s %s begins anew, not from the state of a killed run: %s", verb, name, _in_words(differences))
+        else:
+            log.info("%s %s goes on from the state of a killed run", verb, name)
+    folder = workspace.scratch(verb, name, work.fingerprint)
+    write_json(folder / WORK, asdict(work))
+    return folder
+
+
+def check_resumable(verb: str, params: Params, workspace: Workspace, name: str) -> None:
+    """What only the stage itself finds out, as its text encoder, is not compared here but when it begins.
+
+    Raises:
+        ArtefactError: there is no state of a killed run, or it is of other work; then the line says by what it differs.
+    """
+    earlier = _killed(verb, workspace, name)
+    if earlier is None:
+        raise ArtefactError(f"{verb} {name}: no killed run to resume", remedy="run it without --resume")
+    work = Work.of(verb, params, workspace, name)
+    known = {path: digest for path, digest in earlier.inputs.items() if path in work.inputs}
+    if differences := work.differences(replace(earlier, inputs=known)):
+        raise ArtefactError(
+            f"{verb} {name}: the killed run was of other work: {_in_words(differences)}",
+            remedy="change that back, or run without --resume to begin anew",
+        )
+
+
+def _killed(verb: str, workspace: Workspace, name: str) -> Work | None:
+    """The work of the run whose state is there."""
+    for folder in workspace.scratches(verb, name):
+        if (folder / WORK).is_file() and len(list(folder.iterdir())) > 1:
+            return Work(**json.loads((folder / WORK).read_text()))
+    return None
+
+
+def _changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    return sorted(path for path in before | now if before.get(path) != now.get(path))
+
+
+def _flat(document: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{at}{key}.")
+        else:
+            yield f"{at}{key}", value
+
+
+def _in_words(differences: list[str]) -> str:
+    more = len(differences) - DIFFERENCES_SAID
+    return "; ".join([*differences[:DIFFERENCES_SAID], *([f"and {more} more"] if more > 0 else [])])
 
 
 def code_hash(stage: Stage) -> str:
     """A hash of the source files that decide what the stage makes."""
-    files = [PACKAGE / part for part in stage.code]
-    return fingerprint(files=[f for p in files for f in (sorted(p.rglob("*.py")) if p.is_dir() else [p])])
+    return fingerprint(files=_files(stage))
+
+
+def _files(stage: Stage) -> list[Path]:
+    paths = [PACKAGE / part for part in stage.code]
+    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
 
 def _commit(root: Path) -> str:

@@ -125,14 +125,17 @@ def of_compare(board: Leaderboard, workspace: Workspace) -> Report:
 
 
 def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dict[str, Path]:
-    """Writes the loss as a table for `dvc plots` and as a picture."""
-    table = pd.DataFrame(history, columns=None if history else ["step", "loss"])
-    with atomic_file(workspace.curve(stage, name)) as beside:
-        table.to_csv(beside, index=False)
+    """Writes training and validation as tables for `dvc plots`, and both as a picture."""
+    table = pd.DataFrame(history, columns=None if history else ["step", "loss"]).set_index("step")
+    held_out = table.filter(like="validation_").dropna(how="all")
+    for stem, part in ((stage, table.drop(columns=held_out.columns)), (f"{stage}_held_out", held_out)):
+        with atomic_file(workspace.curve(stem, name)) as beside:
+            part.to_csv(beside)
     if table.empty:
         return {}
+    columns = {column: table[column].dropna() for column in table}
+    curves = {str(column): (values.index.tolist(), values.tolist()) for column, values in columns.items()}
     picture = workspace.drafts(stage, name) / "loss.png"
-    curves = {column: (table["step"].tolist(), table[column].tolist()) for column in table.columns if column != "step"}
     pictures.draw_curves(picture, curves, title=name, x_label="step", y_label="loss", log_scale=True)
     return {"loss curve": picture}
 

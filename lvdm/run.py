@@ -14,15 +14,16 @@ import logging
 from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.params import Params
-from lvdm.provenance import Provenance, hashes
+from lvdm.provenance import Provenance, check_resumable, hashes
 from lvdm.workspace import Report, Workspace, need
 
 log = logging.getLogger(__name__)
 
 
-def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "") -> Report:
+def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *, resume: bool = False) -> Report:
     """Runs the stage `verb` for the entry `name` and returns its report, which is also written.
 
+    It goes on from the state of a killed run of equal work if there is one; with `resume` it does nothing else.
     In a process that only helps to train, the report is empty.
 
     Raises:
@@ -38,6 +39,8 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "") -
     with workspace.lock(verb, name):
         for path in stage.inputs(workspace, params, name):
             need(path, _maker(path, params, workspace))
+        if resume:
+            check_resumable(verb, params, workspace, name)
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
         report: Report = function(params, workspace, name).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)

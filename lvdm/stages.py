@@ -47,16 +47,16 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
 
     settings, manifest = params.autoencoder(name), read_manifest(workspace.validated)
     clips = TrainingClips(manifest, params.clips, workspace.root, settings.training.seed)
-    term = settings.objective.perceptual
+    term, test = settings.objective.perceptual, manifest[manifest["split"] == "test"]
     perceptual = load_perceptual(term.network, workspace) if term else None
+    num_held_out = min(len(test), settings.training.validation_examples)
+    held_out = [{"clip": clip} for clip in fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0)]
     scratch = scratch_of("train_autoencoder", params, workspace, name)
-    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, perceptual)
+    autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, perceptual, held_out)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
-    held_out = manifest[manifest["split"] == "test"]
-    count = min(len(held_out), settings.measured_clips)
-    measured = fixed_clips(held_out, params.clips, workspace.root, count, seed=0)
-    quality = measure_reconstruction(autoencoder.to(workspace.machine.device), measured, workspace)
+    autoencoder.to(workspace.machine.device)
+    quality = measure_reconstruction(autoencoder, (example["clip"] for example in held_out), workspace)
     return reports.of_train_autoencoder(name, autoencoder, history, quality, workspace)
 
 
@@ -76,7 +76,7 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 
 def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import prompting, reports
-    from lvdm.data.latents import LatentCache, LatentWindows
+    from lvdm.data.latents import LatentCache, LatentWindows, held_out_windows
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
     from lvdm.training import denoiser as training
 
@@ -85,8 +85,13 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     cache.verify()
     prompts = prompting.training_prompts(settings.network, cache, workspace)
     windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed, prompts.example)
-    scratch = scratch_of("train_denoiser", params, workspace, name, prompts.vocabulary.text_encoder)
-    denoiser, history = training.train_denoiser(windows, settings, cache.shape[0], prompts, workspace.machine, scratch)
+    num_held_out = settings.training.validation_examples
+    held_out = held_out_windows(cache, settings.window, settings.strides, num_held_out, prompts.example)
+    encoder = prompts.vocabulary.text_encoder
+    scratch = scratch_of("train_denoiser", params, workspace, name, text_encoder=encoder)
+    denoiser, history = training.train_denoiser(
+        windows, settings, cache.shape[0], prompts, workspace.machine, scratch, held_out
+    )
     in_turn = prompting.prompts_in_turn(settings.network, cache)
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, TrainedDenoiser(denoiser, settings, prompts.vocabulary, in_turn, cache.made_by))

@@ -103,19 +103,23 @@ class Workspace:
 
     def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
         """The folder that a killed run of exactly this work resumes from; folders of other work are removed."""
-        parent = self._scratches(stage, name)
-        folder = parent / fingerprint
+        folder = self._scratch(stage, name) / fingerprint
         folder.mkdir(parents=True, exist_ok=True)
-        for other in parent.iterdir():
+        for other in self.scratches(stage, name):
             if other != folder:
                 shutil.rmtree(other)
         return folder
 
+    def scratches(self, stage: str, name: str) -> list[Path]:
+        """The folders of killed runs, of whatever work."""
+        parent = self._scratch(stage, name)
+        return sorted(parent.iterdir()) if parent.is_dir() else []
+
     def clear_scratch(self, stage: str, name: str) -> None:
         """Removes what a killed run would have resumed from: the work is done."""
-        shutil.rmtree(self._scratches(stage, name), ignore_errors=True)
+        shutil.rmtree(self._scratch(stage, name), ignore_errors=True)
 
-    def _scratches(self, stage: str, name: str) -> Path:
+    def _scratch(self, stage: str, name: str) -> Path:
         return self.root / ".lvdm" / "scratch" / stage / (name or "all")
 
     def drafts(self, stage: str, name: str) -> Path:

@@ -52,7 +52,11 @@ def changed(path: str, value: object) -> dict:
         ("train_denoiser.objective.prediction", "eps", "at zero terminal SNR eps says nothing"),
         ("validate.min_fps", 500, "validate: expected"),
         ("train_denoiser.strides", [1, 2], "strides whose gaps are whole windows, as trained: [1, 4] with window 5"),
-        ("train_denoiser.objective.tasks", {"predict": 0.5, "interpolate": 0.5}, "predict + interpolate below 1"),
+        (
+            "train_denoiser.objective.tasks",
+            {"predict": 0.5, "interpolate": 0.3, "independent": 0.2},
+            "predict + interpolate + independent below 1",
+        ),
         (
             "train_denoiser.objective.tasks.interpolate",
             0,

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lvdm import provenance
+from lvdm.errors import ArtefactError
 from lvdm.graph import STAGES
-from lvdm.params import load_params
-from lvdm.provenance import Provenance, code_hash, scratch_of
+from lvdm.params import Params, load_params
+from lvdm.provenance import Provenance, check_resumable, code_hash, scratch_of
 from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -30,12 +31,15 @@ def test_equal_work_resumes_from_the_same_folder(workspace):
     assert scratch_of("train_denoiser", PARAMS, workspace, "perturbed") == one
 
 
+def with_other_training(**changes: object) -> Params:
+    training = PARAMS.train_denoiser.training.model_copy(update=changes)
+    shared = PARAMS.train_denoiser.model_copy(update={"training": training})
+    return PARAMS.model_copy(update={"train_denoiser": shared})
+
+
 def test_other_parameters_inputs_or_code_never_resume(workspace, monkeypatch, tmp_path):
     one = scratch_of("train_denoiser", PARAMS, workspace, "perturbed")
-    training = PARAMS.train_denoiser.training.model_copy(update={"steps": 7})
-    shared = PARAMS.train_denoiser.model_copy(update={"training": training})
-    changed = PARAMS.model_copy(update={"train_denoiser": shared})
-    assert scratch_of("train_denoiser", changed, workspace, "perturbed") != one
+    assert scratch_of("train_denoiser", with_other_training(steps=7), workspace, "perturbed") != one
 
     (workspace.latents("small") / "index.json").write_text("{} ")
     assert scratch_of("train_denoiser", PARAMS, workspace, "perturbed") != one
@@ -46,6 +50,61 @@ def test_other_parameters_inputs_or_code_never_resume(workspace, monkeypatch, tm
     (tmp_path / "copy/training/fit.py").write_text("# changed\n")
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "copy")
     assert scratch_of("train_denoiser", PARAMS, workspace, "perturbed") != one
+
+
+@pytest.fixture
+def killed(workspace):
+    """A workspace with the state of a killed run of the denoiser `perturbed`."""
+    (scratch_of("train_denoiser", PARAMS, workspace, "perturbed") / "run.ckpt").write_text("state")
+    return workspace
+
+
+def test_a_change_begins_anew_and_one_line_names_it(killed, caplog):
+    with caplog.at_level("INFO", "lvdm"):
+        folder = scratch_of("train_denoiser", with_other_training(learning_rate=0.002), killed, "perturbed")
+    assert caplog.messages == [
+        "train_denoiser perturbed begins anew, not from the state of a killed run: "
+        "train_denoiser.training.learning_rate: 0.001 -> 0.002"
+    ]
+    assert not (folder / "run.ckpt").exists()
+
+
+def test_equal_work_goes_on_and_says_so(killed, caplog):
+    with caplog.at_level("INFO", "lvdm"):
+        folder = scratch_of("train_denoiser", PARAMS, killed, "perturbed")
+    assert caplog.messages == ["train_denoiser perturbed goes on from the state of a killed run"]
+    assert (folder / "run.ckpt").exists()
+
+
+def test_to_insist_on_resuming_other_work_is_refused_with_the_difference_and_keeps_the_state(
+    killed, monkeypatch, tmp_path
+):
+    check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+    with pytest.raises(ArtefactError, match=r"of other work: train_denoiser\.training\.steps: 350 -> 7; change that"):
+        check_resumable("train_denoiser", with_other_training(steps=7), killed, "perturbed")
+    with pytest.raises(ArtefactError, match=r"steps: 350 -> 7; train_denoiser\.training\.seed: 0 -> 1; change that"):
+        check_resumable("train_denoiser", with_other_training(seed=1, steps=7), killed, "perturbed")
+
+    (killed.latents("small") / "index.json").write_text("{} ")
+    with pytest.raises(ArtefactError, match="of other work: data: artifacts/latents/small changed; change that"):
+        check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+    (killed.latents("small") / "index.json").write_text("{}")
+
+    shutil.copytree(ROOT / "lvdm", tmp_path / "copy")
+    (tmp_path / "copy/training/fit.py").write_text("# changed\n")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "copy")
+    with pytest.raises(ArtefactError, match=r"of other work: code: lvdm/training/fit\.py changed; change that"):
+        check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+    monkeypatch.undo()
+    check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+
+
+def test_to_insist_on_resuming_where_nothing_was_killed_is_refused(workspace):
+    with pytest.raises(ArtefactError, match="train_denoiser perturbed: no killed run to resume; run it without"):
+        check_resumable("train_denoiser", PARAMS, workspace, "perturbed")
+    scratch_of("train_denoiser", PARAMS, workspace, "perturbed")  # killed before its first state
+    with pytest.raises(ArtefactError, match="no killed run to resume"):
+        check_resumable("train_denoiser", PARAMS, workspace, "perturbed")
 
 
 def test_a_parameter_of_another_stage_changes_nothing(workspace):

@@ -129,7 +129,7 @@ class LatentCache:
 
 
 class LatentWindows(Dataset[dict[str, Tensor]]):
-    """Windows of the videos of split train: any index >= 0 is a window, a pure function of (seed, index)."""
+    """Windows of the videos of a split: any index >= 0 is a window, a pure function of (seed, index)."""
 
     def __init__(
         self,
@@ -138,6 +138,7 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         strides: Sequence[int],
         seed: int,
         asked: Callable[[Entry], dict[str, Tensor]],
+        split: str = "train",
     ):
         """`asked` gives what an example says of what its video shows.
 
@@ -145,16 +146,16 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
             ArtefactError: no video is long enough for a window at the largest stride.
         """
         self.cache, self.window, self.strides, self.seed, self.asked = cache, window, tuple(strides), seed, asked
-        train = cache.split("train")
-        longest = max((video.length for video in train), default=0)
+        of_split = cache.split(split)
+        longest = max((video.length for video in of_split), default=0)
         if longest < self._span(max(strides)):
             raise ArtefactError(
-                f"{cache.folder}: no video of split train is long enough for {window} latents at stride {max(strides)}",
+                f"{cache.folder}: no {split} video is long enough for {window} latents at stride {max(strides)}",
                 expected=f"at least {self._span(max(strides))} latents",
                 got=longest,
                 remedy="add longer videos, or lower window or the largest of strides",
             )
-        self.videos = tuple(video for video in train if video.length >= self._span(min(strides)))
+        self.videos = tuple(video for video in of_split if video.length >= self._span(min(strides)))
 
     def __len__(self) -> int:
         """The number of videos."""
@@ -176,3 +177,19 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
     def _span(self, stride: int) -> int:
         """From the first latent of a window to its last, both counted."""
         return (self.window - 1) * stride + 1
+
+
+def held_out_windows(
+    cache: LatentCache,
+    window: int,
+    strides: Sequence[int],
+    count: int,
+    asked: Callable[[Entry], dict[str, Tensor]],
+) -> list[dict[str, Tensor]]:
+    """The first `count` windows of split test, at the strides that fit; none if none does: always the same."""
+    longest = max((video.length for video in cache.split("test")), default=0)
+    fitting = [stride for stride in strides if (window - 1) * stride < longest]
+    if not fitting:
+        return []
+    windows = LatentWindows(cache, window, fitting, 0, asked, split="test")
+    return [windows[i] for i in range(count)]

@@ -1,6 +1,7 @@
 """Which frames of a window are given and at what level: all that a denoiser is told of its task.
 
-Nothing given is unconditional generation, first frames given is prediction, both ends given is interpolation.
+Nothing given is unconditional generation, first frames given is prediction, both ends given is interpolation. Training
+may add windows in which every frame is to be made from a level of its own (diffusion forcing, arXiv 2407.01392).
 
 Not here: the network that is told (lvdm/models/denoiser.py) and the loss (objective.py).
 """
@@ -44,6 +45,10 @@ class FrameConditions:
         """All given frames raised: what the unconditional pass of guidance is told."""
         return FrameConditions(self.given, self.level.masked_fill(self.given, 1.0))
 
+    def at(self, level: float) -> FrameConditions:
+        """The same task with all frames to make at `level`."""
+        return FrameConditions(self.given, self.level.masked_fill(~self.given, level))
+
     def noised(
         self, schedule: Schedule, latent: Float[Tensor, "b c t h w"], noise: Float[Tensor, "b c t h w"]
     ) -> Float[Tensor, "b c t h w"]:
@@ -60,8 +65,9 @@ def draw_frame_conditions(
 ) -> FrameConditions:
     """The task of each training window, drawn from its own generator.
 
-    Frames to make share a level t of (0, 1], the top included. Given frames share a level s of [0, max_level) and,
-    with probability `raise_given`, are hidden at level 1 instead: the pattern of the unconditional pass of guidance.
+    Frames to make share a level t of (0, 1], the top included; in a window of independent levels nothing is given and
+    each frame has its own. Given frames share a level s of [0, max_level) and, with probability `raise_given`, are
+    hidden at level 1 instead: the pattern of the unconditional pass of guidance.
 
     Raises:
         ParamsError: interpolation is asked of a window that has no frame between its ends.
@@ -71,12 +77,14 @@ def draw_frame_conditions(
         raise ParamsError(
             "train_denoiser.window", expected="at least 3 to interpolate", got=window, remedy="or tasks.interpolate: 0"
         )
-    task, count, t, s, raised = draw_uniform(generators, 5).unsqueeze(-1).unbind(1)
+    drawn, t_of_frames = draw_uniform(generators, 5 + window).split([5, window], dim=1)
+    task, count, t, s, raised = drawn.unsqueeze(-1).unbind(1)
     position = torch.arange(window, device=task.device)
     predict = task < tasks.predict
     interpolate = ~predict & (task < tasks.predict + tasks.interpolate)
+    independent = task >= 1 - tasks.independent
     first = position <= (count * min(objective.max_given, window - 1)).floor()
     ends = (position == 0) | (position == window - 1)
     given = predict & first | interpolate & ends
     given_level = torch.where(raised < objective.raise_given, 1.0, s * objective.perturbation.max_level)
-    return FrameConditions(given, torch.where(given, given_level, 1 - t))
+    return FrameConditions(given, torch.where(given, given_level, 1 - torch.where(independent, t_of_frames, t)))

@@ -36,13 +36,15 @@ def denoising_loss(
     condition: Condition,
     objective: DenoiserObjective,
     generators: Sequence[torch.Generator],
+    level: float | None = None,
 ) -> DenoisingLoss:
     """The loss on a batch of whitened windows.
 
     A window's loss is the mean over its frames to make (given frames carry no weight), the batch's the mean over its
-    windows. All that is drawn for a window (task, levels, dropped condition, noise) comes from its own generator, so
-    generators seeded by window give a validation loss at fixed tasks, levels and noise. With raised given frames the
-    condition is dropped too, which is the unconditional pass of guidance.
+    windows. All that is drawn for a window (task, levels, dropped condition, noise) comes from its own generator. With
+    a `level`, that is the one of all frames to make, while task and noise stay as drawn: generators seeded by window
+    give a validation loss at fixed tasks, levels and noise. With raised given frames the condition is dropped too,
+    which is the unconditional pass of guidance.
 
     Raises:
         ParamsError: interpolation is asked of a window that has no frame between its ends.
@@ -50,6 +52,8 @@ def denoising_loss(
     schedule = Schedule(objective.schedule)
     conditions = draw_frame_conditions(objective, latent.shape[2], generators)
     dropped = (draw_uniform(generators, 1).squeeze(1) < objective.drop_condition) | conditions.raised.any(dim=1)
+    if level is not None:
+        conditions = conditions.at(level)
     conditions, dropped = conditions.to(latent.device), dropped.to(latent.device)
     noise = draw_noise(generators, latent)
 

@@ -105,13 +105,16 @@ class AutoencoderObjective(Section):
 
 class Training(Section):
     steps: Count
-    batch_size: Count  # clips or windows a device
+    batch_size: Count  # clips or windows a device and pass
+    accumulate: Count  # passes a step: a step sees accumulate x batch_size x devices examples
     learning_rate: Positive
     warmup_steps: Annotated[int, Field(ge=0)]
     decay: Literal["cosine", "constant"]  # of the learning rate, after the warm-up
     gradient_clip: Positive
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     checkpoint_every: Count  # steps between two states that a killed run resumes from
+    validate_every: Annotated[int, Field(ge=0)]  # steps between two validations of the averaged weights; 0: none
+    validation_examples: Count  # held-out clips or windows, always the same
     seed: Seed
 
 
@@ -119,7 +122,6 @@ class TrainAutoencoder(Section):
     network: AutoencoderNetwork
     objective: AutoencoderObjective
     training: Training
-    measured_clips: Count  # of split test, one a video: what the reconstructions are measured on
 
     @model_validator(mode="after")
     def _all_has_effect(self) -> TrainAutoencoder:
@@ -178,11 +180,12 @@ class Tasks(Section):
 
     predict: Fraction
     interpolate: Fraction
+    independent: Fraction  # every frame at a level of its own (diffusion forcing, arXiv 2407.01392)
 
     @model_validator(mode="after")
     def _a_rest_is_unconditional(self) -> Tasks:
-        if self.predict + self.interpolate >= 1:
-            raise ValueError("predict + interpolate below 1: the rest is unconditional")
+        if self.predict + self.interpolate + self.independent >= 1:
+            raise ValueError("predict + interpolate + independent below 1: the rest is unconditional")
         return self
 
 

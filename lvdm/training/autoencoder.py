@@ -36,8 +36,14 @@ class AutoencoderTraining(Task):
 
     network: VideoAutoencoder
 
-    def __init__(self, network: VideoAutoencoder, params: TrainAutoencoder, perceptual: nn.Module | None):
-        super().__init__(network, params.training)
+    def __init__(
+        self,
+        network: VideoAutoencoder,
+        params: TrainAutoencoder,
+        perceptual: nn.Module | None = None,
+        held_out: Sequence[Batch] = (),
+    ):
+        super().__init__(network, params.training, held_out)
         self.objective = params.objective
         self.frozen = [perceptual] if perceptual else []  # a list hides it: not trained, averaged or saved
         if adversarial := params.objective.adversarial:
@@ -104,9 +110,20 @@ class AutoencoderTraining(Task):
             self.discriminator.zero_grad()  # to None, so that the optimiser leaves it alone
         super().configure_gradient_clipping()
 
+    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        clip = batch["clip"]
+        mean, _ = self.network.moments(clip)
+        error = reconstruction_error(self.network.reconstruct(mean), clip, self.objective.reconstruction)
+        return {"reconstruction": error}
+
 
 def train_autoencoder(
-    clips: Examples, params: TrainAutoencoder, machine: Machine, scratch: Path, perceptual: nn.Module | None = None
+    clips: Examples,
+    params: TrainAutoencoder,
+    machine: Machine,
+    scratch: Path,
+    perceptual: nn.Module | None = None,
+    held_out: Sequence[Batch] = (),
 ) -> tuple[Autoencoder, History]:
     """A trained autoencoder with whitened latents, ready for inference, and the trace of its training.
 
@@ -114,13 +131,18 @@ def train_autoencoder(
         clips: examples {"clip": float32 of 3 t h w in [-1, 1]}, example i a function of i alone.
         scratch: the folder that a killed run goes on from.
         perceptual: the distance of two clips "b 3 t h w" that `params.objective.perceptual` names.
+        held_out: examples of the same kind, to validate on.
 
     The identity has nothing to train: its pixels are measured alone.
 
     Raises:
-        ParamsError: the sides of a clip or of its latent are no multiples of what the objective divides them by.
+        ParamsError: the sides of a clip or of its latent are no multiples of what the objective divides them by, or
+            there is an adversarial term under FSDP, which has no gradients of a whole layer.
     """
     assert (perceptual is None) == (params.objective.perceptual is None)
+    if params.objective.adversarial and machine.strategy == "fsdp":
+        remedy = "use strategy: ddp, or switch adversarial off"
+        raise ParamsError("machine.yaml: strategy fsdp with an adversarial term", remedy=remedy)
     autoencoder = initialised(lambda: build_autoencoder(params.network), params.training.seed)
     history: History = []
     if isinstance(autoencoder, VideoAutoencoder):
@@ -129,7 +151,7 @@ def train_autoencoder(
             # the adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside
             for part in autoencoder.decoder.levels if params.objective.adversarial else [autoencoder.decoder]:
                 part.compile()
-        task = AutoencoderTraining(autoencoder, params, perceptual)
+        task = AutoencoderTraining(autoencoder, params, perceptual, held_out)
         history = fit(task, clips, params.training, machine, scratch)
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)

@@ -1,24 +1,29 @@
-"""What happens between the steps of a run: averaging the weights, tracing the loss, saving the state, telling how far.
+"""What happens between the steps of a run: averaging, tracing and validating, saving the state, telling how far.
 
 Nothing here waits for the device at every step. Not here: the steps themselves.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
 import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lvdm.errors import LvdmError
+from lvdm.training.sharding import laid_out_as, shards, whole
 from lvdm.workspace import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -29,7 +34,19 @@ MAX_ROWS = 200
 LINES_OF_PROGRESS = 20
 
 
-class Average(pl.Callback):
+class AfterStep(pl.Callback):
+    """Children act when a step of the optimiser has ended, which is `accumulate` batches."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        _, _, batch_idx = args
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self.after_step(trainer, pl_module)
+
+    @abstractmethod
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None: ...
+
+
+class Average(AfterStep):
     """The exponential moving average of the network's weights, the thing that a run exports.
 
     After step n it is d_n * average + (1 - d_n) * weights with d_n = min(decay, (1 + n) / (10 + n)), so that a short
@@ -38,33 +55,66 @@ class Average(pl.Callback):
 
     def __init__(self, decay: float):
         self.decay = decay
-        self.weights: list[Tensor] = []
+        self.weights: list[Tensor] = []  # sharded as the parameters are, but whole before and after training
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        start = self.weights or [p.detach().clone() for p in pl_module.get_submodule("network").parameters()]
-        self.weights = [w.to(pl_module.device) for w in start]
+        parameters = list(pl_module.get_submodule("network").parameters())
+        start = self.weights or [p.detach() for p in parameters]
+        self.weights = [laid_out_as(p, w) for p, w in zip(parameters, start, strict=True)]
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n = trainer.global_step
         decay = min(self.decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(self.weights, list(pl_module.get_submodule("network").parameters()), 1 - decay)
+        torch._foreach_lerp_(shards(self.weights), shards(pl_module.get_submodule("network").parameters()), 1 - decay)
+
+    def on_train_end(self, *_: Any) -> None:
+        self.weights = [whole(w) for w in self.weights]
+
+    @contextlib.contextmanager
+    def applied_to(self, network: nn.Module) -> Iterator[None]:
+        """Within the block `network` has the averaged weights, after it its own again, to the bit."""
+        self._swap(network)
+        try:
+            yield
+        finally:
+            self._swap(network)
+
+    @torch.no_grad()
+    def _swap(self, network: nn.Module) -> None:
+        for parameter, weight in zip(shards(network.parameters()), shards(self.weights), strict=True):
+            own = parameter.clone()
+            parameter.copy_(weight)
+            weight.copy_(own)
 
     @torch.no_grad()
     def copy_to(self, network: nn.Module) -> None:
-        """Gives `network` the averaged weights."""
+        """Gives `network` the averaged weights, after training."""
         for parameter, weight in zip(network.parameters(), self.weights, strict=True):
             parameter.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"weights": self.weights}
+        return {"weights": [whole(w) for w in self.weights]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.weights = state_dict["weights"]
 
 
-class Trace(pl.Callback):
-    """Rows of what the steps returned, each the mean since the row before, at most MAX_ROWS a run.
+class Layout(pl.Callback):
+    """Lays the moments of the optimiser out as the parameters are, which the fused optimiser takes for granted.
+
+    Those of a saved state need not be: sharded parameters are contiguous, others may be channels last.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for optimiser in trainer.optimizers:
+            for parameter, state in optimiser.state.items():
+                moments = {key: value for key, value in state.items() if value.shape == parameter.shape}
+                state.update({key: laid_out_as(parameter, value) for key, value in moments.items()})
+
+
+class Trace(AfterStep):
+    """Rows of what the steps returned, each the mean since the row before: MAX_ROWS a run, and one a validation.
 
     Kept in the saved state, so a run that went on after a kill has the whole trace. Of the first process's batches.
 
@@ -72,17 +122,26 @@ class Trace(pl.Callback):
         LvdmError: at a row, when the loss is not finite.
     """
 
-    def __init__(self, steps: int):
-        self.steps, self.every = steps, math.ceil(steps / MAX_ROWS)
+    def __init__(self, steps: int, validate_every: int):
+        self.steps, self.every, self.validate_every = steps, math.ceil(steps / MAX_ROWS), validate_every
         self.rows: History = []
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        step = trainer.global_step
-        self._sums = {name: value.detach() + self._sums.get(name, 0) for name, value in outputs.items()}
+    def validates(self, step: int) -> bool:
+        """Whether the weights after `step` are validated: every so many steps, and at the end."""
+        return self.validate_every > 0 and (step % self.validate_every == 0 or step == self.steps)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        outputs, *_ = args
+        loss = outputs["loss"] * trainer.accumulate_grad_batches  # by which Lightning has divided it
+        self._sums = {k: v.detach() + self._sums.get(k, 0) for k, v in {**outputs, "loss": loss}.items()}
         self._count += 1
-        if step % self.every and step < self.steps:
+        super().on_train_batch_end(trainer, pl_module, *args)
+
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step = trainer.global_step
+        if step % self.every and step < self.steps and not self.validates(step):
             return
         row = {name: total.item() / self._count for name, total in self._sums.items()}
         if not math.isfinite(row["loss"]):
@@ -102,13 +161,28 @@ class Trace(pl.Callback):
         self.rows, self._sums, self._count = state_dict["rows"], state_dict["sums"], state_dict["count"]
 
 
-class Checkpoints(pl.Callback):
+class Validation(AfterStep):
+    """Measures the averaged weights on held-out examples, into the trace: in every process, with equal results."""
+
+    def __init__(self, average: Average, trace: Trace, measure: Callable[[], dict[str, float]]):
+        self.average, self.trace, self.measure = average, trace, measure
+
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.trace.validates(trainer.global_step):
+            network = pl_module.get_submodule("network")
+            with self.average.applied_to(network), trainer.precision_plugin.forward_context(), torch.no_grad():
+                network.eval()
+                self.trace.rows[-1] |= {f"validation_{key}": value for key, value in self.measure().items()}
+                network.train()
+
+
+class Checkpoints(AfterStep):
     """Saves the whole state of the run to one file, every so many steps and at the end."""
 
     def __init__(self, path: Path, every: int, steps: int):
         self.path, self.every, self.steps = path, every, steps
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step % self.every == 0 or trainer.global_step == self.steps:
             trainer.save_checkpoint(self.path)
 
@@ -117,14 +191,15 @@ class AtomicFiles(TorchCheckpointIO):
     """Writes a state beside and renames it: a kill while saving leaves the previous state.
 
     Lightning's own writing goes through the system's temporary folder, and a move between file systems is a copy.
+    Tensors are saved contiguous, as sharding reads them: a state goes on under any strategy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with atomic_file(Path(path)) as beside:
-            torch.save(checkpoint, beside)
+            torch.save(apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.cpu().contiguous()), beside)
 
 
-class Progress(pl.Callback):
+class Progress(AfterStep):
     """How far the run is: a bar on a terminal, elsewhere a line every 5 %."""
 
     def __init__(self, trace: Trace, steps: int):
@@ -136,7 +211,7 @@ class Progress(pl.Callback):
         if trainer.is_global_zero and sys.stderr.isatty():
             self.bar = tqdm(total=self.steps, initial=self.first_step, unit="step", dynamic_ncols=True)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
         if self.bar is not None:
             self.bar.update()

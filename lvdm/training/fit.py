@@ -1,22 +1,28 @@
 """Fitting a network: the trainer, the order of the data, the optimiser, and how a killed run goes on.
 
 A run is a function of its configuration: step s sees the examples s*B .. s*B + B-1 of its data set (B over all
-devices) and noise seeded by their indices, so a run that was killed and resumed ends as one that was not.
+devices and accumulated batches) and noise seeded by their indices, so a run that was killed and resumed ends as one
+that was not.
 Not here: what the loss is; that is in autoencoder.py and denoiser.py.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 import logging
 import math
+import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -25,8 +31,10 @@ from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.params import Training
-from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Progress, Trace
+from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Layout, Progress, Trace, Validation
+from lvdm.training.sharding import shard
 
+logger = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # below: tips, and what we did not ask for
 
 Batch = dict[str, Tensor]
@@ -34,29 +42,51 @@ Examples = Dataset[Batch]  # without end: example i is a function of i alone, fo
 
 
 class Task(pl.LightningModule):
-    """What Lightning must know of a network to fit it; children say what a step is."""
+    """What Lightning must know of a network to fit it; children say what a step and a validation compute.
 
-    def __init__(self, network: nn.Module, training: Training):
+    Args:
+        held_out: the examples to validate on, if any.
+    """
+
+    def __init__(self, network: nn.Module, training: Training, held_out: Sequence[Batch] = ()):
         super().__init__()
-        self.network, self.training_params = network, training
+        self.network, self.training_params, self.held_out = network, training, held_out
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            self.network = copy.deepcopy(self.network)  # the caller's stays whole
+            shard(self, ["training_step", "validation_means"])
 
     @abstractmethod
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """The `loss` to minimise and what else to trace, all without waiting for the device."""
 
-    @property
-    def first_index(self) -> int:
-        """The index in the data set of the first example that this process sees at this step."""
-        return (self.trainer.global_step * self.trainer.world_size + self.trainer.global_rank) * self.batch_size
+    @abstractmethod
+    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """Means over a batch of held-out examples, a function of them and of a generator for each."""
 
-    @property
-    def batch_size(self) -> int:
-        return self.training_params.batch_size
+    def validate(self) -> dict[str, float]:
+        """The means over all held-out examples: the same in batches of any size and on any number of devices."""
+        totals: dict[str, float] = defaultdict(float)
+        for first in range(0, len(self.held_out), self.training_params.batch_size):
+            examples = self.held_out[first : first + self.training_params.batch_size]
+            generators = [generator_of("validation", first + i) for i in range(len(examples))]
+            batch = {key: torch.stack([e[key] for e in examples]).to(self.device) for key in examples[0]}
+            for key, mean in self.validation_means(batch, generators).items():
+                totals[key] += mean.item() * len(examples) / len(self.held_out)
+        return dict(totals)
+
+    def indices(self, batch: int) -> range:
+        """The indices in the data set of the examples in this process's batch number `batch` of the run."""
+        size = self.training_params.batch_size
+        first = (batch * self.trainer.world_size + self.trainer.global_rank) * size
+        return range(first, first + size)
 
     def generators(self) -> list[torch.Generator]:
-        """A generator for each example of this step, seeded by its index."""
-        first, seed = self.first_index, self.training_params.seed
-        return [generator_of("training", seed, index) for index in range(first, first + self.batch_size)]
+        """A generator for each example of this batch, seeded by its index."""
+        accumulate = self.training_params.accumulate
+        batch = self.trainer.global_step * accumulate + self.trainer.fit_loop.batch_idx % accumulate
+        return [generator_of("training", self.training_params.seed, index) for index in self.indices(batch)]
 
     def configure_optimizers(self) -> Any:
         fused = self.trainer.precision != "16-mixed"  # it would unscale the gradients after they were clipped
@@ -79,11 +109,8 @@ class BatchesFromStep(Sampler[list[int]]):
         self.task = task
 
     def __iter__(self) -> Iterator[list[int]]:
-        first, size = self.task.first_index, self.task.batch_size
-        stride = size * self.task.trainer.world_size
-        while True:
-            yield list(range(first, first + size))
-            first += stride
+        for batch in itertools.count(self.task.trainer.global_step * self.task.training_params.accumulate):
+            yield list(self.task.indices(batch))
 
 
 def learning_rate_factor(training: Training) -> Callable[[int], float]:
@@ -111,7 +138,7 @@ def initialised(build: Callable[[], N], seed: int) -> N:
 
 
 def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scratch: Path) -> History:
-    """Trains the network of `task` in place and leaves it with the averaged weights, on the device of the run.
+    """Trains the network that `task` was made with, in place: it ends with the averaged weights, on the run's device.
 
     The state of the run lies in `scratch`, and a run that finds one there goes on from it.
 
@@ -119,14 +146,25 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         LvdmError: the loss is not finite.
         ParamsError: the machine has not what machine.yaml asks for.
     """
-    path, trace, average = scratch / "run.ckpt", Trace(training.steps), Average(training.ema_decay)
+    if training.validate_every and not task.held_out:
+        logger.info("no held-out examples: training goes without validation")
+    path, network, average = scratch / "run.ckpt", task.network, Average(training.ema_decay)
+    trace = Trace(training.steps, training.validate_every if task.held_out else 0)
     callbacks = [
+        Layout(),
         average,
         trace,
+        Validation(average, trace, task.validate),
         Progress(trace, training.steps),
         Checkpoints(path, training.checkpoint_every, training.steps),
     ]
-    trainer = _trainer(machine, max_steps=training.steps, callbacks=callbacks, default_root_dir=scratch)
+    trainer = _trainer(
+        machine,
+        max_steps=training.steps,
+        accumulate_grad_batches=training.accumulate,
+        callbacks=callbacks,
+        default_root_dir=scratch,
+    )
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_sampler=BatchesFromStep(task),
@@ -140,19 +178,20 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         trainer.fit(task, loader, ckpt_path=path if path.exists() else None, weights_only=True)
     if torch.distributed.is_initialized():  # what follows concerns one process: metrics would wait for the others
         torch.distributed.destroy_process_group()
-    average.copy_to(task.network)
-    task.to(trainer.strategy.root_device)
+        # The next run of these processes must not meet in the store of this one, which sharding keeps alive.
+        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    average.copy_to(network.to(trainer.strategy.root_device))
     return trace.rows
 
 
 def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
-    device = machine.device.type
+    device, sharded = machine.device.type, machine.strategy == "fsdp"
     automatic: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" else "32-true"
     try:
         return pl.Trainer(
             accelerator=device,
             devices=machine.devices,
-            strategy=machine.strategy,
+            strategy=ModelParallelStrategy(save_distributed_checkpoint=False) if sharded else machine.strategy,
             precision=automatic if machine.precision == "auto" else machine.precision,
             plugins=[AtomicFiles()],
             logger=False,

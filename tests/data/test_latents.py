@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from lvdm.data.latents import CachedVideo, Entry, LatentCache, LatentWindows, write_latents
+from lvdm.data.latents import CachedVideo, Entry, LatentCache, LatentWindows, held_out_windows, write_latents
 from lvdm.errors import ArtefactError
 
 LENGTHS = {"b c/ü.mp4": 20, "a.mp4": 9, "short.mp4": 3, "held out.mp4": 30}
@@ -136,3 +136,16 @@ def test_a_stride_that_fits_no_video_says_what_is_needed(cache):
     LatentWindows(cache, 3, (1, 9), 0, length_of)
     with pytest.raises(ArtefactError, match="at least 21 latents, got 20"):
         LatentWindows(cache, 3, (1, 10), 0, length_of)
+
+
+def test_held_out_windows_are_of_split_test_at_the_strides_that_fit_and_always_the_same(cache):
+    windows, again = (held_out_windows(cache, 3, (1, 14, 15), 20, length_of) for _ in range(2))
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(windows, again, strict=True) for key in a)
+    assert {int(window["latent"][0, 0, 0, 0] // 100) for window in windows} == {3}
+    assert {int(window["stride"]) for window in windows} == {1, 14}
+
+
+def test_without_a_held_out_video_that_is_long_enough_there_are_no_held_out_windows(tmp_path, cache):
+    assert held_out_windows(cache, 31, (1,), 20, length_of) == []
+    write_latents(tmp_path / "train", items("a.mp4"), shard_megabytes=1, made_by="abc")
+    assert held_out_windows(LatentCache(tmp_path / "train"), 3, (1, 4), 20, length_of) == []

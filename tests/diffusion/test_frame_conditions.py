@@ -42,6 +42,30 @@ def test_interpolation_is_given_both_ends_and_nothing_between(drawn):
     assert not given[:, 1:-1].any()
 
 
+def test_a_share_of_windows_has_an_independent_level_a_frame_and_all_frames_to_make(train):
+    tasks = train.objective.tasks.model_copy(update={"predict": 0.2, "interpolate": 0.3, "independent": 0.4})
+    drawn = draw_frame_conditions(
+        train.objective.model_copy(update={"tasks": tasks}), WINDOW, [generator_of(i) for i in range(4000)]
+    )
+    _, predict, interpolate = kinds(drawn.given)
+    assert predict.float().mean() == pytest.approx(0.2, abs=0.03)
+    assert interpolate.float().mean() == pytest.approx(0.3, abs=0.03)
+    of_its_own = ~drawn.given.any(1) & (drawn.level != drawn.level[:, :1]).any(1)
+    assert of_its_own.float().mean() == pytest.approx(0.4, abs=0.03)
+    level = drawn.level[of_its_own]
+    assert level.min() > 0
+    quarters = torch.histc(level, bins=4, min=0, max=1) / level.numel()
+    assert quarters.tolist() == pytest.approx([0.25] * 4, abs=0.02)
+    assert (level.T.corrcoef() - torch.eye(WINDOW)).abs().max() < 0.1
+
+
+def test_a_task_can_be_held_at_a_level(drawn):
+    held = drawn.at(0.3)
+    assert torch.equal(held.given, drawn.given)
+    assert torch.equal(held.level[drawn.given], drawn.level[drawn.given])
+    assert (held.level[~drawn.given] == 0.3).all()
+
+
 def test_frames_to_make_share_a_level_that_is_uniform_up_to_the_top(drawn):
     level = drawn.level.masked_fill(drawn.given, torch.nan)
     assert torch.equal(level.nan_to_num(-1).amax(1), level.nan_to_num(2).amin(1))

@@ -67,6 +67,24 @@ def test_the_gradient_reaches_frames_to_make_only(train):
     assert not made.all()
 
 
+def test_with_independent_levels_the_loss_is_on_all_frames_and_weighted_at_the_level_of_each(train):
+    seen = {}
+
+    def denoiser(z, level, stride, label):
+        seen["level"], seen["output"] = level, torch.zeros_like(z, requires_grad=True)
+        return seen["output"]
+
+    tasks = train.objective.tasks.model_copy(update={"predict": 0.0, "interpolate": 0.0, "independent": 0.99})
+    loss_of(denoiser, train.objective.model_copy(update={"tasks": tasks})).loss.backward()
+    latent, gradient = batch(64)[0], seen["output"].grad
+    alpha, sigma = Schedule("cosine").alpha_sigma(seen["level"])
+    weight = min_snr_weight("v", alpha, sigma, train.objective.min_snr_gamma)[:, None, :, None, None]
+    mean_square = (gradient / weight).square().mean(dim=(1, 3, 4))
+    assert (gradient.abs().sum(dim=(1, 3, 4)) > 0).all()
+    variance = (2 / latent.numel()) ** 2  # of the gradient 2 (0 - v) / numel, for v of variance 1
+    assert mean_square.mean().item() == pytest.approx(variance, rel=0.1)
+
+
 @pytest.mark.parametrize("level", [0.0, 1e-3, 0.2, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("gamma", [1.0, 5.0])
 def test_min_snr_weights_are_one_weight_of_x0_in_every_prediction(level, gamma):

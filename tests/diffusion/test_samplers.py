@@ -1,30 +1,54 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from lvdm.diffusion.noise import generator_of
 from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
-from lvdm.diffusion.schedule import NUM_INDICES, Schedule
+from lvdm.diffusion.schedule import NUM_INDICES, Schedule, x0_of
 from lvdm.errors import ParamsError
 from lvdm.params import Sample
 from lvdm.section import parse
 
-SCALED_LINEAR = Schedule("scaled_linear")
-TABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0155, "prediction_type": "sample"}
+TABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0155}
+DIFFUSERS_NAME = {"v": "v_prediction", "eps": "epsilon", "x0": "sample"}
 SHAPE = (1, 2, 3, 4, 4)
+KINDS = [
+    *(
+        ("scaled_linear", prediction, spacing)
+        for prediction in ("v", "eps", "x0")
+        for spacing in ("leading", "trailing")
+    ),
+    *(("cosine", prediction, "leading") for prediction in ("v", "eps", "x0")),
+    *(("cosine", prediction, "trailing") for prediction in ("v", "x0")),  # from zero SNR, where eps says nothing
+]
+of_every_kind = pytest.mark.parametrize(("name", "prediction", "spacing"), KINDS)
 
 
-def denoise(z: torch.Tensor, level: float) -> torch.Tensor:
-    """Some smooth function that depends on both."""
+def network(z: torch.Tensor, level: float) -> torch.Tensor:
+    """Some smooth function that depends on both; what it says of the video is the prediction's business."""
     return torch.tanh(z * (1.5 - level)) + 0.3 * level
 
 
-def in_double(scheduler):
-    """diffusers keeps its table in float32; here it is computed again in float64."""
+def denoiser(name: str, prediction: str):
+    """The network as our samplers see it: x0 of what it predicts."""
+
+    def denoise(z: torch.Tensor, level: float) -> torch.Tensor:
+        alpha, sigma = Schedule(name).alpha_sigma(torch.tensor(level, dtype=torch.float64))
+        return x0_of(prediction, network(z, level), z, alpha, sigma)
+
+    return denoise
+
+
+def in_double(scheduler, name: str):
+    """diffusers keeps its table in float32, and its cosine is another; here both are computed in float64."""
     betas = torch.linspace(0.0015**0.5, 0.0155**0.5, NUM_INDICES, dtype=torch.float64).square()
-    scheduler.alphas_cumprod = (1 - betas).cumprod(0)
+    angle = torch.arange(1, NUM_INDICES + 1, dtype=torch.float64) * (math.pi / 2 / NUM_INDICES)
+    cosine = torch.cat([angle[:-1].cos().square(), torch.zeros(1, dtype=torch.float64)])
+    scheduler.alphas_cumprod = (1 - betas).cumprod(0) if name == "scaled_linear" else cosine
     scheduler.final_alpha_cumprod = scheduler.one = torch.tensor(1.0, dtype=torch.float64)
     return scheduler
 
@@ -40,38 +64,50 @@ def levels_of(timesteps: torch.Tensor) -> list[float]:
 def by_diffusers(scheduler, **step) -> torch.Tensor:
     z = start()
     for t in scheduler.timesteps:
-        z = scheduler.step(denoise(z, (t.item() + 1) / NUM_INDICES), t, z, **step).prev_sample
+        z = scheduler.step(network(z, (t.item() + 1) / NUM_INDICES), t, z, **step).prev_sample
     return z
 
 
+def table_of(prediction: str, spacing: str) -> dict[str, object]:
+    return {**TABLE, "prediction_type": DIFFUSERS_NAME[prediction], "timestep_spacing": spacing}
+
+
+@of_every_kind
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_agrees_with_diffusers(eta):
-    scheduler = in_double(DDIMScheduler(**TABLE, clip_sample=False))
+def test_ddim_agrees_with_diffusers(name, prediction, spacing, eta):
+    scheduler = in_double(DDIMScheduler(**table_of(prediction, spacing), clip_sample=False), name)
     scheduler.set_timesteps(20)
     expected = by_diffusers(scheduler, eta=eta, generator=generator_of(0))
-    ours = ddim(denoise, start(), SCALED_LINEAR, levels_of(scheduler.timesteps), [generator_of(0)], eta)
+    levels = levels_of(scheduler.timesteps)
+    ours = ddim(denoiser(name, prediction), start(), Schedule(name), levels, [generator_of(0)], eta)
     assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("steps", [50, 1000])
-def test_ddpm_agrees_with_diffusers(steps):
-    scheduler = in_double(DDPMScheduler(**TABLE, clip_sample=False))
+@pytest.mark.parametrize(
+    ("name", "prediction", "spacing", "steps"),
+    [*((*kind, 50) for kind in KINDS), ("scaled_linear", "eps", "leading", NUM_INDICES)],  # the last is the reference
+)
+def test_ddpm_which_is_ddim_at_eta_1_agrees_with_diffusers(name, prediction, spacing, steps):
+    scheduler = in_double(DDPMScheduler(**table_of(prediction, spacing), clip_sample=False), name)
     scheduler.set_timesteps(steps)
     expected = by_diffusers(scheduler, generator=generator_of(0))
-    ours = ddpm(denoise, start(), SCALED_LINEAR, levels_of(scheduler.timesteps), [generator_of(0)])
+    levels, generators = levels_of(scheduler.timesteps), [generator_of(0)]
+    ours = ddpm(denoiser(name, prediction), start(), Schedule(name), levels, generators)
     assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers with numpy 2
+@pytest.mark.parametrize(("name", "prediction", "spacing"), [k for k in KINDS if k[0] != "cosine" or k[2] == "leading"])
 @pytest.mark.parametrize("steps", [4, 20])
-def test_dpmpp2m_agrees_with_diffusers(steps):
-    scheduler = in_double(DPMSolverMultistepScheduler(**TABLE))
+def test_dpmpp2m_agrees_with_diffusers_where_that_is_defined(name, prediction, spacing, steps):
+    """That is, anywhere but at zero SNR, whose log it takes; it rounds z to float32 at every step."""
+    scheduler = in_double(DPMSolverMultistepScheduler(**table_of(prediction, spacing)), name)
     scheduler.set_timesteps(steps)
     below = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], torch.ones(1, dtype=torch.float64)])
     scheduler.sigmas = ((1 - below) / below).sqrt()
     expected = by_diffusers(scheduler)
-    ours = dpmpp2m(denoise, start(), SCALED_LINEAR, levels_of(scheduler.timesteps))
-    assert torch.allclose(ours, expected, atol=1e-5, rtol=0)
+    ours = dpmpp2m(denoiser(name, prediction), start(), Schedule(name), levels_of(scheduler.timesteps))
+    assert torch.allclose(ours, expected, atol=1e-5, rtol=1e-5)
 
 
 MEAN = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -106,10 +142,12 @@ def test_deterministic_samplers_reach_the_mean_and_covariance_of_a_gaussian(name
 
 
 @pytest.mark.parametrize("name", ["cosine", "scaled_linear"])
-def test_ddpm_reaches_the_mean_and_covariance_of_a_gaussian(name):
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_stochastic_samplers_reach_the_mean_and_covariance_of_a_gaussian(name, eta):
+    """DDPM at eta = 1."""
     schedule = Schedule(name)
     z = torch.randn(1, 20_000, 3, generator=generator_of(1), dtype=torch.float64)
-    x = ddpm(exact(schedule), z, schedule, uniform_levels(1.0, 800), [generator_of(2)])[0]
+    x = ddim(exact(schedule), z, schedule, uniform_levels(1.0, 800), [generator_of(2)], eta)[0]
     assert torch.allclose(x.mean(0), MEAN, atol=2e-2)
     assert torch.allclose(x.T.cov(), COVARIANCE, atol=3e-2)
 
@@ -127,8 +165,8 @@ def test_second_order_is_better_than_first_with_equal_passes():
 def test_a_sample_s_noise_does_not_depend_on_its_batch():
     z = torch.randn(3, 4, 5, generator=generator_of(0))
     levels = uniform_levels(1.0, 5)
-    together = ddpm(denoise, z, Schedule("cosine"), levels, [generator_of(i) for i in range(3)])
-    alone = ddpm(denoise, z[1:2], Schedule("cosine"), levels, [generator_of(1)])
+    together = ddpm(network, z, Schedule("cosine"), levels, [generator_of(i) for i in range(3)])
+    alone = ddpm(network, z[1:2], Schedule("cosine"), levels, [generator_of(1)])
     assert torch.equal(together[1:2], alone)
 
 

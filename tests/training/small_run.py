@@ -28,8 +28,8 @@ def small_params(objective: dict[str, object] | None = None, **training: object)
     params = load_params(Path(__file__).parents[2] / "params.yaml").train_autoencoder
     terms = AutoencoderObjective.model_validate(params.objective.model_dump() | (objective or {}))
     network = params.network.model_copy(update={"channels": (8,)})
-    changes = {"steps": 40, "batch_size": 2, "warmup_steps": 5, "checkpoint_every": 7, "ema_decay": 0.9, **training}
-    training = params.training.model_copy(update=changes)
+    small = {"steps": 40, "batch_size": 2, "warmup_steps": 5, "checkpoint_every": 7, "validate_every": 0}
+    training = params.training.model_copy(update={**small, "ema_decay": 0.9, **training})
     return params.model_copy(update={"network": network, "objective": terms, "training": training})
 
 

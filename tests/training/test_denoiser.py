@@ -10,11 +10,14 @@ from small_run import MACHINE
 
 from lvdm.data.latents import CachedVideo, LatentCache, LatentWindows, write_latents
 from lvdm.data.texts import encode_texts
+from lvdm.diffusion.noise import generator_of
+from lvdm.diffusion.objective import denoising_loss
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
 from lvdm.models.condition import Prompts, Vocabulary
+from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser, load_params
 from lvdm.prompting import NULL_TEXT, LabelPrompts, TextPrompts, TrainingPrompts
-from lvdm.training.denoiser import train_denoiser
+from lvdm.training.denoiser import VALIDATION_LEVELS, DenoiserTraining, train_denoiser
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 SHAPE = (2, 4, 4)
@@ -87,3 +90,59 @@ def test_a_sample_is_what_it_was_asked_for(cache, tmp_path, condition):
     videos = sample_videos(network, DenoiserSpec(params, prompts, SHAPE), sample, requests, tmp_path / "samples")
     for video, request in zip(videos, requests, strict=True):
         assert video.mean().item() == pytest.approx(list(VALUES.values())[request.prompt], abs=0.3)
+
+
+class Same(Denoiser):
+    """A denoiser that gives back its input and remembers the levels and noisy windows it saw."""
+
+    def forward(self, z, level, stride, condition):
+        self.seen = [*getattr(self, "seen", []), (z, level)]
+        return z
+
+
+@pytest.fixture
+def held_out(cache):
+    """A conditional denoiser's parameters and prompts, and the windows that it is validated on."""
+    params, asked = small_params("label"), LabelPrompts(Vocabulary(labels=tuple(VALUES)))
+    windows = LatentWindows(cache, params.window, params.strides, 0, asked.example)
+    return params, asked, [windows[i] for i in range(6)]
+
+
+def test_validation_is_at_fixed_levels_with_one_noise_and_one_task_a_window(held_out):
+    params, asked, windows = held_out
+    network = Same(params.network, SHAPE[0], asked.vocabulary)
+    means = DenoiserTraining(network, params, asked, windows).validate()
+    given = torch.stack([level != at for (_, level), at in zip(network.seen, VALIDATION_LEVELS, strict=True)])
+    assert torch.equal(given, given[:1].expand_as(given))
+    assert 0 < given.sum() < given.numel()
+    batch = {key: torch.stack([window[key] for window in windows]) for key in windows[0]}
+    expected = [
+        denoising_loss(
+            network,
+            batch["latent"],
+            batch["stride"],
+            asked.condition(batch),
+            params.objective,
+            [generator_of("validation", i) for i in range(6)],
+            at,
+        )
+        for at in VALIDATION_LEVELS
+    ]
+    assert list(means) == ["loss", *(f"error_at_{at}" for at in VALIDATION_LEVELS)]
+    assert means["loss"] == pytest.approx(sum(e.loss.item() for e in expected) / len(expected))
+    for at, e in zip(VALIDATION_LEVELS, expected, strict=True):
+        assert means[f"error_at_{at}"] == pytest.approx(e.error.mean().item())
+
+
+def test_validation_does_not_depend_on_the_batch(held_out):
+    params, asked, windows = held_out
+    network = Denoiser(params.network, SHAPE[0], asked.vocabulary)
+    torch.nn.init.normal_(network.last.weight, generator=torch.Generator().manual_seed(0))
+    sizes = [params.training.model_copy(update={"batch_size": size}) for size in (1, 2, 6)]
+    with torch.no_grad():
+        one, two, all_ = (
+            DenoiserTraining(network, params.model_copy(update={"training": size}), asked, windows).validate()
+            for size in sizes
+        )
+    assert one == pytest.approx(two, rel=1e-5)
+    assert one == pytest.approx(all_, rel=1e-5)

@@ -11,12 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
-from small_run import adversarial, small_params, small_run
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from small_run import MACHINE, Noise, adversarial, small_params, small_run
+from torch.utils.data import DataLoader
 
 from lvdm.errors import LvdmError
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
-from lvdm.training.fit import initialised, learning_rate_factor
+from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
+from lvdm.training.fit import BatchesFromStep, initialised, learning_rate_factor
 
 
 def start(scratch: Path, *arguments: int) -> subprocess.Popen[str]:
@@ -120,3 +125,109 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine_or_stays():
     cosine = learning_rate_factor(training)
     assert [cosine(0), cosine(10), cosine(55), cosine(100)] == pytest.approx([1 / 11, 1, 0.5, 0])
     assert learning_rate_factor(training.model_copy(update={"decay": "constant"}))(99) == 1
+
+
+HELD_OUT = [Noise()[1000 + i] for i in range(5)]
+
+
+class Mortal(Noise):
+    """Kills the run that asks for clip 22."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index == 22:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+def test_a_step_is_the_same_in_one_batch_or_accumulated_over_two(tmp_path):
+    whole, history = small_run(tmp_path / "whole", steps=8, batch_size=4)
+    halves, history_of_halves = small_run(tmp_path / "halves", steps=8, batch_size=2, accumulate=2)
+    for name, tensor in whole.named_parameters():
+        torch.testing.assert_close(halves.get_parameter(name), tensor, atol=1e-6, rtol=0)
+    assert [row["step"] for row in history_of_halves] == list(range(1, 9))
+    for row, row_of_halves in zip(history, history_of_halves, strict=True):
+        assert row_of_halves == pytest.approx(row, rel=1e-4)
+
+
+def test_a_run_that_accumulates_and_validates_goes_on_where_it_was_killed(tmp_path):
+    params = small_params(steps=8, accumulate=2, checkpoint_every=1, validate_every=3)
+    with pytest.raises(SystemExit), pytest.warns(match="Detected KeyboardInterrupt"):
+        train_autoencoder(Mortal(), params, MACHINE, tmp_path / "killed", held_out=HELD_OUT)
+    assert torch.load(tmp_path / "killed" / "run.ckpt", weights_only=True)["global_step"] == 5
+    resumed, resumed_history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "killed", held_out=HELD_OUT)
+    whole, whole_history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "whole", held_out=HELD_OUT)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
+    assert resumed_history == whole_history
+    assert [row["step"] for row in whole_history if "validation_reconstruction" in row] == [3, 6, 8]
+
+
+def test_validation_is_of_the_averaged_weights_and_changes_nothing(tmp_path):
+    params = small_params(steps=4, validate_every=2)
+    validated, history = train_autoencoder(Noise(), params, MACHINE, tmp_path / "validated", held_out=HELD_OUT)
+    plain, _ = small_run(tmp_path / "plain", steps=4)
+    assert all(torch.equal(a, b) for a, b in zip(validated.parameters(), plain.parameters(), strict=True))
+    with torch.no_grad():
+        expected = AutoencoderTraining(validated, params, held_out=HELD_OUT).validate()
+    assert history[-1]["validation_reconstruction"] == pytest.approx(expected["reconstruction"])
+
+
+def test_validation_does_not_depend_on_the_batch(tmp_path):
+    autoencoder, _ = small_run(tmp_path, steps=1)
+    with torch.no_grad():
+        one, two, all_ = (
+            AutoencoderTraining(autoencoder, small_params(batch_size=size), held_out=HELD_OUT).validate()
+            for size in (1, 2, 5)
+        )
+    assert one == pytest.approx(two, rel=1e-5) and one == pytest.approx(all_, rel=1e-5)
+
+
+def test_a_run_without_held_out_examples_says_that_it_is_not_validated(tmp_path, caplog):
+    with caplog.at_level("INFO", "lvdm"):
+        _, history = small_run(tmp_path, steps=1, validate_every=1)
+    assert "no held-out examples: training goes without validation" in caplog.messages
+    assert set(history[0]) == {"step", "loss", "reconstruction", "kl"}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_weights_and_their_average_stay_in_float32_at_any_precision(tmp_path, precision):
+    machine = Machine(accelerator="cpu", precision=precision)
+    trained, history = train_autoencoder(Noise(), small_params(steps=8), machine, tmp_path)
+    exact, exact_history = small_run(tmp_path / "exact", steps=8)
+    assert {p.dtype for p in trained.parameters()} == {torch.float32}
+    assert history[-1]["loss"] == pytest.approx(exact_history[-1]["loss"], rel=2e-2)
+    assert torch.equal(trained.encoder.first.weight, exact.encoder.first.weight) == (precision == "32-true")
+
+
+class GradientNorms(pl.Callback):
+    """The norm of all gradients as it is clipped, a step each."""
+
+    def __init__(self):
+        self.norms: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        gradients = [p.grad for p in pl_module.parameters()]
+        self.norms.append(torch.nn.utils.get_total_norm(gradients).item())
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
+def test_with_scaled_gradients_of_float16_the_unscaled_ones_are_clipped():
+    """Lightning offers float16 on a GPU only, so its parts are put together here."""
+    params, norms = small_params(accumulate=2), []
+    for plugin in (MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu")), Precision()):
+        network = initialised(lambda: build_autoencoder(params.network), seed=0)
+        task, seen = AutoencoderTraining(network, params), GradientNorms()
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            plugins=[plugin],
+            max_steps=4,
+            accumulate_grad_batches=2,
+            callbacks=[seen],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(task, DataLoader(Noise(), batch_sampler=BatchesFromStep(task)))
+        norms.append(seen.norms)
+    assert len(norms[0]) == 4
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)

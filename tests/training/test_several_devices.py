@@ -12,13 +12,15 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small_run import Noise, small_params
+from sharded_run import STEPS, run
+from small_run import MACHINE, Noise, small_params
 
 from lvdm.data.ingest import build_manifest
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
+from lvdm.section import parse
 from lvdm.training.autoencoder import train_autoencoder
 from lvdm.workspace import Workspace
 
@@ -75,6 +77,27 @@ def test_two_devices_make_one_artefact_an_entry_and_it_is_that_of_one_device_wit
         for key, tensor in of_one.items():
             if key not in ("latent_mean", "latent_std"):
                 torch.testing.assert_close(of_two[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_a_run_goes_on_from_one_device_to_two_that_shard_it_and_back_with_the_weights_of_one(tmp_path):
+    run(tmp_path, 3, 4, MACHINE)
+    command = [sys.executable, str(Path(__file__).with_name("sharded_run.py")), str(tmp_path)]
+    environment = {**os.environ, DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    of_several = {steps: load_file(tmp_path / f"{steps}") for steps in STEPS}
+    of_several[12] = run(tmp_path, 12, 4, MACHINE)[0].state_dict()
+    for steps, weights in of_several.items():
+        whole = run(tmp_path / f"whole-{steps}", steps, 4, MACHINE)[0].state_dict()
+        assert weights.keys() == whole.keys()
+        for key, tensor in whole.items():
+            torch.testing.assert_close(weights[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.parametrize("setting", [{"precision": "16-mixed"}, {"compile": True}])
+def test_what_sharding_cannot_do_is_one_line(setting):
+    with pytest.raises(ParamsError, match=r"^machine\.yaml: the file: expected .* with strategy fsdp"):
+        parse(Machine, {"strategy": "fsdp", **setting}, file="machine.yaml")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -1,0 +1,56 @@
+"""Parameters sharded over the devices (FSDP2, arXiv 2304.11277): how a task is sharded, and tensors whole again.
+
+Everything here leaves what is not sharded as it is. Not here: how a network is fitted (fit.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def shard(task: pl.LightningModule, entries: Iterable[str]) -> None:
+    """Shards the parameters of `task` over all devices; what it computes stays the same.
+
+    The unit that is gathered when it computes is an entry of the networks' lists of modules (a level of a UNet), and
+    the task for what is in none. `entries` names the methods of `task` that compute.
+    """
+    for parameter in task.parameters():
+        parameter.data = parameter.data.contiguous()  # FSDP takes no other
+    mesh = init_device_mesh(task.device.type, (task.trainer.world_size,))
+    for unit in _units(task):
+        fully_shard(unit, mesh=mesh)
+    fully_shard(task, mesh=mesh, reshard_after_forward=True)  # else a pass without a backward leaves it whole
+    for entry in entries:
+        register_fsdp_forward_method(task, entry)
+
+
+def _units(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        yield from child if isinstance(child, nn.ModuleList) else _units(child)
+
+
+def shards(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The part of each tensor that lies on this device, sharing its memory."""
+    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor with the parts of all devices; a sharded one is gathered, so every process has to ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """A copy of `tensor` that lies over the devices and in memory as `parameter` does.
+
+    A tensor that is not sharded has to be equal in every process.
+    """
+    if isinstance(parameter, DTensor) and not isinstance(tensor, DTensor):
+        tensor = distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)

@@ -1,0 +1,60 @@
+"""A small run of the denoiser on two processes that shard it: python sharded_run.py FOLDER.
+
+It goes on from the state in the folder up to each of STEPS, and saves the denoiser of each.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from lvdm.machine import Machine, TrainingLeft
+from lvdm.models.condition import Vocabulary
+from lvdm.models.denoiser import Denoiser
+from lvdm.params import TrainDenoiser, load_params
+from lvdm.prompting import LabelPrompts
+from lvdm.training.callbacks import History
+from lvdm.training.denoiser import train_denoiser
+
+STEPS = (6, 9)
+
+
+class Windows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Window i is noise, a function of i alone."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        latent = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(index))
+        return {"latent": latent, "stride": torch.tensor(1), "label": torch.tensor(index % 2)}
+
+
+def sharded_params(steps: int, batch_size: int) -> TrainDenoiser:
+    params = load_params(Path(__file__).parents[2] / "params.yaml").train_denoiser
+    network = {"channels": 8, "head_channels": 4, "channel_multipliers": (1, 2), "attention_levels": (1,)}
+    training = {"batch_size": batch_size, "decay": "constant", "warmup_steps": 2, "ema_decay": 0.5}
+    changes = {"steps": steps, "checkpoint_every": 2, "validate_every": 2, **training}
+    return params.model_copy(
+        update={
+            "network": params.network.model_copy(update=network),
+            "training": params.training.model_copy(update=changes),
+        }
+    )
+
+
+def run(scratch: Path, steps: int, batch_size: int, machine: Machine) -> tuple[Denoiser, History]:
+    held_out = [Windows()[1000 + i] for i in range(3)]
+    prompts = LabelPrompts(Vocabulary(labels=("a", "b")))
+    return train_denoiser(Windows(), sharded_params(steps, batch_size), 2, prompts, machine, scratch, held_out)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    for steps in STEPS:
+        try:
+            denoiser, _ = run(folder, steps, 2, Machine(accelerator="cpu", devices=2, strategy="fsdp"))
+        except TrainingLeft:
+            continue
+        save_file({name: tensor.contiguous() for name, tensor in denoiser.state_dict().items()}, folder / f"{steps}")
