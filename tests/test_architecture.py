@@ -224,7 +224,8 @@ NEUTRAL = {
     *("errors", "graph", "machine", "orphan", "progress", "provenance", "reports", "run", "section", "stages"),
     *("workspace", "params", "params/layouts", "params/sections", "data/bounded", "evaluation/metrics"),
     *("evaluation/pictures", "training/callbacks"),
-    "evaluation/weights",  # where the true network lies: a denoiser keeps the fingerprint of its text encoder
+    *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
+    "evaluation/weights",  # where the true networks lie, each known by its sha256
 }
 
 
