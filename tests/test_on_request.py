@@ -83,7 +83,8 @@ def test_a_prompt_becomes_a_video_of_the_frames_asked_for_and_its_path_is_printe
     before = fingerprint(files=[root / "artifacts"])
     assert lvdm(root, "--prompt", "a red square moves", "--frames", "37", "--seed", "5", "--count", "2") == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed == [f"videos/a-red-square-moves-37-frames-seed-{seed}.mp4" for seed in (5, 6)]
+    hashed = fingerprint("a red square moves", None)[:6]
+    assert printed == [f"videos/text-a-red-square-moves-37-frames-seed-{seed}-{hashed}.mp4" for seed in (5, 6)]
     assert [probe(root / path).frames for path in printed] == [37, 37]
     assert (root / printed[0]).read_bytes() != (root / printed[1]).read_bytes()
     assert fingerprint(files=[root / "artifacts"]) == before
@@ -112,7 +113,15 @@ def test_a_video_is_that_of_its_seed_however_many_are_made(root):
     folder = root / "several"
     arguments = ["--label", "red square", "--frames", "8", "--count", "3", "--out", str(folder)]
     assert lvdm(root, "label", *arguments) == 0
-    assert (folder / "red-square-8-frames-seed-1.mp4").read_bytes() == alone
+    (path,) = folder.glob("label-red-square-8-frames-seed-1-*.mp4")
+    assert path.read_bytes() == alone
+
+
+def test_no_two_requests_write_the_same_file(root):
+    requests = [["text"], *(["text", "--prompt", said] for said in ("红色方块", "蓝色方块", "a", "A", "a" * 81, "a" * 82))]
+    for request in [*requests, ["none"], ["label"], ["label", "--label", "red square"]]:
+        assert lvdm(root, *request, "--frames", "1", "--out", str(root / "out")) == 0
+    assert len(list((root / "out").iterdir())) == 10
 
 
 @pytest.mark.parametrize(
@@ -123,6 +132,7 @@ def test_a_video_is_that_of_its_seed_however_many_are_made(root):
         (["text", "--label", "a"], "condition: text; ask with --prompt"),
         (["label", "--label", "a"], "--label: expected one of blue circle, red square, got 'a'"),
         (["text", "--seed", "1"], "lvdm sample --seed: expected --prompt, --label or --frames beside it"),
+        (["text", "--frames", "8", "--resume"], "lvdm sample --resume: expected no --prompt, --label or --frames"),
     ],
 )
 def test_what_a_denoiser_cannot_be_asked_is_one_line(root, arguments, says, capsys):
