@@ -33,9 +33,9 @@ class Vocabulary:
 
 
 def padded(tokens: Float[Tensor, "_ d"]) -> tuple[Float[Tensor, "n d"], Bool[Tensor, " n"]]:
-    """The tokens of a text with padding up to MAX_TOKENS, and the mask of what is none.
+    """The tokens of a text with padding up to MAX_TOKENS, and the mask that leaves the padding out.
 
-    Up to that whatever the texts beside it, on which the bits that attention computes would else depend.
+    To a constant: on a length that other texts decide, the last bits of what attention computes would depend.
     """
     assert len(tokens) <= MAX_TOKENS, "an encoder makes at most MAX_TOKENS"
     rows = tokens.new_zeros(MAX_TOKENS, tokens.shape[1])

@@ -148,11 +148,11 @@ def test_stride_and_label_matter_and_the_label_past_the_last_is_none():
 
 def compiled_as_one_graph() -> None:
     """What the test below runs."""
-    told = Condition(torch.tensor([0]), Prompts.of_texts(texts(3), texts(2)[0]))
-    for network, condition in ((denoiser(), asked(1)), (reading(), told)):
-        z, level, stride, _ = inputs(1)
-        compiled = torch.compile(network, backend="eager", fullgraph=True)
-        torch.testing.assert_close(compiled(z, level, stride, condition), network(z, level, stride, condition))
+    network = reading(channel_multipliers=(1,), attention_levels=(0,))
+    z, level, stride, _ = inputs(1)
+    condition = Condition(torch.tensor([0]), Prompts.of_texts(texts(3), texts(2)[0]))
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(z, level, stride, condition), network(z, level, stride, condition))
 
 
 def test_with_its_condition_it_compiles_as_one_graph():
