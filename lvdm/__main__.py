@@ -72,6 +72,9 @@ def _sample(args: argparse.Namespace) -> None:
             raise ParamsError(f"lvdm sample --{beside[0]}", expected="--prompt, --label or --frames beside it")
         _stage(args)
         return
+    if args.resume:
+        remedy = "a request that was killed goes on by itself"
+        raise ParamsError("lvdm sample --resume", expected="no --prompt, --label or --frames beside it", remedy=remedy)
     from lvdm.models.condition import Prompt
     from lvdm.on_request import Request, experiment_for, make_videos
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -90,15 +91,15 @@ def made(
     trained = load_denoiser(workspace.denoiser(name))
     trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
     autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
-    names, prompts = understood(trained, [s.prompt for s in wanted if s.prompt is not None], workspace)
+    names, prompts = understood(trained, _texts(wanted), workspace)
     requests = [as_request(s, names, autoencoder.config.time_factor) for s in wanted]
     side = params.clips.size // autoencoder.config.space_factor
     spec = DenoiserSpec(trained.params, prompts, (trained.network.latent_channels, side, side))
     groups = group_videos(requests, trained.params, experiment.sample)[share]
-    with workspace.machine.autocast():
-        latents = sample_videos(trained.network.to(device), spec, experiment.sample, requests, scratch, groups)
-        for index, latent in zip(itertools.chain(*groups), latents, strict=True):
-            yield wanted[index], decoded(autoencoder, latent)
+    network, autocast = trained.network.to(device), workspace.machine.autocast
+    latents = sample_videos(network, spec, experiment.sample, requests, scratch, groups, autocast)
+    for index, latent in zip(itertools.chain(*groups), latents, strict=True):
+        yield wanted[index], decoded(autoencoder, latent, autocast)
 
 
 def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
@@ -107,12 +108,15 @@ def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace,
     Raises:
         ArtefactError: networks are missing or do not belong together, or a process of several died.
         ParamsError: no plan exists for these lengths, or the machine has not what machine.yaml asks for.
+        WeightsError: the text encoder is not there, or another than in training.
     """
     devices = workspace.machine.shared_devices
     make = functools.partial(_make_share, wanted, params, workspace, name, scratch, devices)
     if len(devices) == 1:
         make(0)
         return
+    understood(load_denoiser(workspace.denoiser(name)), _texts(wanted), workspace)  # the processes find it on disk
+    torch.cuda.empty_cache()  # which the text encoder took
     for share, outcome in bounded_map(functools.partial(_in_process, make), range(len(devices)), len(devices), _ever):
         if isinstance(outcome, Lost):
             at = f"sampling: process {share + 1} of {len(devices)}, on {devices[share]}"
@@ -131,9 +135,15 @@ def _make_share(
     share: int,
 ) -> None:
     """Every n-th group from number `share` on, n the number of devices."""
+    if devices[share].type == "cuda":
+        torch.cuda.set_device(devices[share])
     every_nth, fps = slice(share, None, len(devices)), params.experiment(name).sample.fps
     for sample, frames in made(wanted, params, workspace, name, scratch / "latents", devices[share], every_nth):
         write_sample(made_below(scratch), sample, frames, fps)
+
+
+def _texts(wanted: Sequence[Sample]) -> list[str]:
+    return [sample.prompt for sample in wanted if sample.prompt is not None]
 
 
 def _in_process(make: functools.partial[None], share: int) -> LvdmError | None:
@@ -151,7 +161,17 @@ def _ever(_: int) -> float:
 
 
 @torch.inference_mode()
-def decoded(autoencoder: Autoencoder, latent: Float[Tensor, "c t h w"]) -> Iterator[Float[Tensor, "1 3 f y x"]]:
-    """The frames of a latent video, chunk by chunk, on the autoencoder's device."""
+def decoded(
+    autoencoder: Autoencoder,
+    latent: Float[Tensor, "c t h w"],
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Iterator[Float[Tensor, "1 3 f y x"]]:
+    """The frames of a latent video, chunk by chunk, on the autoencoder's device, each decoded under `autocast`."""
     device = autoencoder.latent_mean.device
-    yield from autoencoder.decode_stream(chunk[None].to(device) for chunk in latent.split(DECODED_AT_ONCE, dim=1))
+    chunks = autoencoder.decode_stream(chunk[None].to(device) for chunk in latent.split(DECODED_AT_ONCE, dim=1))
+    while True:
+        with autocast():
+            frames = next(chunks, None)
+        if frames is None:
+            return
+        yield frames

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm import making
-from lvdm.data.clips import to_frames
-from lvdm.data.samples import Sample, first_frames
+from lvdm.data.samples import Sample, frames_of
 from lvdm.data.video import write_video
 from lvdm.errors import ParamsError
 from lvdm.models.checkpoint import load_denoiser
@@ -66,9 +65,10 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
         ]
         work = Work.of("sample", params, workspace, name, wanted=fingerprint(list(map(str, wanted))))
         scratch = workspace.scratch(VERB, name, work.fingerprint)
+        workspace.clear_scratch(VERB, name, keep=scratch)
         for sample, chunks in making.made(wanted, params, workspace, name, scratch):
-            path = folder / f"{_slug(sample.prompt or name)}-{sample.frames}-frames-seed-{sample.seed}.mp4"
-            write_video(path, first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames), fps)
+            path = folder / f"{_stem(name, sample)}.mp4"
+            write_video(path, frames_of(sample, chunks), fps)
             yield path
         workspace.clear_scratch(VERB, name)
 
@@ -91,5 +91,9 @@ def _options(prompt: Prompt) -> list[str]:
     return [option for option, value in said.items() if value is not None]
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "video"
+def _stem(name: str, sample: Sample) -> str:
+    """A file name that tells the video, and by a hash at its end tells apart prompts of which it shows too little."""
+    slug = re.sub(r"[^a-z0-9]+", "-", (sample.prompt or "").lower()).strip("-")[:80]
+    asked = [slug] if slug else []
+    ends = f"{sample.frames}-frames-seed-{sample.seed}-{fingerprint(sample.caption, sample.label)[:6]}"
+    return "-".join([name, *asked, ends])

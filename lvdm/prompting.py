@@ -16,7 +16,7 @@ from lvdm.data.latents import Entry, LatentCache
 from lvdm.data.texts import EncodedTexts, encode_texts
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.models.checkpoint import TrainedDenoiser
-from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary
+from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary, padded
 from lvdm.models.text import find_text_encoder
 from lvdm.params import DenoiserNetwork
 from lvdm.workspace import Workspace
@@ -55,28 +55,21 @@ class LabelPrompts:
 
 @dataclass(frozen=True)
 class TextPrompts:
-    """The tokens of captions, padded to the `longest` of them; training never runs the encoder."""
+    """The tokens of captions and of the `null` text; training never runs the encoder."""
 
     vocabulary: Vocabulary
     encoded: EncodedTexts
-    longest: int
+    null: Prompts
 
     def example(self, video: Entry) -> dict[str, Tensor]:
-        tokens, mask = self._padded(NULL_TEXT if video.caption is None else video.caption)
+        tokens, mask = padded(self.encoded.tokens(NULL_TEXT if video.caption is None else video.caption))
         return {"tokens": tokens, "mask": mask}
 
     def condition(self, batch: dict[str, Tensor]) -> Condition:
         rows, device = len(batch["mask"]), batch["mask"].device
-        null_tokens, null_mask = self._padded(NULL_TEXT)
-        tokens = torch.cat([batch["tokens"], null_tokens[None].to(device)])
-        mask = torch.cat([batch["mask"], null_mask[None].to(device)])
-        return Condition(torch.arange(rows, device=device), Prompts(tokens, mask))
-
-    def _padded(self, text: str) -> tuple[Tensor, Tensor]:
-        tokens = self.encoded.tokens(text)
-        padded = tokens.new_zeros(self.longest, tokens.shape[1])
-        padded[: len(tokens)] = tokens
-        return padded, torch.arange(self.longest) < len(tokens)
+        null = self.null.to(device)
+        prompts = Prompts(torch.cat([batch["tokens"], null.tokens]), torch.cat([batch["mask"], null.mask]))
+        return Condition(torch.arange(rows, device=device), prompts)
 
 
 def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Workspace) -> TrainingPrompts:
@@ -96,9 +89,8 @@ def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Wo
     texts = {NULL_TEXT, *(video.caption for video in cache.videos if video.caption is not None)}
     encoder = find_text_encoder(network.text, workspace)
     encoded = encode_texts(encoder, texts, workspace.cache)
-    longest = max(len(encoded.tokens(text)) for text in texts)
-    token_channels = encoded.tokens(NULL_TEXT).shape[1]
-    return TextPrompts(Vocabulary((), encoder.fingerprint, token_channels), encoded, longest)
+    null = Prompts.of_texts([], encoded.tokens(NULL_TEXT))
+    return TextPrompts(Vocabulary((), encoder.fingerprint, null.tokens.shape[2]), encoded, null)
 
 
 def prompts_in_turn(network: DenoiserNetwork, cache: LatentCache) -> tuple[Prompt, ...]:

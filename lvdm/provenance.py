@@ -11,7 +11,7 @@ import json
 import logging
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,39 +97,37 @@ class Work:
         ]
 
 
-def scratch_of(verb: str, params: Params, workspace: Workspace, name: str, **more: str) -> Path:
+def scratch_of(
+    verb: str, params: Params, workspace: Workspace, name: str, *, resume: bool = False, **more: str
+) -> Path:
     """The folder that a killed run of the stage resumes from: of equal parameters, inputs and code only.
 
-    The state of other work is removed; a line says by what it differs.
-    """
-    work = Work.of(verb, params, workspace, name, **more)
-    earlier = _killed(verb, workspace, name)
-    if earlier and is_first_process():
-        if differences := work.differences(earlier):
-            log.info("%s %s begins anew, not from the state of a killed run: %s", verb, name, _in_words(differences))
-        else:
-            log.info("%s %s goes on from the state of a killed run", verb, name)
-    folder = workspace.scratch(verb, name, work.fingerprint)
-    write_json(folder / WORK, asdict(work))
-    return folder
-
-
-def check_resumable(verb: str, params: Params, workspace: Workspace, name: str) -> None:
-    """What only the stage itself finds out, as its text encoder, is not compared here but when it begins.
+    The state of other work is removed, a line says by what it differs; with `resume` that is an error. All this is for
+    the first process to do: another only learns of the folder, since it may begin while the first needs what is there.
 
     Raises:
-        ArtefactError: there is no state of a killed run, or it is of other work; then the line says by what it differs.
+        ArtefactError: with `resume`, there is no state of a killed run, or it is of other work; it is left there.
     """
+    work = Work.of(verb, params, workspace, name, **more)
+    folder = workspace.scratch(verb, name, work.fingerprint)
+    if not is_first_process():
+        return folder
     earlier = _killed(verb, workspace, name)
-    if earlier is None:
+    differences = work.differences(earlier) if earlier else []
+    if resume and earlier is None:
         raise ArtefactError(f"{verb} {name}: no killed run to resume", remedy="run it without --resume")
-    work = Work.of(verb, params, workspace, name)
-    known = {path: digest for path, digest in earlier.inputs.items() if path in work.inputs}
-    if differences := work.differences(replace(earlier, inputs=known)):
+    if resume and differences:
         raise ArtefactError(
             f"{verb} {name}: the killed run was of other work: {_in_words(differences)}",
             remedy="change that back, or run without --resume to begin anew",
         )
+    if differences:
+        log.info("%s %s begins anew, not from the state of a killed run: %s", verb, name, _in_words(differences))
+    elif earlier:
+        log.info("%s %s goes on from the state of a killed run", verb, name)
+    workspace.clear_scratch(verb, name, keep=folder)
+    write_json(folder / WORK, asdict(work))
+    return folder
 
 
 def _killed(verb: str, workspace: Workspace, name: str) -> Work | None:

@@ -8,13 +8,14 @@ Not here: what a stage does (stages.py), and any orchestration (assets/, pipelin
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 
 from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.params import Params
-from lvdm.provenance import Provenance, check_resumable, hashes
+from lvdm.provenance import Provenance, hashes
 from lvdm.workspace import Report, Workspace, need
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *, resume: bool = False) -> Report:
     """Runs the stage `verb` for the entry `name` and returns its report, which is also written.
 
-    It goes on from the state of a killed run of equal work if there is one; with `resume` it does nothing else.
+    It goes on from the state of a killed run of equal work if there is one; with `resume` it does nothing else,
+    which only stages that leave a state can be told.
     In a process that only helps to train, the report is empty.
 
     Raises:
@@ -31,6 +33,8 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
     """
     stage = STAGES[verb]
     function = getattr(importlib.import_module("lvdm.stages"), verb)  # late: --help needs none of it
+    if resume:
+        function = functools.partial(function, resume=True)
     if not is_first_process():
         if "training" in stage.code:
             with contextlib.suppress(TrainingLeft):
@@ -39,8 +43,6 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
     with workspace.lock(verb, name):
         for path in stage.inputs(workspace, params, name):
             need(path, _maker(path, params, workspace))
-        if resume:
-            check_resumable(verb, params, workspace, name)
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
         report: Report = function(params, workspace, name).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)

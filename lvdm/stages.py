@@ -36,7 +36,7 @@ def validate(params: Params, workspace: Workspace, name: str) -> Report:
     return report
 
 
-def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report:
+def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import reports
     from lvdm.data.clips import TrainingClips, fixed_clips
     from lvdm.data.manifest import read_manifest
@@ -51,7 +51,7 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str) -> Report
     perceptual = load_perceptual(term.network, workspace) if term else None
     num_held_out = min(len(test), settings.training.validation_examples)
     held_out = [{"clip": clip} for clip in fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0)]
-    scratch = scratch_of("train_autoencoder", params, workspace, name)
+    scratch = scratch_of("train_autoencoder", params, workspace, name, resume=resume)
     autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, perceptual, held_out)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
@@ -74,7 +74,7 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
     return reports.of_encode_latents(name, LatentCache(workspace.latents(name)))
 
 
-def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
+def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import prompting, reports
     from lvdm.data.latents import LatentCache, LatentWindows, held_out_windows
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
@@ -88,7 +88,7 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     num_held_out = settings.training.validation_examples
     held_out = held_out_windows(cache, settings.window, settings.strides, num_held_out, prompts.example)
     encoder = prompts.vocabulary.text_encoder
-    scratch = scratch_of("train_denoiser", params, workspace, name, text_encoder=encoder)
+    scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, text_encoder=encoder)
     denoiser, history = training.train_denoiser(
         windows, settings, cache.shape[0], prompts, workspace.machine, scratch, held_out
     )
@@ -98,12 +98,13 @@ def train_denoiser(params: Params, workspace: Workspace, name: str) -> Report:
     return reports.of_train_denoiser(name, denoiser, history, workspace)
 
 
-def sample(params: Params, workspace: Workspace, name: str) -> Report:
+def sample(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import making, reports
     from lvdm.data.samples import SampleSet, gather_samples
     from lvdm.models.checkpoint import load_denoiser
 
-    scratch, fps = scratch_of("sample", params, workspace, name), params.experiment(name).sample.fps
+    scratch = scratch_of("sample", params, workspace, name, resume=resume)
+    fps = params.experiment(name).sample.fps
     wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).prompts)
     making.make_samples(wanted, params, workspace, name, scratch)
     with atomic_folder(workspace.samples(name)) as folder:

@@ -102,22 +102,19 @@ class Workspace:
         return self.root / ".lvdm" / "cache"
 
     def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
-        """The folder that a killed run of exactly this work resumes from; folders of other work are removed."""
-        folder = self._scratch(stage, name) / fingerprint
-        folder.mkdir(parents=True, exist_ok=True)
-        for other in self.scratches(stage, name):
-            if other != folder:
-                shutil.rmtree(other)
-        return folder
+        """The folder that a killed run of exactly this work resumes from."""
+        return self._scratch(stage, name) / fingerprint
 
     def scratches(self, stage: str, name: str) -> list[Path]:
         """The folders of killed runs, of whatever work."""
         parent = self._scratch(stage, name)
         return sorted(parent.iterdir()) if parent.is_dir() else []
 
-    def clear_scratch(self, stage: str, name: str) -> None:
-        """Removes what a killed run would have resumed from: the work is done."""
-        shutil.rmtree(self._scratch(stage, name), ignore_errors=True)
+    def clear_scratch(self, stage: str, name: str, keep: Path | None = None) -> None:
+        """Removes the folders of killed runs, of other work than `keep`, or all since the work is done."""
+        for folder in self.scratches(stage, name):
+            if folder != keep:
+                shutil.rmtree(folder)
 
     def _scratch(self, stage: str, name: str) -> Path:
         return self.root / ".lvdm" / "scratch" / stage / (name or "all")

@@ -50,10 +50,11 @@ def test_a_stage_before_its_inputs_names_the_stage_that_makes_them(tmp_path):
 
 def test_resume_is_of_stages_that_leave_a_state_and_refused_where_there_is_none(tmp_path):
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    (tmp_path / "artifacts/latents/small").mkdir(parents=True)
-    result = lvdm("--root", str(tmp_path), "train_denoiser", "perturbed", "--resume")
+    for folder in ("denoiser/perturbed", "autoencoder/small"):
+        (tmp_path / "artifacts" / folder).mkdir(parents=True)
+    result = lvdm("--root", str(tmp_path), "sample", "perturbed", "--resume")
     assert result.returncode == 1
-    assert "train_denoiser perturbed: no killed run to resume; run it without --resume" in result.stderr
+    assert "sample perturbed: no killed run to resume; run it without --resume" in result.stderr
     assert lvdm("evaluate", "perturbed", "--resume").returncode == 2
 
 

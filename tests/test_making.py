@@ -72,6 +72,14 @@ def test_decoding_in_chunks_gives_the_frames_of_the_whole(autoencoder):
     torch.testing.assert_close(chunks, autoencoder.decode(latent[None]), atol=1e-5, rtol=0)
 
 
+def test_decoding_holds_its_arithmetic_for_its_own_work_alone(autoencoder):
+    latent = torch.randn(4, 9, 2, 2, generator=torch.Generator().manual_seed(0))
+    frames = making.decoded(autoencoder, latent, lambda: torch.autocast("cpu", torch.bfloat16))
+    assert next(frames).dtype == torch.bfloat16
+    assert not torch.is_autocast_enabled("cpu")
+    assert len(list(frames)) == 1
+
+
 class LargestTensor(TorchDispatchMode):
     """Notes how many numbers the largest result of an operation has."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,6 @@ import yaml
 
 from lvdm.__main__ import main
 from lvdm.data.video import probe
-from lvdm.diffusion import sampling
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
 from lvdm.models.condition import Vocabulary
@@ -83,7 +85,8 @@ def test_a_prompt_becomes_a_video_of_the_frames_asked_for_and_its_path_is_printe
     before = fingerprint(files=[root / "artifacts"])
     assert lvdm(root, "--prompt", "a red square moves", "--frames", "37", "--seed", "5", "--count", "2") == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed == [f"videos/a-red-square-moves-37-frames-seed-{seed}.mp4" for seed in (5, 6)]
+    hashed = fingerprint("a red square moves", None)[:6]
+    assert printed == [f"videos/text-a-red-square-moves-37-frames-seed-{seed}-{hashed}.mp4" for seed in (5, 6)]
     assert [probe(root / path).frames for path in printed] == [37, 37]
     assert (root / printed[0]).read_bytes() != (root / printed[1]).read_bytes()
     assert fingerprint(files=[root / "artifacts"]) == before
@@ -112,7 +115,18 @@ def test_a_video_is_that_of_its_seed_however_many_are_made(root):
     folder = root / "several"
     arguments = ["--label", "red square", "--frames", "8", "--count", "3", "--out", str(folder)]
     assert lvdm(root, "label", *arguments) == 0
-    assert (folder / "red-square-8-frames-seed-1.mp4").read_bytes() == alone
+    (path,) = folder.glob("label-red-square-8-frames-seed-1-*.mp4")
+    assert path.read_bytes() == alone
+
+
+def test_no_two_requests_write_the_same_file(root):
+    requests = [
+        ["text"],
+        *(["text", "--prompt", said] for said in ("红色方块", "蓝色方块", "a", "A", "a" * 81, "a" * 82)),
+    ]
+    for request in [*requests, ["none"], ["label"], ["label", "--label", "red square"]]:
+        assert lvdm(root, *request, "--frames", "1", "--out", str(root / "out")) == 0
+    assert len(list((root / "out").iterdir())) == 10
 
 
 @pytest.mark.parametrize(
@@ -123,6 +137,7 @@ def test_a_video_is_that_of_its_seed_however_many_are_made(root):
         (["text", "--label", "a"], "condition: text; ask with --prompt"),
         (["label", "--label", "a"], "--label: expected one of blue circle, red square, got 'a'"),
         (["text", "--seed", "1"], "lvdm sample --seed: expected --prompt, --label or --frames beside it"),
+        (["text", "--frames", "8", "--resume"], "lvdm sample --resume: expected no --prompt, --label or --frames"),
     ],
 )
 def test_what_a_denoiser_cannot_be_asked_is_one_line(root, arguments, says, capsys):
@@ -132,23 +147,23 @@ def test_what_a_denoiser_cannot_be_asked_is_one_line(root, arguments, says, caps
     assert not (root / "videos").exists()
 
 
-def test_a_killed_request_goes_on_and_makes_the_same_file(root, monkeypatch):
-    arguments = ["--prompt", "a red square", "--frames", "100"]
+def test_a_killed_request_goes_on_and_makes_the_same_file(root):
+    arguments = ["--prompt", "a red square", "--frames", "400"]
     assert lvdm(root, "text", *arguments, "--out", str(root / "whole")) == 0
-    batches, make = [], sampling._make
-
-    def dying(*work):
-        if len(batches) == 2:
-            raise KeyboardInterrupt
-        batches.append(1)
-        return make(*work)
-
-    monkeypatch.setattr(sampling, "_make", dying)
-    with pytest.raises(KeyboardInterrupt):
-        lvdm(root, "text", *arguments)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lvdm.on_request"])
+    process = context.Process(target=lvdm, args=(root, "text", *arguments))
+    process.start()
+    while process.is_alive() and len(batches_kept(root)) < 2:
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and batches_kept(root)
     assert not list((root / "videos").glob("*.mp4"))
-    kept = len(list((root / ".lvdm" / "scratch").rglob("*.safetensors")))
-    monkeypatch.setattr(sampling, "_make", make)
     assert lvdm(root, "text", *arguments) == 0
     (continued,), (whole,) = (root / "videos").iterdir(), (root / "whole").iterdir()
-    assert kept == 2 and continued.read_bytes() == whole.read_bytes()
+    assert continued.read_bytes() == whole.read_bytes()
+
+
+def batches_kept(root: Path) -> list[Path]:
+    return [path for path in (root / ".lvdm" / "scratch").rglob("*.safetensors") if not path.name.startswith(".")]

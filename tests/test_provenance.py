@@ -11,7 +11,7 @@ from lvdm import provenance
 from lvdm.errors import ArtefactError
 from lvdm.graph import STAGES
 from lvdm.params import Params, load_params
-from lvdm.provenance import Provenance, check_resumable, code_hash, scratch_of
+from lvdm.provenance import Provenance, code_hash, scratch_of
 from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -76,35 +76,58 @@ def test_equal_work_goes_on_and_says_so(killed, caplog):
     assert (folder / "run.ckpt").exists()
 
 
+def resumed(params: Params, workspace: Workspace, **more: str) -> Path:
+    return scratch_of("train_denoiser", params, workspace, "perturbed", resume=True, **more)
+
+
+def test_to_insist_on_resuming_with_another_text_encoder_is_refused(workspace):
+    begun = scratch_of("train_denoiser", PARAMS, workspace, "perturbed", text_encoder="one")
+    (begun / "run.ckpt").write_text("state")
+    with pytest.raises(ArtefactError, match="of other work: data: text_encoder changed; change that"):
+        resumed(PARAMS, workspace, text_encoder="other")
+    assert resumed(PARAMS, workspace, text_encoder="one") == begun
+    assert (begun / "run.ckpt").exists()
+
+
+def test_a_process_that_helps_learns_of_the_folder_and_touches_nothing(killed, monkeypatch):
+    begun = scratch_of("train_denoiser", PARAMS, killed, "perturbed")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    other = scratch_of("train_denoiser", with_other_training(steps=7), killed, "perturbed")
+    assert (begun / "run.ckpt").exists() and not other.exists()
+    monkeypatch.undo()
+    assert scratch_of("train_denoiser", with_other_training(steps=7), killed, "perturbed") == other
+    assert other.exists() and not begun.exists()
+
+
 def test_to_insist_on_resuming_other_work_is_refused_with_the_difference_and_keeps_the_state(
     killed, monkeypatch, tmp_path
 ):
-    check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+    resumed(PARAMS, killed)
     with pytest.raises(ArtefactError, match=r"of other work: train_denoiser\.training\.steps: 350 -> 7; change that"):
-        check_resumable("train_denoiser", with_other_training(steps=7), killed, "perturbed")
+        resumed(with_other_training(steps=7), killed)
     with pytest.raises(ArtefactError, match=r"steps: 350 -> 7; train_denoiser\.training\.seed: 0 -> 1; change that"):
-        check_resumable("train_denoiser", with_other_training(seed=1, steps=7), killed, "perturbed")
+        resumed(with_other_training(seed=1, steps=7), killed)
 
     (killed.latents("small") / "index.json").write_text("{} ")
     with pytest.raises(ArtefactError, match="of other work: data: artifacts/latents/small changed; change that"):
-        check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+        resumed(PARAMS, killed)
     (killed.latents("small") / "index.json").write_text("{}")
 
     shutil.copytree(ROOT / "lvdm", tmp_path / "copy")
     (tmp_path / "copy/training/fit.py").write_text("# changed\n")
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "copy")
     with pytest.raises(ArtefactError, match=r"of other work: code: lvdm/training/fit\.py changed; change that"):
-        check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+        resumed(PARAMS, killed)
     monkeypatch.undo()
-    check_resumable("train_denoiser", PARAMS, killed, "perturbed")
+    resumed(PARAMS, killed)
 
 
 def test_to_insist_on_resuming_where_nothing_was_killed_is_refused(workspace):
     with pytest.raises(ArtefactError, match="train_denoiser perturbed: no killed run to resume; run it without"):
-        check_resumable("train_denoiser", PARAMS, workspace, "perturbed")
+        resumed(PARAMS, workspace)
     scratch_of("train_denoiser", PARAMS, workspace, "perturbed")  # killed before its first state
     with pytest.raises(ArtefactError, match="no killed run to resume"):
-        check_resumable("train_denoiser", PARAMS, workspace, "perturbed")
+        resumed(PARAMS, workspace)
 
 
 def test_a_parameter_of_another_stage_changes_nothing(workspace):

@@ -78,10 +78,12 @@ def test_what_is_missing_is_named_with_the_stage_that_makes_it(tmp_path):
 
 def test_scratch_of_other_work_is_removed(tmp_path):
     workspace = Workspace(tmp_path)
-    (workspace.scratch("sample", "a", "1") / "state").write_text("x")
-    assert (workspace.scratch("sample", "a", "1") / "state").exists()
-    workspace.scratch("sample", "a", "2")
-    assert not (workspace.scratch("sample", "a", "1") / "state").exists()
+    for work in ("1", "2"):
+        workspace.scratch("sample", "a", work).mkdir(parents=True)
+    workspace.clear_scratch("sample", "a", keep=workspace.scratch("sample", "a", "2"))
+    assert workspace.scratches("sample", "a") == [workspace.scratch("sample", "a", "2")]
+    workspace.clear_scratch("sample", "a")
+    assert workspace.scratches("sample", "a") == []
 
 
 def test_fingerprints_follow_contents_and_names_not_places(tmp_path):

@@ -68,7 +68,7 @@ def write_sample(made: Path, sample: Sample, chunks: Iterable[Float[Tensor, "1 3
     """Writes a sample as its chunks come, exactly as many frames as it asks for; one that is made is left alone."""
     if sample.is_made(made):
         return
-    frames = first_frames((to_frames(chunk[0]) for chunk in chunks), sample.frames)
+    frames = frames_of(sample, chunks)
     if sample.kind == "long":
         write_video(made / sample.file, frames, fps)
         return
@@ -106,13 +106,14 @@ class SampleSet:
         return [sample for sample in (Sample(**entry) for entry in index) if sample.kind == kind]
 
 
-def first_frames(chunks: Iterable[UInt8[np.ndarray, "t h w 3"]], frames: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    """The first `frames` of the frames that come in chunks; no more chunks are taken than these need."""
+def frames_of(sample: Sample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The frames of a sample, as many as it asks for; no more chunks are taken than these need."""
+    left = sample.frames
     for chunk in chunks:
-        if frames <= 0:
+        if left <= 0:
             return
-        yield chunk[:frames]
-        frames -= len(chunk)
+        yield to_frames(chunk[0])[:left]
+        left -= chunk.shape[2]
 
 
 def _stack(path: Path, clips: Sequence[Path]) -> None:

@@ -40,7 +40,7 @@ class EncodedTexts:
         self._open: dict[Path, Any] = {}
         self._shards = {
             key: shard
-            for shard in sorted(folder.glob("*.safetensors"))
+            for shard in sorted(folder.glob("[!.]*.safetensors"))
             for key in self._read(shard).keys()  # noqa: SIM118
         }
 

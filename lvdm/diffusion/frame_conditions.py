@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lvdm.diffusion.noise import draw_uniform
 from lvdm.diffusion.schedule import Schedule
-from lvdm.errors import ParamsError
 from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
 
@@ -68,15 +67,9 @@ def draw_frame_conditions(
     Frames to make share a level t of (0, 1], the top included; in a window of independent levels nothing is given and
     each frame has its own. Given frames share a level s of [0, max_level) and, with probability `raise_given`, are
     hidden at level 1 instead: the pattern of the unconditional pass of guidance.
-
-    Raises:
-        ParamsError: interpolation is asked of a window that has no frame between its ends.
     """
     tasks = objective.tasks
-    if tasks.interpolate > 0 and window < 3:
-        raise ParamsError(
-            "train_denoiser.window", expected="at least 3 to interpolate", got=window, remedy="or tasks.interpolate: 0"
-        )
+    assert window >= 3 or tasks.interpolate == 0, "a frame to make between the ends that interpolation is given"
     drawn, t_of_frames = draw_uniform(generators, 5 + window).split([5, window], dim=1)
     task, count, t, s, raised = drawn.unsqueeze(-1).unbind(1)
     position = torch.arange(window, device=task.device)

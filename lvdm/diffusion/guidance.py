@@ -45,7 +45,7 @@ def guided_prediction(
     In eps(z) the given frames are replaced by `noise`, at level 1, and the prompt is dropped: it sees neither.
     The weights sum to 1 and at equal z and level eps, v and x0 are affine in each other, so mixing v or x0 is mixing
     eps. At alpha = 0 only v and x0 still say something of the video, which is why the mix is not converted to eps.
-    Passes of weight 0 are not run; the others run as one batch.
+    Passes of weight 0 are not run; the others run as one batch, and are mixed in float32.
     """
     w, u = guidance.frames, guidance.condition
     null = condition.null()
@@ -64,4 +64,4 @@ def guided_prediction(
         repeat(stride, "b -> (n b)", n=n),
         Condition.of_passes(asked),
     )
-    return torch.stack([weight * o for weight, o in zip(weights, outputs.chunk(n), strict=True)]).sum(dim=0)
+    return torch.stack([weight * o.float() for weight, o in zip(weights, outputs.chunk(n), strict=True)]).sum(dim=0)

@@ -3,16 +3,18 @@
 A video is a function of its request and of the denoiser: what is drawn depends on its seed and on positions in it,
 not on the videos beside it or on the batch. A short clip is a video whose plan is one window.
 
-Not here: pixels (the stage decodes) and the trained network's loading.
+Not here: pixels (lvdm/making.py decodes) and the trained network's loading.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -89,12 +91,13 @@ def sample_videos(
     requests: Sequence[VideoRequest],
     scratch: Path,
     groups: Sequence[range] | None = None,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Float[Tensor, "c t h w"]]:
     """Whitened latents of every requested video, in order: float32, on the CPU, `num_latents` frames each.
 
     With `groups`, some of those of `group_videos`, of their videos alone. One group is made and held at a time.
-    Runs on the device of the denoiser's parameters, under the caller's autocast if there is one. Each batch is written
-    to `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
+    Runs on the device of the denoiser's parameters, each batch under `autocast`, and writes the batch to
+    `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
 
     Raises:
         ParamsError: no plan exists for these lengths, strides and overlap.
@@ -103,6 +106,7 @@ def sample_videos(
     plans = _plans(requests, spec.train_denoiser, sample)
     groups = group_videos(requests, spec.train_denoiser, sample) if groups is None else groups
     channels, height, width = spec.latent_shape
+    spec = replace(spec, prompts=spec.prompts.to(next(denoiser.parameters()).device))
 
     def batches(group: range) -> Iterator[list[_Job]]:
         planned = [(i, requests[i], plans[requests[i].num_latents]) for i in group]
@@ -119,7 +123,8 @@ def sample_videos(
             if path.exists():
                 made = load_file(path)["made"]
             else:
-                made = _make(denoiser, spec, sample, batch, videos)
+                with autocast():
+                    made = _make(denoiser, spec, sample, batch, videos)
                 with atomic_file(path) as beside:
                     save_file({"made": made}, beside)
             for job, latents in zip(batch, made, strict=True):
@@ -164,10 +169,9 @@ def _make(
     if not any(window.given):  # both guide away from the prompt alone, in one pass
         frames_weight, condition_weight = 0.0, frames_weight + condition_weight
     guidance = Guidance(frames_weight, condition_weight if prompted else 0.0)
-    prompts = spec.prompts.to(device)
-    numbers = [prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
+    numbers = [spec.prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
     stride = torch.tensor([job.window.stride for job in batch], device=device)
-    condition = Condition(torch.tensor(numbers, device=device), prompts)
+    condition = Condition(torch.tensor(numbers, device=device), spec.prompts)
     given = torch.tensor(window.given, device=device).expand(len(batch), -1)
 
     clean = torch.stack([videos[job.video][:, job.window.positions] for job in batch]).to(device)

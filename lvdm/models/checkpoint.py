@@ -20,7 +20,7 @@ from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainAutoencoder, TrainDenoiser
 from lvdm.section import parse
-from lvdm.workspace import fingerprint, write_json
+from lvdm.workspace import fingerprint, need, write_json
 
 WEIGHTS, PARAMS = "model.safetensors", "params.json"
 DENOISER_KEYS = {"train_denoiser", "latent_channels", "vocabulary", "prompts", "autoencoder"}
@@ -39,9 +39,9 @@ class TrainedDenoiser:
     def check_autoencoder(self, folder: Path) -> None:
         """
         Raises:
-            ArtefactError: the autoencoder of `folder` is not the one whose latents the denoiser makes.
+            ArtefactError: the autoencoder of `folder` is missing or not the one whose latents the denoiser makes.
         """
-        if (got := fingerprint(files=[folder])) != self.autoencoder:
+        if (got := fingerprint(files=[need(folder, "train_autoencoder")])) != self.autoencoder:
             raise ArtefactError(
                 f"{folder}: not the autoencoder that the denoiser was trained with",
                 expected=self.autoencoder,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+
+MAX_TOKENS = 77  # of a text: CLIP's limit, and more than captions have; what is beyond is cut off
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ class Vocabulary:
     token_channels: int = 0  # of what it makes of a text
 
 
+def padded(tokens: Float[Tensor, "_ d"]) -> tuple[Float[Tensor, "n d"], Bool[Tensor, " n"]]:
+    """The tokens of a text with padding up to MAX_TOKENS, and the mask that leaves the padding out.
+
+    To a constant: on a length that other texts decide, the last bits of what attention computes would depend.
+    """
+    assert len(tokens) <= MAX_TOKENS, "an encoder makes at most MAX_TOKENS"
+    rows = tokens.new_zeros(MAX_TOKENS, tokens.shape[1])
+    rows[: len(tokens)] = tokens
+    return rows, torch.arange(MAX_TOKENS) < len(tokens)
+
+
 @dataclass(frozen=True)
 class Prompts:
     """Prompts in rows, the null prompt last: a text as its tokens, of which `mask` leaves out the padding.
@@ -38,7 +50,7 @@ class Prompts:
     A label has no tokens: a denoiser knows it by the number of its row.
     """
 
-    tokens: Float[Tensor, "p n d"]
+    tokens: Float[Tensor, "p n d"]  # n is MAX_TOKENS, or 0 of labels
     mask: Bool[Tensor, "p n"]
 
     @classmethod
@@ -49,10 +61,8 @@ class Prompts:
     @classmethod
     def of_texts(cls, texts: Sequence[Float[Tensor, "_ d"]], null: Float[Tensor, "_ d"]) -> Prompts:
         """The tokens of each text, of any number, and those of the null text."""
-        rows = [*texts, null]
-        tokens = pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows])
-        return cls(tokens, torch.arange(tokens.shape[1]) < lengths[:, None])
+        rows = [padded(tokens) for tokens in [*texts, null]]
+        return cls(torch.stack([tokens for tokens, _ in rows]), torch.stack([mask for _, mask in rows]))
 
     @property
     def null(self) -> int:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from lvdm.errors import WeightsError
 from lvdm.evaluation.weights import NETWORKS, locate
+from lvdm.models.condition import MAX_TOKENS
 from lvdm.params import TextEncoder as Config
 from lvdm.workspace import Workspace, fingerprint
 
-MAX_TOKENS = 77  # of a text: CLIP's limit, and more than captions have; what is beyond is cut off
 REMEDY = "give train_denoiser.network.text.folder a folder with the tokenizer, config.json and weights of the encoder"
 
 

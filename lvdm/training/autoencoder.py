@@ -155,7 +155,8 @@ def train_autoencoder(
         history = fit(task, clips, params.training, machine, scratch)
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
-    autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))
+    with machine.autocast():  # the latents that are whitened are those that encoding makes
+        autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))
     return autoencoder, history
 
 

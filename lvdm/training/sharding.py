@@ -23,7 +23,8 @@ def shard(task: pl.LightningModule, entries: Iterable[str]) -> None:
     """
     for parameter in task.parameters():
         parameter.data = parameter.data.contiguous()  # FSDP takes no other
-    mesh = init_device_mesh(task.device.type, (task.trainer.world_size,))
+    device = task.trainer.strategy.root_device  # the task itself is moved there later
+    mesh = init_device_mesh(device.type, (task.trainer.world_size,))
     for unit in _units(task):
         fully_shard(unit, mesh=mesh)
     fully_shard(task, mesh=mesh, reshard_after_forward=True)  # else a pass without a backward leaves it whole

@@ -59,6 +59,13 @@ def test_a_killed_run_goes_on_after_its_last_shard(tmp_path, monkeypatch):
     assert all(torch.equal(encoded.tokens(text), Counting().encode(text)) for text in wanted)
 
 
+def test_a_shard_that_another_process_is_writing_is_not_read(tmp_path):
+    encode_texts(Counting(), ["red"], tmp_path)
+    (shard,) = tmp_path.rglob("*.safetensors")
+    (shard.parent / f".other.{shard.name}.1.tmp.safetensors").write_bytes(shard.read_bytes()[:-1])
+    assert "red" in encode_texts(Counting(die_after=0), ["red"], tmp_path)
+
+
 def test_open_shards_can_be_pickled(tmp_path):
     encoded = encode_texts(Counting(), ["red"], tmp_path)
     encoded.tokens("red")

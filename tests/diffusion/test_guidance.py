@@ -130,3 +130,16 @@ def test_mixing_v_is_mixing_eps(network):
     conditional, unconditional = predict(network, z), predict(network, z, frames_weight=-1.0)
     mixed = (1 + w) * eps(conditional) - w * eps(unconditional)
     assert torch.allclose(eps(predict(network, z, frames_weight=w)), mixed, atol=1e-5)
+
+
+def test_passes_of_half_precision_are_mixed_in_float32(network):
+    """A large weight would multiply the rounding of the mix."""
+
+    def half(*batch):
+        return network(*batch).bfloat16()
+
+    z, w = frames("z"), 7.5
+    conditional, unconditional = (predict(half, z, frames_weight=weight).double() for weight in (0.0, -1.0))
+    mixed = predict(half, z, frames_weight=w)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed.double(), (1 + w) * conditional - w * unconditional, atol=1e-5, rtol=1e-5)

@@ -212,6 +212,18 @@ def test_the_seed_s_perturbation_changes_videos_only_where_frames_are_given(netw
     assert not torch.allclose(off[:, 1], on[:, 1])
 
 
+def test_sampling_holds_its_arithmetic_for_its_own_work_alone(network, spec, sample, tmp_path):
+    def bfloat16() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    videos = sample_videos(network, spec, sample, [SHORT, SHORT], tmp_path / "a", autocast=bfloat16)
+    first = next(videos)
+    assert not torch.is_autocast_enabled("cpu")
+    (exact,) = sample_videos(network, spec, sample, [SHORT], tmp_path / "b")
+    assert first.dtype == torch.float32
+    assert not torch.equal(first, exact) and torch.allclose(first, exact, atol=0.2)
+
+
 class Ramp(nn.Module):
     """The exact denoiser of videos x(position) = position / 10 from window-relative facts alone: given first frames."""
 

@@ -99,6 +99,16 @@ def test_a_missing_file_is_an_error_that_names_it(saved, missing):
         load_autoencoder(saved)
 
 
+def test_a_denoiser_without_its_autoencoder_says_which_stage_makes_it(tmp_path):
+    params = small_denoiser()
+    trained = TrainedDenoiser(Denoiser(params.network, 4, LABELS), params, LABELS, PROMPTS, "1234")
+    with pytest.raises(ArtefactError, match="small: not there; run `lvdm train_autoencoder` first"):
+        trained.check_autoencoder(tmp_path / "small")
+    (tmp_path / "small").mkdir()
+    with pytest.raises(ArtefactError, match="not the autoencoder that the denoiser was trained with"):
+        trained.check_autoencoder(tmp_path / "small")
+
+
 def test_the_folder_of_an_autoencoder_is_no_denoiser(saved):
     with pytest.raises(ArtefactError, match="train_autoencoder"):
         load_denoiser(saved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lvdm.models.condition import Condition, Prompts
+from lvdm.models.condition import MAX_TOKENS, Condition, Prompts
 
 TEXTS = [torch.full((length, 2), float(length)) for length in (3, 1)]
 NULL = torch.zeros(2, 2)
@@ -17,10 +17,11 @@ def condition(request) -> Condition:
     return Condition(torch.tensor([0, 1, 0]), prompts)
 
 
-def test_texts_are_padded_to_the_longest_and_the_null_text_is_the_last():
+def test_texts_are_padded_whatever_is_beside_them_and_the_null_text_is_the_last():
     prompts = Prompts.of_texts(TEXTS, NULL)
-    assert prompts.null == 2
-    assert prompts.mask.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
+    assert prompts.null == 2 and prompts.tokens.shape == (3, MAX_TOKENS, 2)
+    assert [row.nonzero().flatten().tolist() for row in prompts.mask] == [[0, 1, 2], [0], [0, 1]]
+    assert torch.equal(Prompts.of_texts(TEXTS[1:], NULL).tokens, prompts.tokens[1:])
     for row, text in enumerate([*TEXTS, NULL]):
         assert torch.equal(prompts.tokens[row][prompts.mask[row]], text)
 

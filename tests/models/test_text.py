@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from lvdm.errors import WeightsError
 from lvdm.evaluation.weights import NETWORKS, locate
 from lvdm.machine import Machine
-from lvdm.models.text import MAX_TOKENS, TextEncoder, find_text_encoder
+from lvdm.models.condition import MAX_TOKENS
+from lvdm.models.text import TextEncoder, find_text_encoder
 from lvdm.params import TextEncoder as Config
 from lvdm.workspace import Workspace
 from tests.models.tiny_encoders import WORDS, write_encoder, write_tokenizer

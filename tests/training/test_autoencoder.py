@@ -13,9 +13,16 @@ from torch.distributions import kl_divergence as reference_kl
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.errors import ParamsError, WeightsError
 from lvdm.evaluation.perceptual import load_perceptual
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import IdentityAutoencoder, build_autoencoder
 from lvdm.models.discriminator import PatchDiscriminator
-from lvdm.training.autoencoder import equivariance_error, kl_divergence, reconstruction_error, train_autoencoder
+from lvdm.training.autoencoder import (
+    NUM_MEASURED_CLIPS,
+    equivariance_error,
+    kl_divergence,
+    reconstruction_error,
+    train_autoencoder,
+)
 from lvdm.training.fit import initialised
 from lvdm.workspace import Workspace
 
@@ -148,3 +155,13 @@ def test_the_identity_is_measured_and_not_trained(tmp_path: Path):
     autoencoder, history = train_autoencoder(Noise(), params, MACHINE, tmp_path)
     assert isinstance(autoencoder, IdentityAutoencoder) and history == []
     assert autoencoder.latent_std.tolist() == pytest.approx([3**-0.5] * 3, rel=0.02)
+
+
+def test_whitening_is_measured_in_the_arithmetic_that_encodes(tmp_path):
+    machine = Machine(accelerator="cpu", precision="bf16-mixed")
+    network, _ = train_autoencoder(Noise(), small_params(steps=1), machine, tmp_path)
+    clips = torch.stack([Noise()[i]["clip"] for i in range(NUM_MEASURED_CLIPS)])
+    with machine.autocast():
+        latents = network.encode(clips)
+    torch.testing.assert_close(latents.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)
+    assert not torch.allclose(network.encode(clips).mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-5)

@@ -66,7 +66,9 @@ def prompts_of(condition: str, folder: Path) -> tuple[TrainingPrompts, Prompts]:
         return LabelPrompts(Vocabulary(labels=tuple(VALUES))), Prompts.of_labels(2)
     encoded = encode_texts(Letters(), [NULL_TEXT, *CAPTIONS.values()], folder)
     tokens = [encoded.tokens(caption) for caption in CAPTIONS.values()]
-    return TextPrompts(Vocabulary((), "letters", 6), encoded, 9), Prompts.of_texts(tokens, encoded.tokens(NULL_TEXT))
+    null = encoded.tokens(NULL_TEXT)
+    asked = TextPrompts(Vocabulary((), "letters", 6), encoded, Prompts.of_texts([], null))
+    return asked, Prompts.of_texts(tokens, null)
 
 
 def test_the_loss_falls_without_a_condition(cache, tmp_path):

@@ -94,6 +94,16 @@ def test_a_run_goes_on_from_one_device_to_two_that_shard_it_and_back_with_the_we
             torch.testing.assert_close(weights[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_sharding_runs_on_a_gpu_and_ends_with_the_weights_of_one_that_is_not_sharded(tmp_path):
+    sharded, plain = (
+        run(tmp_path / strategy, 6, 4, Machine(accelerator="gpu", devices=1, strategy=strategy, precision="32-true"))
+        for strategy in ("fsdp", "auto")
+    )
+    for name, tensor in plain[0].state_dict().items():
+        torch.testing.assert_close(sharded[0].state_dict()[name], tensor, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("setting", [{"precision": "16-mixed"}, {"compile": True}])
 def test_what_sharding_cannot_do_is_one_line(setting):
     with pytest.raises(ParamsError, match=r"^machine\.yaml: the file: expected .* with strategy fsdp"):
