@@ -82,7 +82,7 @@ class Identity:
         sprites = {f"sprites_{n}": {"fake": float(f.sprites), "real": float(r.sprites)} for n, (f, r) in told.items()}
         areas = {f"area_gap_{n}": {"fake": gap, "real": self.area_floor} for n, gap in self.area_gaps.items()}
         needs = {
-            f"identity_{n}": "needs long videos, and held-out ones as long, that begin with sprites apart from each other"
+            f"identity_{n}": "needs long videos, and held-out ones as long, that begin with sprites apart"
             if n in self.kept
             else f"needs the built-in set, and long videos of at least {frames_for(n)} frames"
             for n in AFTER

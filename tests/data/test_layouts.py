@@ -183,7 +183,8 @@ def test_sky_timelapse_is_found_at_any_depth_and_images_beside_it_are_left_out(w
 
 
 @pytest.mark.parametrize(
-    "layout", [{"kind": "sky_timelapse", "fps": 25}, {"kind": "mead", "views": ["front"]}, {"kind": "taichi_hd", "fps": 30}]
+    "layout",
+    [{"kind": "sky_timelapse", "fps": 25}, {"kind": "mead", "views": ["front"]}, {"kind": "taichi_hd", "fps": 30}],
 )
 def test_a_layout_that_takes_no_video_of_the_source_is_one_line(workspace, layout):
     videos(workspace, "one.mp4")
