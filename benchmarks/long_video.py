@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> float:
         for frames in args.frames:
             document = yaml.safe_load(args.params.read_text())
             document["sample"] |= {"num_clips": 1, "num_long_videos": 1, "long_frames": frames, "steps": args.steps}
+            document["evaluate"]["num_clips"] = 1
             name, root = next(iter(document["experiments"])), Path(folder) / str(frames)
             write_untrained(root, document, name, {"accelerator": "cpu"})
             runs.append(measure(root, name))

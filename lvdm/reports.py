@@ -63,7 +63,11 @@ def of_validate(validation: Validation, workspace: Workspace) -> Report:
 def of_train_autoencoder(
     name: str, autoencoder: nn.Module, history: History, quality: Reconstruction, workspace: Workspace
 ) -> Report:
-    numbers = {**quality.numbers, "parameters": _parameters(autoencoder)} | _last(history)
+    numbers = {
+        **quality.numbers,
+        "reconstructed clips": float(len(quality.clips)),
+        "parameters": _parameters(autoencoder),
+    } | _last(history)
     shown = _curve("train_autoencoder", name, history, workspace)
     if quality.clips:
         picture = workspace.drafts("train_autoencoder", name) / "reconstructions.png"

@@ -22,6 +22,18 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+T = TypeVar("T")
+
+
+def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The values, for pydantic's AfterValidator.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError("each value once")
+    return values
 
 
 def parse(section: type[S], document: Any, at: str = "", file: str = "params.yaml") -> S:

@@ -142,6 +142,7 @@ def tiny() -> dict[str, Any]:
     """The committed params.yaml with tiny networks on tiny clips."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["clips"] |= {"frames": 8, "size": 16}
+    document["evaluate"]["num_clips"] = 1
     document["train_autoencoder"]["network"]["channels"] = [8]
     network = {"channels": 8, "channel_multipliers": [1], "attention_levels": [0], "head_channels": 4}
     document["train_denoiser"]["network"] |= network

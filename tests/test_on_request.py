@@ -25,9 +25,9 @@ from tests.models.tiny_encoders import write_encoder
 ROOT = Path(__file__).parents[1]
 TEXT = {"encoder": "t5", "folder": "encoder"}
 CONDITIONS = {
-    "none": {"condition": "none"},
-    "label": {"condition": "label"},
-    "text": {"condition": "text", "text": TEXT},
+    "none": {"network": {"condition": "none"}, "objective": {"drop_condition": 0.0}},
+    "label": {"network": {"condition": "label"}},
+    "text": {"network": {"condition": "text", "text": TEXT}},
 }
 
 
@@ -42,10 +42,10 @@ def root(tmp_path: Path) -> Path:
     document["experiments"] = {
         name: {
             "autoencoder": "small",
-            "train_denoiser": {"network": network},
+            "train_denoiser": train_denoiser,
             "sample": {} if name != "none" else {"condition_guidance": 0.0},
         }
-        for name, network in CONDITIONS.items()
+        for name, train_denoiser in CONDITIONS.items()
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     (tmp_path / "machine.yaml").write_text("accelerator: cpu\n")

@@ -73,7 +73,29 @@ def changed(path: str, value: object) -> dict:
         ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
         ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),
         ("train_denoiser.objective.raise_given", 0, "experiments.perturbed: expected objective.raise_given above 0"),
-        ("train_denoiser.network.condition", "none", "experiments.perturbed: expected condition: label or text"),
+        ("train_denoiser.network.condition", "none", "train_denoiser: expected objective.drop_condition of 0 with"),
+        (
+            "experiments.perturbed.train_denoiser",
+            {"network": {"condition": "none"}, "objective": {"drop_condition": 0}},
+            "experiments.perturbed: expected condition: label or text",
+        ),
+        (
+            "evaluate.num_clips",
+            33,
+            "evaluate.num_clips: expected at most sample.num_clips of perturbed, which is 32, got",
+        ),
+        (
+            "experiments.unperturbed.sample",
+            {"num_clips": 31, "perturbation_level": 0},
+            "sample.num_clips of unperturbed",
+        ),
+        ("train_denoiser.training.validate_every", 351, "train_denoiser.training: expected validate_every of at most"),
+        (
+            "train_autoencoder.objective.equivariance",
+            {"factors": [2, 4, 2], "weight": 0.25},
+            "train_autoencoder.objective.equivariance.factors: expected each value once",
+        ),
+        ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "views: expected each value once"),
         ("train_denoiser.network.condition", "text", "train_denoiser.network: expected a text encoder under text with"),
         ("train_denoiser.network.text", {"encoder": "minilm"}, "expected a text encoder under text with condition"),
         (

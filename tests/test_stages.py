@@ -18,7 +18,7 @@ from lvdm.run import run_stage
 from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
-SHORT = {"steps": 2, "batch_size": 2, "warmup_steps": 0}
+SHORT = {"steps": 2, "batch_size": 2, "warmup_steps": 0, "validate_every": 2}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ def tiny_params(network: dict[str, object], objective: dict[str, object]) -> Par
     denoiser["objective"]["max_given"] = 1
     denoiser["training"] |= SHORT
     document["sample"] |= {"steps": 2, "num_clips": 2, "num_long_videos": 1, "long_frames": 20}
+    document["evaluate"]["num_clips"] = 2
     document["autoencoders"] = {"one": {"train_autoencoder": {"network": network, "objective": objective}}}
     document["experiments"] = {"all": {"autoencoder": "one", "train_denoiser": {}, "sample": {}}}
     return parse_params(document)
@@ -83,7 +84,9 @@ def test_the_report_has_every_term_by_its_name_and_how_clips_come_back(workspace
     params = tiny_params({"channels": [8]}, objective)
     report = run_stage("train_autoencoder", params, workspace, "one")
     terms = {"loss", "reconstruction", "kl", "equivariance", "adversarial", "adversarial_weight", "discriminator"}
-    assert terms | {"psnr", "ssim", "parameters", "validation_reconstruction"} == set(report.metrics)
+    assert terms | {"psnr", "ssim", "reconstructed clips", "parameters", "validation_reconstruction"} == set(
+        report.metrics
+    )
     assert {"input, reconstruction, error", "loss curve"} <= set(report.pictures)
     header, *rows = workspace.curve("train_autoencoder", "one").read_text().splitlines()
     assert set(header.split(",")) == {"step", *terms}

@@ -66,9 +66,10 @@ def validate_manifest(manifest: pd.DataFrame, validate: Validate, clips: Clips, 
     """
     of_rows = _of_rows(validate, clips)
     gate = _Gate()
+    known = manifest["split"].where(manifest["split"].isin(SPLITS))  # a row of another split is rejected, and no more
     judged = manifest.assign(
-        splits=manifest.groupby("checksum")["split"].transform("nunique").astype("Int64"),
-        group_splits=manifest.groupby("group")["split"].transform("nunique").astype("Int64"),
+        splits=known.groupby(manifest["checksum"]).transform("nunique").astype("Int64"),
+        group_splits=known.groupby(manifest["group"]).transform("nunique").astype("Int64"),
     )
     row_checks, unexpected = gate.judge("videos", of_rows, judged)
     rejected = _rejected(manifest, of_rows, unexpected)

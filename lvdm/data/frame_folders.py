@@ -30,18 +30,20 @@ def is_image(path: PurePath) -> bool:
 
 
 def read_frame_files(files: Sequence[Path]) -> UInt8[np.ndarray, "t h w 3"]:
-    """RGB images of one size, decoded whole.
+    """RGB images of one size, decoded whole, turned as displayed.
 
     Raises:
         OSError: one is not an image, or is damaged.
-        ValueError: their sizes differ.
+        ValueError: their sizes differ, or one has more than 8 bits a channel.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     frames = []
     for file in files:
         with Image.open(file) as image:
-            frames.append(np.asarray(image.convert("RGB")))
+            if image.mode.startswith(("I", "F")):  # converting these to RGB clips them to white
+                raise ValueError(f"{file.name}: pixels of mode {image.mode}, expected 8 bits a channel")
+            frames.append(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
     return np.stack(frames)
 
 

@@ -7,13 +7,17 @@ have the last word, and what is inside a file (video.py).
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from lvdm.errors import SourceError
 from lvdm.params import layouts as params
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,16 @@ NOTHING = Told()
 Tell = Callable[[str], Told | None]  # the id of a video: what is said of it, or None for one that is not asked for
 
 
-def tell(layout: params.Layout, folder: Path, ids: Iterable[str]) -> dict[str, Told]:
+def tell(layout: params.Layout, folder: Path, ids: Iterable[str], texts: Sequence[Path]) -> dict[str, Told]:
     """What `layout` says of the videos `ids` of a source in `folder`; those that it does not ask for are left out.
+
+    `texts` are the text files of the source, among which are those that name its splits.
 
     Raises:
         SourceError: a file of the dataset that names its splits is missing or is no such file.
     """
     names = list(ids)
-    told = _teller(layout, folder, names)
+    told = _teller(layout, folder, names, texts)
     return {name: said for name in names if (said := told(name)) is not None}
 
 
@@ -46,14 +52,14 @@ def reads_frames(layout: params.Layout) -> bool:
     return isinstance(layout, params.FrameFolders | params.SkyTimelapse | params.TaichiHd)
 
 
-def _teller(layout: params.Layout, folder: Path, names: list[str]) -> Tell:
+def _teller(layout: params.Layout, folder: Path, names: list[str], texts: Sequence[Path]) -> Tell:
     match layout:
         case params.Ucf101():
-            return _ucf101(layout, folder)
+            return _ucf101(layout, folder, texts)
         case params.SkyTimelapse():
             return _sky_timelapse
         case params.FaceForensics():
-            return _faceforensics(layout, folder, names)
+            return _faceforensics(layout, folder, names, texts)
         case params.Mead():
             return _mead(layout)
         case params.TaichiHd():
@@ -62,11 +68,12 @@ def _teller(layout: params.Layout, folder: Path, names: list[str]) -> Tell:
             return lambda name: NOTHING
 
 
-def _ucf101(layout: params.Ucf101, folder: Path) -> Tell:
+def _ucf101(layout: params.Ucf101, folder: Path, texts: Sequence[Path]) -> Tell:
     """v_ApplyEyeMakeup_g08_c01: class, group, clip. A video that neither list names is in no split, and so rejected."""
     split_of: dict[str, str] = {}
     for split in ("train", "test"):
-        path = _one_file(folder, f"{split}list0{layout.split_list}.txt", "the official split lists of UCF-101")
+        name = f"{split}list0{layout.split_list}.txt"
+        path = _one_file(folder, texts, name, "the official split lists of UCF-101")
         for line in path.read_text().split("\n"):
             if line.strip():
                 split_of[PurePosixPath(line.split()[0]).stem] = split
@@ -84,27 +91,36 @@ def _ucf101(layout: params.Ucf101, folder: Path) -> Tell:
 
 def _sky_timelapse(name: str) -> Told | None:
     """sky_train/VIDEO/VIDEO_3/...: clips of one video of the web are a group."""
-    split, *rest = PurePosixPath(name).parts
-    if split not in ("sky_train", "sky_test") or not rest:
-        return None
-    return Told(caption="a time-lapse of the sky", split=split.removeprefix("sky_"), group=PurePosixPath(rest[0]).stem)
+    parts = PurePosixPath(name).parts
+    for folder, video in pairwise(parts):
+        if folder in ("sky_train", "sky_test"):
+            split = folder.removeprefix("sky_")
+            return Told(caption="a time-lapse of the sky", split=split, group=PurePosixPath(video).stem)
+    return None
 
 
-def _faceforensics(layout: params.FaceForensics, folder: Path, names: list[str]) -> Tell:
+def _faceforensics(layout: params.FaceForensics, folder: Path, names: list[str], texts: Sequence[Path]) -> Tell:
     """original_sequences/youtube/c23/videos/033.mp4, manipulated_sequences/Deepfakes/c23/videos/033_097.mp4.
 
     A manipulated video shows two sources, so both are one group. With the official train.json, val.json and test.json
-    in the source, these decide, and what is in val is left out; without them the split is drawn, by group.
+    in the source, these decide, and what is in val is left out; without them the split is drawn, by group. A group is
+    named by the smallest of its members that are asked for, so a new manipulation may join two and move them.
     """
     pattern = re.compile(r"(original|manipulated)_sequences/(\w+)/(raw|c23|c40)/videos/([\w-]+)\.\w+")
+    asked = {
+        name: found
+        for name in names
+        if (found := pattern.search(name)) and found[3] == layout.compression and layout.videos in (found[1], "all")
+    }
     group_of: dict[str, str] = {}
-    for name in names:
-        if found := pattern.search(name):
-            _join(group_of, _sources(found[4]))
+    for found in asked.values():
+        _join(group_of, _sources(found[4]))
     split_of: dict[str, str] = {}
-    if any(folder.rglob("test.json")):
+    if not any(path.name == "test.json" for path in texts):
+        logger.warning("%s: no test.json, so the splits of FaceForensics++ are drawn and not the official ones", folder)
+    else:
         for split in ("train", "val", "test"):
-            path = _one_file(folder, f"{split}.json", "the official splits of FaceForensics++")
+            path = _one_file(folder, texts, f"{split}.json", "the official splits of FaceForensics++")
             try:
                 pairs = [tuple(map(str, pair)) for pair in json.loads(path.read_text())]
             except (ValueError, TypeError) as error:
@@ -114,8 +130,7 @@ def _faceforensics(layout: params.FaceForensics, folder: Path, names: list[str])
                 split_of.update(dict.fromkeys(pair, split))
 
     def told(name: str) -> Told | None:
-        found = pattern.search(name)
-        if found is None or found[3] != layout.compression or layout.videos not in (found[1], "all"):
+        if (found := asked.get(name)) is None:
             return None
         source = _sources(found[4])[0]
         if (split := split_of.get(source)) == "val":
@@ -156,8 +171,8 @@ def _taichi_hd(name: str) -> Told | None:
     return Told(caption="a person practising tai chi", split=split, group=path.name.split("#")[0])
 
 
-def _one_file(folder: Path, name: str, what: str) -> Path:
-    found = sorted(folder.rglob(name))
+def _one_file(folder: Path, texts: Sequence[Path], name: str, what: str) -> Path:
+    found = [path for path in texts if path.name == name]
     if len(found) != 1:
         raise SourceError(
             f"{folder}: {what}",

@@ -88,19 +88,27 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
 
 
 def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
-    paths, ignored, frames = {}, 0, reads_frames(layout)
+    paths, texts, ignored, frames = {}, [], 0, reads_frames(layout)
     for file in _files(folder):
         video = file.parent if frames and is_image(file) else file
         name = video.relative_to(folder).as_posix()
-        if video is file and not _is_candidate(name):
-            ignored += not _is_text(name) and name != sprites.RECIPE
+        if _is_text(name):
+            texts.append(file)
+        elif video is file and not _is_candidate(name):
+            ignored += name != sprites.RECIPE
         elif not _is_utf8(name):
             logger.warning("ignored %r: its name is not UTF-8", name)
             ignored += 1
         elif name not in paths:
             inside = video.is_relative_to(workspace.root)
             paths[name] = (video.relative_to(workspace.root) if inside else video).as_posix()
-    told = tell(layout, folder, sorted(paths, key=numeric_aware))
+    told = tell(layout, folder, sorted(paths, key=numeric_aware), texts)
+    if paths and not told:
+        raise SourceError(
+            f"{folder}: none of its {len(paths)} videos is where ingest.layout {layout.kind} has them",
+            got=next(iter(paths)),
+            remedy="make ingest.source the folder of the dataset as it is distributed, or use another ingest.layout",
+        )
     logger.info("%s: %d videos, %d files ignored", folder, len(told), ignored)
     if left_out := [name for name in paths if name not in told]:
         logger.info("%d videos left out, as ingest.layout does not ask for them, like %s", len(left_out), left_out[0])

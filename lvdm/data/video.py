@@ -170,25 +170,31 @@ def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: float, max_
 
 
 def _probe_folder(path: Path) -> Probe:
-    frames, size = len(frame_files(path)), (0, 0)
-    for index in range(frames):
-        height, width = _read_folder(path, [index]).shape[1:3]
+    files, size = frame_files(path), (0, 0)
+    for index, file in enumerate(files):
+        height, width = _read_images(path, [file]).shape[1:3]
         if index and (width, height) != size:
             raise UnreadableVideo.of(path, "corrupt", f"frame {index} is {width}x{height}, those before {size}")
         size = (width, height)
-    if frames == 0:
+    if not files:
         raise UnreadableVideo.of(path, "unreadable", "a folder without images")
-    return Probe(frames, 0.0, *size, "images", 0.0)
+    return Probe(len(files), 0.0, *size, "images", 0.0)
 
 
 def _read_folder(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
     files = frame_files(path)
     try:
-        return read_frame_files([files[index] for index in indices])
-    except (OSError, ValueError) as error:
-        raise UnreadableVideo.of(path, "corrupt", error) from None
+        wanted = [files[index] for index in indices]
     except IndexError:
         raise UnreadableVideo.of(path, "truncated", f"no frame {max(indices)} of {len(files)}") from None
+    return _read_images(path, wanted)
+
+
+def _read_images(path: Path, files: Sequence[Path]) -> UInt8[np.ndarray, "t h w 3"]:
+    try:
+        return read_frame_files(files)
+    except (OSError, ValueError) as error:
+        raise UnreadableVideo.of(path, "corrupt", error) from None
 
 
 def _checksum(path: Path) -> str:

@@ -26,7 +26,7 @@ from lvdm.data.sprites import Recipe, Shape, coverage
 from lvdm.evaluation.result import Result
 
 AFTER = (64, 256, 1024)  # frames
-FIRST, LAST = 48, 96  # frames within which one looks for a moment, after the start and before the end
+FIRST, LATER = 48, 96  # frames within which one looks for a moment: from the start, and from a later frame on
 APART = 12  # frames with sprites apart make a moment: with fewer, nothing is said of it
 THERE = 0.25  # of these: a sprite seen in fewer is not there; a sprite wholly behind another is soon seen again
 
@@ -81,13 +81,23 @@ class Identity:
         fake, real = ({f"identity_{n}": pair[i].share for n, pair in told.items()} for i in range(2))
         sprites = {f"sprites_{n}": {"fake": float(f.sprites), "real": float(r.sprites)} for n, (f, r) in told.items()}
         areas = {f"area_gap_{n}": {"fake": gap, "real": self.area_floor} for n, gap in self.area_gaps.items()}
-        needs = {f"identity_{n}": f"needs the built-in set, and long videos of at least {n} frames" for n in AFTER}
+        needs = {
+            f"identity_{n}": "needs long videos, and held-out ones as long, that begin with sprites apart"
+            if n in self.kept
+            else f"needs the built-in set, and long videos of at least {frames_for(n)} frames"
+            for n in AFTER
+        }
+        missing = {key: need for key, need in needs.items() if key in asked and key not in fake}
+        if self.kept and not self.area_gaps:
+            missing["area_gap"] = (
+                f"needs long videos of at least {BLOCK} frames, and fewer than there are held-out videos"
+            )
         return replace(
             result,
             metrics=result.metrics | fake,
             floor=result.floor | real,
             measured=result.measured | sprites | areas,
-            not_available=result.not_available | {k: v for k, v in needs.items() if k in asked and k not in fake},
+            not_available=result.not_available | missing,
         )
 
 
@@ -99,7 +109,9 @@ def measure_identity(fake: Sequence[Video], real: Sequence[Video], crowd: Sequen
     reach = min(map(len, fake))
     first = [[first_moment(video, recipe) for video in videos] for videos in (fake, real)]
     moments = {
-        n: (_kept_after(n, fake, first[0], recipe), _kept_after(n, real, first[1], recipe)) for n in AFTER if n <= reach
+        n: (_kept_after(n, fake, first[0], recipe), _kept_after(n, real, first[1], recipe))
+        for n in AFTER
+        if frames_for(n) <= reach
     }
     if len(crowd) <= len(fake):
         return Identity(moments, {}, math.nan)
@@ -109,6 +121,11 @@ def measure_identity(fake: Sequence[Video], real: Sequence[Video], crowd: Sequen
         frames = range(end - BLOCK, end, AREA_EVERY)
         gaps[end] = area_gap([_areas(video, frames, recipe) for video in fake], of_crowd)
     return Identity(moments, gaps, area_floor(of_crowd, len(fake)))
+
+
+def frames_for(after: int) -> int:
+    """How long a video must be for a moment after so many frames that shares no frame with the first."""
+    return max(after, FIRST + LATER)
 
 
 def seen(frame: Frame, recipe: Recipe) -> Sprites | None:
@@ -136,11 +153,16 @@ def first_moment(video: Video, recipe: Recipe) -> Sprites | None:
 
 
 def moment_after(frames: int, video: Video, recipe: Recipe) -> Sprites | None:
-    """What there is after so many frames; None if sprites hardly part just before."""
-    return _moment(range(frames - 1, frames - 1 - min(LAST, frames // 2), -1), video, recipe)
+    """What there is from that frame on, and if the video ends too soon also just before; None if sprites hardly part.
+
+    No frame is looked at that is looked at for the first moment.
+    """
+    ahead = range(frames - 1, min(frames - 1 + LATER, len(video)))
+    behind = range(frames - 2, max(FIRST, len(video) - LATER) - 1, -1)
+    return _moment([*ahead, *behind], video, recipe)
 
 
-def _moment(indices: range, video: Video, recipe: Recipe) -> Sprites | None:
+def _moment(indices: Sequence[int], video: Video, recipe: Recipe) -> Sprites | None:
     apart = (sprites for i in indices if (sprites := seen(video[i], recipe)) is not None)
     moment = list(itertools.islice(apart, APART))
     if len(moment) < APART:
@@ -150,8 +172,11 @@ def _moment(indices: range, video: Video, recipe: Recipe) -> Sprites | None:
 
 
 def kept(moments: Sequence[tuple[Sprites | None, Sprites | None]]) -> Kept:
-    """Over pairs of the first moment of a video and a later one. A sprite without a shape at first has none to keep."""
-    told = [(first, later) for first, later in moments if first is not None and later is not None]
+    """Over pairs of the first moment of a video and a later one; without a later one nothing is kept.
+
+    A sprite without a shape at first has none to keep.
+    """
+    told = [(first, later or {}) for first, later in moments if first is not None]
     return Kept(
         videos=len(told),
         sprites=sum(len(first) for first, _ in told),
@@ -183,7 +208,9 @@ def area_floor(real: Sequence[Sequence[float]], videos: int) -> float:
 
 def _kept_after(frames: int, videos: Sequence[Video], first: Sequence[Sprites | None], recipe: Recipe) -> Kept:
     pairs = zip(videos, first, strict=True)
-    return kept([(begun, moment_after(frames, video, recipe)) for video, begun in pairs if len(video) >= frames])
+    return kept(
+        [(begun, moment_after(frames, video, recipe)) for video, begun in pairs if len(video) >= frames_for(frames)]
+    )
 
 
 def _areas(video: Video, frames: range, recipe: Recipe) -> list[float]:

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from lvdm.data.clips import to_frames
 from lvdm.errors import WeightsError
@@ -29,6 +29,7 @@ from lvdm.workspace import Workspace
 log = logging.getLogger(__name__)
 
 PERCEPTUAL = ("pd_efflite0", "lpips")
+EXACT = 1e-10  # mean squared error that counts as none: 106 dB
 
 
 @dataclass(frozen=True)
@@ -46,24 +47,24 @@ def measure_reconstruction(
 ) -> Reconstruction:
     """Encodes and decodes each clip on the autoencoder's device, and compares.
 
-    `psnr` (dB), `ssim`, `pd_efflite0` and `lpips` are means over all frames. `fd_tn2`, `fd_efflite0`, `fvd` and `fid`
-    are Frechet distances between the reconstructions and their own clips, so a perfect autoencoder has 0. What needs a
-    network that is not there is left out, and a line says what to do about it. Without clips there are no numbers.
+    `psnr` (dB), `ssim`, `pd_efflite0` and `lpips` are means over all frames. `rfd_tn2`, `rfd_efflite0`, `rfvd` and
+    `rfid` are Frechet distances between the reconstructions and their own clips, so a perfect autoencoder has 0. What
+    needs a network that is not there is left out, and a line says what to do about it. Without clips there are no
+    numbers.
     """
     device = autoencoder.latent_mean.device
-    psnr = PeakSignalNoiseRatio(data_range=(-1.0, 1.0), reduction="elementwise_mean", dim=(1, 2, 3)).to(device)
     ssim = StructuralSimilarityIndexMeasure(data_range=(-1.0, 1.0)).to(device)
     perceptual = {}
     for name in PERCEPTUAL:
         with _left_out_without_network(name):
             perceptual[name] = load_perceptual(name, workspace).to(device)
     sums = dict.fromkeys(perceptual, 0.0)
-    before, after = [], []
+    ratios, before, after = [], [], []
     for clip in clips:
         original = clip[None].to(device)
         result = autoencoder.decode(autoencoder.encode(original)).clamp(-1, 1).float()
         pair = [rearrange(x, "1 c t h w -> t c h w") for x in (result, original)]
-        psnr.update(*pair)
+        ratios.append(psnr(*pair))
         ssim.update(*pair)
         for name, network in perceptual.items():
             sums[name] += network(result, original).item()
@@ -74,25 +75,34 @@ def measure_reconstruction(
     similarity = ssim.compute()
     assert isinstance(similarity, Tensor)  # not the pair that torchmetrics gives when asked for more
     means = {name: total / len(before) for name, total in sums.items()}
-    numbers = {"psnr": psnr.compute().item(), "ssim": similarity.item(), **means}
+    numbers = {"psnr": torch.cat(ratios).mean().item(), "ssim": similarity.item(), **means}
     return Reconstruction(numbers | frechet_distances(before, after, workspace), before, after)
+
+
+def psnr(one: Float[Tensor, "t c h w"], other: Float[Tensor, "t c h w"]) -> Float[Tensor, "t"]:
+    """10 log10(2^2 / MSE) of each frame in [-1, 1], in dB; finite, as an MSE below `EXACT` counts as that."""
+    return 10 * torch.log10(4 / (one - other).square().mean(dim=(1, 2, 3)).clamp_min(EXACT))
 
 
 def frechet_distances(
     clips: Sequence[UInt8[Tensor, "t h w 3"]], others: Sequence[UInt8[Tensor, "t h w 3"]], workspace: Workspace
 ) -> dict[str, float]:
-    """Every Frechet distance whose network is there, by name, between two sets of as many clips; none below two."""
+    """Every Frechet distance whose network is there, between two sets of as many clips; none below two.
+
+    Their names begin with r, as in rFID: they are of reconstructions, and by no protocol of samples.
+    """
     if len(clips) < 2:
         return {}
     content, numbers = content_hash(clips, len(clips)), {}
     for metric in METRICS.values():
         if metric.measure != "frechet":
             continue
-        with _left_out_without_network(metric.key):
+        name = f"r{metric.key}"
+        with _left_out_without_network(name):
             extractor = load_extractor(metric.features, workspace, workspace.machine.device)
             of_clips = extract_once(extractor, clips, len(clips), None, content, workspace)
             of_others = extract(extractor, others, len(others))
-            numbers[metric.key] = distance(metric, of_clips.flatten(0, 1), of_others.flatten(0, 1))
+            numbers[name] = distance(metric, of_clips.flatten(0, 1), of_others.flatten(0, 1))
     return numbers
 
 

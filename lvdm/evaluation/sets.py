@@ -34,7 +34,7 @@ Said = Literal["label", "caption"]
 
 SPLIT = "test"
 MAX_REAL_VIDEOS = 8  # that drift and identity are measured against
-CROWD = 32  # real videos whose areas are measured
+CROWD = 32  # real videos whose areas are measured, or twice as many as samples
 BLOCK = 32  # frames decoded at once where single ones are asked for
 
 
@@ -140,7 +140,8 @@ def identity_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, work
         return [VideoFrames(path, n, protocol.stride, protocol.size) for path, n in zip(paths, lengths, strict=True)]
 
     fake = [VideoFrames(samples.folder / s.file, s.frames, 1, protocol.size) for s in samples.samples("long")]
-    longest, crowd = real(held_out.nlargest(MAX_REAL_VIDEOS, "frames")), real(held_out.head(CROWD))
+    longest = real(held_out.nlargest(MAX_REAL_VIDEOS, "frames"))
+    crowd = real(held_out.head(max(CROWD, 2 * len(fake))))
     return measure_identity(fake, longest, crowd, load_recipe(workspace.videos / RECIPE))
 
 

@@ -164,8 +164,12 @@ def parse_params(document: Any) -> Params:
                 raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
     for name in params.autoencoders:
         params.autoencoder(name)
+    measured = params.evaluate.num_clips
     for name in params.experiments:
-        params.experiment(name)
+        made = params.experiment(name).sample.num_clips
+        if made < measured:
+            expected = f"at most sample.num_clips of {name}, which is {made}"
+            raise ParamsError("params.yaml: evaluate.num_clips", expected=expected, got=measured)
     return params
 
 

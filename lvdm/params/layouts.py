@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from lvdm.section import Section
+from lvdm.section import Section, distinct
 
 FramesPerSecond = Annotated[float, Field(gt=0)]  # of frames that lie as images, which do not know their own
 
@@ -54,7 +54,9 @@ class Mead(Section):
 
     kind: Literal["mead"]
     views: Annotated[
-        tuple[Literal["front", "left_30", "left_60", "right_30", "right_60", "top", "down"], ...], Field(min_length=1)
+        tuple[Literal["front", "left_30", "left_60", "right_30", "right_60", "top", "down"], ...],
+        Field(min_length=1),
+        AfterValidator(distinct),
     ]
 
 

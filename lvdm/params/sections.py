@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.evaluation.metrics import METRICS
 from lvdm.params.layouts import Layout
-from lvdm.section import Section
+from lvdm.section import Section, distinct
 
 Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -83,7 +83,9 @@ class PerceptualTerm(Section):
 class EquivarianceTerm(Section):
     """A latent downsampled should decode to the clip downsampled: scale equivariance, arXiv 2502.14831."""
 
-    factors: Annotated[tuple[Literal[2, 4, 8], ...], Field(min_length=1)]  # of height and width, all at every step
+    factors: Annotated[  # of height and width, all at every step
+        tuple[Literal[2, 4, 8], ...], Field(min_length=1), AfterValidator(distinct)
+    ]
     weight: Positive
 
 
@@ -116,6 +118,12 @@ class Training(Section):
     validate_every: Annotated[int, Field(ge=0)]  # steps between two validations of the averaged weights; 0: none
     validation_examples: Count  # held-out clips or windows, always the same
     seed: Seed
+
+    @model_validator(mode="after")
+    def _validated_in_time(self) -> Training:
+        if self.validate_every > self.steps:
+            raise ValueError("validate_every of at most steps, or of 0")
+        return self
 
 
 class TrainAutoencoder(Section):
@@ -225,6 +233,8 @@ class TrainDenoiser(Section):
     def _consistent(self) -> TrainDenoiser:
         if self.strides[0] != 1 or list(self.strides) != sorted(set(self.strides)):
             raise ValueError("strides that begin with 1 and rise")
+        if self.network.condition == "none" and self.objective.drop_condition > 0:
+            raise ValueError("objective.drop_condition of 0 with condition: none, which has nothing to drop")
         if self.objective.max_given >= self.window:
             raise ValueError("objective.max_given below window")
         if self.objective.tasks.interpolate > 0 and self.window < 3:

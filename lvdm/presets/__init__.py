@@ -20,11 +20,15 @@ class Dataset:
     note: str
     layout: str
     source: str  # where you put it, as it is distributed
+    needs: str  # what must lie there, in it or below
     stride: int  # frames between the frames of a clip
     fps: float  # of what is made: that of the videos over the stride
     condition: str  # label: as the layout says
     require_labels: str
+    drop_condition: float = 0.0  # 0 without a condition
     autoencoder_learning_rate: str = "3.6e-5"  # the reference's
+    num_clips: int = 2048  # made and measured; the test split must have as many disjoint clips
+    num_clips_why: str = ""
 
 
 DATASETS = {
@@ -33,16 +37,19 @@ DATASETS = {
         note="13,320 clips of 101 actions, 25 fps",
         layout="{kind: ucf101, split_list: 1}",
         source="data/ucf101",
+        needs="class folders, and ucfTrainTestlist with its lists",
         stride=1,
         fps=25.0,
         condition="label",
         require_labels="true",
+        drop_condition=0.1,
     ),
     "sky_timelapse": Dataset(
         title="SkyTimelapse",
         note="skies, many long",
         layout="{kind: sky_timelapse, fps: 25}",
         source="data/sky_timelapse",
+        needs="sky_train and sky_test",
         stride=1,
         fps=25.0,
         condition="none",
@@ -53,6 +60,7 @@ DATASETS = {
         note="news presenters",
         layout="{kind: faceforensics, compression: c23, videos: original}",
         source="data/faceforensics",
+        needs="original_sequences, and train.json, val.json, test.json",
         stride=1,
         fps=25.0,
         condition="none",
@@ -63,21 +71,26 @@ DATASETS = {
         note="talking faces, 8 emotions as labels, 30 fps",
         layout="{kind: mead, views: [front]}",
         source="data/mead",
+        needs="files as M003/video/front/angry/level_2/001.mp4",
         stride=1,
         fps=30.0,
         condition="label",
         require_labels="true",
+        drop_condition=0.1,
     ),
     "taichi_hd": Dataset(
         title="TaiChi-HD",
         note="every 4th frame",
         layout="{kind: taichi_hd, fps: 30}",
         source="data/taichi_hd",
+        needs="train and test, of clips named VIDEO#first#last",
         stride=4,
         fps=7.5,
         condition="none",
         require_labels="false",
         autoencoder_learning_rate="1.6e-5",
+        num_clips=1024,
+        num_clips_why="  # its test split is small, and at stride 4 a clip spans 61 frames of it",
     ),
 }
 NAMES = ("sprites", "reference", *DATASETS)

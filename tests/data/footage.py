@@ -25,12 +25,12 @@ def video(path: Path, seed: int = 0, **shape: int) -> Path:
     return path
 
 
-def encoded(path: Path, codec: str, **options: str) -> Path:
+def encoded(path: Path, codec: str, seed: int = 0, **options: str) -> Path:
     """A video in the container of the path's suffix, through PyAV directly."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=8)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for frame in moving():
+        for frame in moving(seed=seed):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path

@@ -38,7 +38,7 @@ def videos(workspace: Workspace, *names: str) -> None:
     for seed, name in enumerate(names):
         path = workspace.root / "raw" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        encoded(path, "mpeg4") if path.suffix == ".avi" else video(path, seed=seed, frames=4)
+        encoded(path, "mpeg4", seed) if path.suffix == ".avi" else video(path, seed=seed, frames=4)
 
 
 def frames(folder: Path, names: list[str], seed: int = 0, suffix: str = "png") -> np.ndarray:
@@ -83,6 +83,18 @@ def test_a_video_that_no_list_names_is_a_row_in_the_quarantine(workspace):
     assert "unknown_split" in by_id["YoYo/v_YoYo_g25_c09.avi"]
 
 
+def test_an_unlisted_video_whose_group_is_listed_is_quarantined_and_the_rest_goes_on(workspace):
+    ucf101(workspace)
+    path = workspace.root / "raw" / "ucfTrainTestlist" / "testlist01.txt"
+    path.write_text(path.read_text().replace("ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi\n", ""))
+    manifest = ingested(workspace, kind="ucf101", split_list=1).reset_index()
+    lenient = RULES.model_copy(update={"max_reject_fraction": 0.5})
+    validation = validate_manifest(manifest, lenient, Clips(frames=4, size=32, stride=1), workspace)
+    assert validation.failure is None
+    assert "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi" in set(validation.rejected["id"])
+    assert "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi" in set(validation.accepted["id"])
+
+
 def test_ucf101_without_its_lists_is_one_line(workspace):
     videos(workspace, "YoYo/v_YoYo_g01_c01.avi")
     with pytest.raises(SourceError, match=r"official split lists.*trainlist01\.txt.*got 'none'"):
@@ -113,6 +125,28 @@ def test_a_folder_with_a_damaged_frame_or_one_of_another_size_is_one_row_with_it
     assert "8x8" in manifest.loc["mixed", "detail"]
 
 
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_frames_of_more_than_8_bits_are_refused_with_their_mode(workspace, mode):
+    frames(workspace.root / "raw" / "good", ["1"])
+    deep = workspace.root / "raw" / "deep"
+    deep.mkdir()
+    Image.fromarray(np.full((32, 32), 3000, {"I;16": np.uint16, "F": np.float32}[mode])).save(deep / "1.png", "TIFF")
+    row = ingested(workspace, kind="frame_folders", fps=10).loc["deep"]
+    assert row["error"] == "corrupt"
+    assert f"mode {mode}" in row["detail"]
+
+
+def test_a_frame_is_read_as_its_exif_says_that_it_is_displayed(workspace):
+    folder = workspace.root / "raw" / "turned"
+    folder.mkdir()
+    pixels, exif = moving(frames=1)[0], Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn clockwise
+    Image.fromarray(pixels).save(folder / "1.png", exif=exif)
+    row = ingested(workspace, kind="frame_folders", fps=10).loc["turned"]
+    assert (row["width"], row["height"]) == (48, 64)
+    np.testing.assert_array_equal(read_frames(folder, [0])[0], np.rot90(pixels, -1))
+
+
 def test_two_folders_of_equal_frames_are_duplicates_and_order_counts(workspace):
     raw = workspace.root / "raw"
     pixels = frames(raw / "a", ["1", "2", "3"])
@@ -140,6 +174,24 @@ def test_sky_timelapse_keeps_the_clips_of_one_video_together(workspace):
     assert list(manifest["fps"]) == [8, 25, 25]  # a file knows its own
 
 
+def test_sky_timelapse_is_found_at_any_depth_and_images_beside_it_are_left_out(workspace):
+    videos(workspace, "sky_timelapse/sky_train/07U1fSrk9oI/07U1fSrk9oI_1.mp4")
+    Image.new("RGB", (8, 8)).save(workspace.root / "raw" / "logo.png")
+    manifest = ingested(workspace, kind="sky_timelapse", fps=25)
+    assert list(manifest["split"]) == ["train"]
+    assert list(manifest["group"]) == ["07U1fSrk9oI"]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [{"kind": "sky_timelapse", "fps": 25}, {"kind": "mead", "views": ["front"]}, {"kind": "taichi_hd", "fps": 30}],
+)
+def test_a_layout_that_takes_no_video_of_the_source_is_one_line(workspace, layout):
+    videos(workspace, "one.mp4")
+    with pytest.raises(SourceError, match=r"none of its 1 videos.*got 'one\.mp4'.*distributed"):
+        ingested(workspace, **layout)
+
+
 FACES = [
     *(f"original_sequences/youtube/c23/videos/{n}.mp4" for n in ("000", "003", "071", "054")),
     "original_sequences/youtube/c40/videos/000.mp4",
@@ -163,18 +215,32 @@ def test_faceforensics_takes_one_compression_and_never_divides_a_source_and_its_
         frozenset({FACES[7], FACES[8]}),
     }
     assert (manifest.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_videos_that_are_not_asked_for_join_no_groups(workspace):
+    videos(workspace, *FACES)
     originals = ingested(workspace, kind="faceforensics", compression="c23", videos="original")
     assert set(originals["label"]) == {"original"}
+    assert originals["group"].is_unique
+
+
+def test_drawn_splits_of_faceforensics_are_logged(workspace, caplog):
+    videos(workspace, *FACES)
+    ingested(workspace, kind="faceforensics", compression="c23", videos="all")
+    assert "no test.json" in caplog.text
 
 
 def test_the_official_splits_of_faceforensics_decide_and_its_validation_part_is_left_out(workspace):
     videos(workspace, *FACES)
-    for split, pairs in (("train", [["000", "003"]]), ("val", [["071", "054"]]), ("test", [])):
-        (workspace.root / "raw" / f"{split}.json").write_text(json.dumps(pairs))
-    manifest = ingested(workspace, kind="faceforensics", compression="c23", videos="all")
-    assert set(manifest["split"][:3]) | {manifest.loc[FACES[5], "split"]} >= {"train"}
-    assert not {FACES[2], FACES[3], FACES[6]} & set(manifest.index)
-    assert manifest.loc[FACES[5], "split"] == "train"
+    lists = workspace.root / "lists"  # reached by a link, as the videos may be
+    lists.mkdir()
+    (workspace.root / "raw" / "splits").symlink_to(lists)
+    for splits in (("train", "val", "test"), ("test", "val", "train")):
+        for split, pairs in zip(splits, ([["000", "003"]], [["071", "054"]], [["02", "01"]]), strict=True):
+            (lists / f"{split}.json").write_text(json.dumps(pairs))
+        manifest = ingested(workspace, kind="faceforensics", compression="c23", videos="all")
+        assert manifest.loc[[FACES[0], FACES[1], FACES[5]], "split"].tolist() == [splits[0]] * 3
+        assert not {FACES[2], FACES[3], FACES[6]} & set(manifest.index)
 
 
 def test_mead_has_its_emotion_as_label_and_holds_identities_together(workspace):
@@ -206,7 +272,18 @@ def test_taichi_hd_is_split_by_folder_and_grouped_by_video(workspace):
     assert manifest["error"].isna().all()
 
 
-def test_a_table_has_the_last_word_and_may_name_groups_of_its_own(workspace):
+def test_a_table_has_the_last_word_over_a_layout(workspace):
+    ucf101(workspace)
+    name = "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi"
+    table = pd.DataFrame({"path": [name], "label": ["make-up"], "split": ["train"]})
+    table.to_csv(workspace.root / "raw" / "captions.csv", index=False)
+    manifest = ingested(workspace, kind="ucf101", split_list=1)
+    assert manifest.loc[name, ["label", "split", "caption"]].tolist() == ["make-up", "train", "apply eye makeup"]
+    beside = manifest.loc[name.replace("c02", "c01")]
+    assert (beside["label"], beside["split"]) == ("ApplyEyeMakeup", "test")
+
+
+def test_a_table_may_name_groups_of_its_own(workspace):
     videos(workspace, *(f"{i}.mp4" for i in range(8)))
     table = pd.DataFrame({"path": [f"{i}.mp4" for i in range(8)], "group": ["a", "b"] * 4})
     table.to_csv(workspace.root / "raw" / "captions.csv", index=False)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lvdm.data import probing
+from lvdm.data import video as video_room
 from lvdm.data.probing import probed
 from lvdm.workspace import Workspace
 
@@ -112,3 +113,21 @@ def test_one_that_is_lost_is_tried_again(workspace, looked_at, monkeypatch):
     assert probed(["a.mp4"], workspace)[0]["error"] == "timeout"
     monkeypatch.undo()
     assert probed(["a.mp4"], workspace)[0]["frames"] == 3
+
+
+def test_a_folder_of_frames_is_listed_once_however_many_it_has(tmp_path, monkeypatch):
+    folder, listed = tmp_path / "clip", []
+    folder.mkdir()
+    Image.new("RGB", (16, 16)).save(folder / "0.png")
+    for i in range(1, 1500):
+        (folder / f"{i}.png").hardlink_to(folder / "0.png")
+    original = video_room.frame_files
+    monkeypatch.setattr(video_room, "frame_files", lambda path: (listed.append(path), original(path))[1])
+    assert video_room.probe(folder).frames == 1500
+    assert listed == [folder]
+
+
+def test_a_folder_of_many_tiny_frames_has_time_for_each(tmp_path):
+    for i in range(1, 100):
+        (tmp_path / f"{i}.png").touch()
+    assert probing._seconds(tmp_path) == pytest.approx(60 + 0.1 * 99)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 import torch
 from einops import rearrange
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from lvdm.evaluation.distances import frechet_distance
 from lvdm.evaluation.features import load_extractor
-from lvdm.evaluation.reconstruction import frechet_distances, measure_reconstruction
+from lvdm.evaluation.reconstruction import frechet_distances, measure_reconstruction, psnr
 from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder
 from lvdm.params import AutoencoderNetwork
 from lvdm.workspace import Workspace
@@ -42,21 +44,28 @@ def test_a_perfect_autoencoder_has_no_distance_and_a_bad_one_has(with_weights: W
     perfect, bad = (
         measure_reconstruction(build(kind), clips(), with_weights) for kind in (IdentityAutoencoder, Darker)
     )
-    assert set(perfect.numbers) == {"psnr", "ssim", "pd_efflite0", "fd_tn2", "fd_efflite0"}
-    assert perfect.numbers["psnr"] > 100
+    assert set(perfect.numbers) == {"psnr", "ssim", "pd_efflite0", "rfd_tn2", "rfd_efflite0"}
+    assert 100 < perfect.numbers["psnr"] < math.inf
     assert perfect.numbers["ssim"] == pytest.approx(1, abs=1e-4)
-    for name in ("pd_efflite0", "fd_tn2", "fd_efflite0"):
+    for name in ("pd_efflite0", "rfd_tn2", "rfd_efflite0"):
         assert perfect.numbers[name] == pytest.approx(0, abs=1e-3)
         assert bad.numbers[name] > 1e-2
     assert bad.numbers["psnr"] == pytest.approx(20, abs=1e-3)  # 20 log10(2 / 0.2)
     assert torch.equal(torch.stack(perfect.clips), torch.stack(perfect.reconstructions))
 
 
+def test_the_signal_to_noise_of_each_frame_is_that_of_torchmetrics_and_finite_where_frames_are_equal() -> None:
+    one, other = torch.rand(2, 5, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = [peak_signal_noise_ratio(a, b, data_range=(-1.0, 1.0)) for a, b in zip(one, other, strict=True)]
+    torch.testing.assert_close(psnr(one, other), torch.stack(expected))
+    assert psnr(one, one).isfinite().all()
+
+
 def test_the_frechet_distance_is_that_of_the_features_of_the_two_sets(with_weights: Workspace) -> None:
     one, two = ([moving_square(seed, frames=4) for seed in seeds] for seeds in (range(4), range(4, 8)))
     extract = load_extractor("tn2", with_weights, CPU)
     of_one, of_two = (torch.cat([extract(clip) for clip in side]) for side in (one, two))
-    assert frechet_distances(one, two, with_weights)["fd_tn2"] == pytest.approx(frechet_distance(of_one, of_two))
+    assert frechet_distances(one, two, with_weights)["rfd_tn2"] == pytest.approx(frechet_distance(of_one, of_two))
 
 
 def test_what_needs_a_network_that_is_not_there_is_left_out_with_a_line_that_says_why(workspace, caplog) -> None:
@@ -64,7 +73,7 @@ def test_what_needs_a_network_that_is_not_there_is_left_out_with_a_line_that_say
         measured = measure_reconstruction(build(Darker), clips(), workspace)
     assert set(measured.numbers) == {"psnr", "ssim"}
     lines = {line.split(":")[0]: line for line in caplog.messages}
-    assert set(lines) == {"pd_efflite0", "lpips", "fd_tn2", "fd_efflite0", "fvd", "fid"}
+    assert set(lines) == {"pd_efflite0", "lpips", "rfd_tn2", "rfd_efflite0", "rfvd", "rfid"}
     assert all("left out" in line and "lvdm weights --install" in line for line in lines.values())
     assert len(caplog.messages) == len(lines)
 

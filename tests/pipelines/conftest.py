@@ -15,18 +15,19 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 TINY_RECIPE = {"num_videos": 30, "frames": 40, "num_long_videos": 2, "long_frames": 64, "size": 32}
+TRAINING = {"steps": 6, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2, "validate_every": 6}
 TINY = {
     "clips": {"frames": 8, "size": 32},
     "train_autoencoder": {
         "network": {"channels": [8, 8, 8]},
-        "training": {"steps": 6, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2},
+        "training": TRAINING,
     },
     "train_denoiser": {
         "window": 3,
         "strides": [1, 2],
         "network": {"channels": 16, "head_channels": 8},
         "objective": {"max_given": 2},
-        "training": {"steps": 6, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2},
+        "training": TRAINING,
     },
     "sample": {"steps": 2, "num_clips": 6, "num_long_videos": 1, "long_frames": 32},
     "evaluate": {"num_clips": 6},

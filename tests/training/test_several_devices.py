@@ -39,7 +39,8 @@ def write_project(root: Path, batch_size: int, machine: dict[str, object]) -> No
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["clips"] |= {"frames": 8, "size": 32}
     document["train_autoencoder"]["network"]["channels"] = [8]
-    document["train_autoencoder"]["training"] |= {"steps": 4, "batch_size": batch_size, "warmup_steps": 4}
+    short = {"steps": 4, "batch_size": batch_size, "warmup_steps": 4, "validate_every": 4}
+    document["train_autoencoder"]["training"] |= short
     document |= {"autoencoders": ENTRIES, "experiments": {}}
     recipe = yaml.safe_load((ROOT / "builtin" / "recipe.yaml").read_text())
     recipe |= {"num_videos": 12, "frames": 16, "num_long_videos": 2, "long_frames": 24, "size": 32}
