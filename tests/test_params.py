@@ -89,7 +89,6 @@ def changed(path: str, value: object) -> dict:
             {"num_clips": 31, "perturbation_level": 0},
             "sample.num_clips of unperturbed",
         ),
-        ("train_denoiser.training.validate_every", 351, "train_denoiser.training: expected validate_every of at most"),
         (
             "train_autoencoder.objective.equivariance",
             {"factors": [2, 4, 2], "weight": 0.25},

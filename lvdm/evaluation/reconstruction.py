@@ -62,7 +62,9 @@ def measure_reconstruction(
     ratios, before, after = [], [], []
     for clip in clips:
         original = clip[None].to(device)
-        result = autoencoder.decode(autoencoder.encode(original)).clamp(-1, 1).float()
+        with workspace.machine.autocast():  # as latents are encoded and decoded; what measures them is in float32
+            result = autoencoder.decode(autoencoder.encode(original))
+        result = result.clamp(-1, 1).float()
         pair = [rearrange(x, "1 c t h w -> t c h w") for x in (result, original)]
         ratios.append(psnr(*pair))
         ssim.update(*pair)
