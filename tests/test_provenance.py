@@ -16,6 +16,7 @@ from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 PARAMS = load_params(ROOT / "params.yaml")
+STEPS = PARAMS.train_denoiser.training.steps
 
 
 @pytest.fixture
@@ -103,9 +104,13 @@ def test_to_insist_on_resuming_other_work_is_refused_with_the_difference_and_kee
     killed, monkeypatch, tmp_path
 ):
     resumed(PARAMS, killed)
-    with pytest.raises(ArtefactError, match=r"of other work: train_denoiser\.training\.steps: 350 -> 7; change that"):
+    with pytest.raises(
+        ArtefactError, match=rf"of other work: train_denoiser\.training\.steps: {STEPS} -> 7; change that"
+    ):
         resumed(with_other_training(steps=7), killed)
-    with pytest.raises(ArtefactError, match=r"steps: 350 -> 7; train_denoiser\.training\.seed: 0 -> 1; change that"):
+    with pytest.raises(
+        ArtefactError, match=rf"steps: {STEPS} -> 7; train_denoiser\.training\.seed: 0 -> 1; change that"
+    ):
         resumed(with_other_training(seed=1, steps=7), killed)
 
     (killed.latents("small") / "index.json").write_text("{} ")
