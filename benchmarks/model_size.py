@@ -153,8 +153,8 @@ def _row(title: str, ours: Size, theirs: Size) -> str:
 
 
 def _kind(module: nn.Module) -> str | None:
-    kinds = (SpatialBlock, TemporalConvolution, SelfAttention, FrameCondition)
-    return next((kind for kind, layer in zip(KINDS, kinds, strict=False) if isinstance(module, layer)), None)
+    layers = zip(KINDS[:4], (SpatialBlock, TemporalConvolution, SelfAttention, FrameCondition), strict=True)
+    return next((kind for kind, layer in layers if isinstance(module, layer)), None)
 
 
 def _parameters(module: nn.Module) -> int:

@@ -63,7 +63,7 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
             Sample("long", number, request.frames, seed, prompt.label, prompt.caption)
             for number, seed in enumerate(seeds)
         ]
-        work = Work.of("sample", params, workspace, name, wanted=fingerprint(list(map(str, wanted))))
+        work = Work.of("sample", params, workspace, name, {"wanted": fingerprint(list(map(str, wanted)))})
         scratch = workspace.scratch(VERB, name, work.fingerprint)
         workspace.clear_scratch(VERB, name, keep=scratch)
         for sample, chunks in making.made(wanted, params, workspace, name, scratch):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from lvdm.workspace import Workspace, fingerprint, write_json
 PACKAGE = Path(__file__).parent
 WORK = "work.json"  # beside the state in scratch
 DIFFERENCES_SAID = 5
+NOTHING: Mapping[str, str] = {}
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +76,10 @@ class Work:
     code: dict[str, str]  # hash by path below the package
 
     @classmethod
-    def of(cls, verb: str, params: Params, workspace: Workspace, name: str, **more: str) -> Work:
-        """Of a stage; `more` holds the hashes of what it reads that is no artefact."""
+    def of(cls, verb: str, params: Params, workspace: Workspace, name: str, beside: Mapping[str, str]) -> Work:
+        """Of a stage; `beside` holds the hashes of what it reads that is no artefact."""
         stage = STAGES[verb]
-        inputs = hashes(stage.inputs(workspace, params, name), workspace) | more
+        inputs = hashes(stage.inputs(workspace, params, name), workspace) | dict(beside)
         code = {str(f.relative_to(PACKAGE)): fingerprint(files=[f]) for f in _files(stage)}
         return cls(stage.settings(params, name), inputs, code)
 
@@ -98,7 +99,13 @@ class Work:
 
 
 def scratch_of(
-    verb: str, params: Params, workspace: Workspace, name: str, *, resume: bool = False, **more: str
+    verb: str,
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    *,
+    resume: bool = False,
+    beside: Mapping[str, str] = NOTHING,
 ) -> Path:
     """The folder that a killed run of the stage resumes from: of equal parameters, inputs and code only.
 
@@ -108,7 +115,7 @@ def scratch_of(
     Raises:
         ArtefactError: with `resume`, there is no state of a killed run, or it is of other work; it is left there.
     """
-    work = Work.of(verb, params, workspace, name, **more)
+    work = Work.of(verb, params, workspace, name, beside)
     folder = workspace.scratch(verb, name, work.fingerprint)
     if not is_first_process():
         return folder

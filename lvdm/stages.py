@@ -87,8 +87,8 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed, prompts.example)
     num_held_out = settings.training.validation_examples
     held_out = held_out_windows(cache, settings.window, settings.strides, num_held_out, prompts.example)
-    encoder = prompts.vocabulary.text_encoder
-    scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, text_encoder=encoder)
+    encoder = {"text encoder": prompts.vocabulary.text_encoder}
+    scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, beside=encoder)
     denoiser, history = training.train_denoiser(
         windows, settings, cache.shape[0], prompts, workspace.machine, scratch, held_out
     )

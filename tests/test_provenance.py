@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lvdm import provenance
 from lvdm.errors import ArtefactError
 from lvdm.graph import STAGES
 from lvdm.params import Params, load_params
-from lvdm.provenance import Provenance, code_hash, scratch_of
+from lvdm.provenance import NOTHING, Provenance, code_hash, scratch_of
 from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -77,16 +78,16 @@ def test_equal_work_goes_on_and_says_so(killed, caplog):
     assert (folder / "run.ckpt").exists()
 
 
-def resumed(params: Params, workspace: Workspace, **more: str) -> Path:
-    return scratch_of("train_denoiser", params, workspace, "perturbed", resume=True, **more)
+def resumed(params: Params, workspace: Workspace, beside: Mapping[str, str] = NOTHING) -> Path:
+    return scratch_of("train_denoiser", params, workspace, "perturbed", resume=True, beside=beside)
 
 
 def test_to_insist_on_resuming_with_another_text_encoder_is_refused(workspace):
-    begun = scratch_of("train_denoiser", PARAMS, workspace, "perturbed", text_encoder="one")
+    begun = scratch_of("train_denoiser", PARAMS, workspace, "perturbed", beside={"text encoder": "one"})
     (begun / "run.ckpt").write_text("state")
-    with pytest.raises(ArtefactError, match="of other work: data: text_encoder changed; change that"):
-        resumed(PARAMS, workspace, text_encoder="other")
-    assert resumed(PARAMS, workspace, text_encoder="one") == begun
+    with pytest.raises(ArtefactError, match="of other work: data: text encoder changed; change that"):
+        resumed(PARAMS, workspace, beside={"text encoder": "other"})
+    assert resumed(PARAMS, workspace, beside={"text encoder": "one"}) == begun
     assert (begun / "run.ckpt").exists()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -199,7 +200,7 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList(CausalLevel(width, config.num_blocks) for width in channels)
         self.downs = nn.ModuleList(
             nn.Conv3d(fine * math.prod(factors), coarse, 1)
-            for fine, coarse, factors in zip(channels, channels[1:], self.resamplings, strict=False)
+            for (fine, coarse), factors in zip(pairwise(channels), self.resamplings, strict=True)
         )
         self.last = nn.Conv3d(channels[-1], 2 * config.latent_channels, 1)
 
@@ -223,7 +224,7 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(CausalLevel(width, config.num_blocks) for width in channels[::-1])
         self.ups = nn.ModuleList(
             nn.Conv3d(coarse, fine * math.prod(factors), 1)
-            for coarse, fine, factors in zip(channels[::-1], channels[-2::-1], self.resamplings, strict=False)
+            for (coarse, fine), factors in zip(pairwise(channels[::-1]), self.resamplings, strict=True)
         )
         self.last = CausalConvolution(channels[0], 3 * math.prod(self.patch), (1, 3, 3))
 

@@ -53,7 +53,7 @@ def test_windows_are_of_the_three_tasks_that_training_knows(request):
     coarser = dict(pairwise(request["strides"]))
     for number, windows in enumerate(plan.rounds):
         for window in windows:
-            steps = {b - a for a, b in zip(window.positions, window.positions[1:], strict=False)}
+            steps = {b - a for a, b in pairwise(window.positions)}
             assert steps == {window.stride}
             assert window.made
             if window.fills_a_gap:
