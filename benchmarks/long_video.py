@@ -49,9 +49,13 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
     vocabulary, prompts = Vocabulary(labels=labels), tuple(Prompt(label) for label in labels)
     folder.mkdir(parents=True)
     save_autoencoder(folder, _random(build_autoencoder(settings.network)), settings)
-    denoiser = _random(Denoiser(train.network, settings.network.latent_channels, vocabulary))
+
+    def denoiser() -> Denoiser:
+        return _random(Denoiser(train.network, settings.network.latent_channels, vocabulary))
+
+    interpolator = denoiser() if train.separate_interpolator else None
     workspace.denoiser(name).mkdir(parents=True)
-    trained = TrainedDenoiser(denoiser, train, vocabulary, prompts, fingerprint(files=[folder]))
+    trained = TrainedDenoiser(denoiser(), train, vocabulary, prompts, fingerprint(files=[folder]), interpolator)
     save_denoiser(workspace.denoiser(name), trained)
 
 

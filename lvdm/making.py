@@ -97,7 +97,8 @@ def made(
     spec = DenoiserSpec(trained.params, prompts, (trained.network.latent_channels, side, side))
     groups = group_videos(requests, trained.params, experiment.sample)[share]
     network, autocast = trained.network.to(device), workspace.machine.autocast
-    latents = sample_videos(network, spec, experiment.sample, requests, scratch, groups, autocast)
+    interpolator = None if trained.interpolator is None else trained.interpolator.to(device)
+    latents = sample_videos(network, spec, experiment.sample, requests, scratch, groups, autocast, interpolator)
     for index, latent in zip(itertools.chain(*groups), latents, strict=True):
         yield wanted[index], decoded(autoencoder, latent, autocast)
 

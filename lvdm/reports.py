@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lvdm.evaluation.reconstruction import Reconstruction
     from lvdm.evaluation.result import Result
     from lvdm.training.callbacks import History
+    from lvdm.training.denoiser import TrainedNetworks
 
 REJECTS_LISTED = 20
 SHOWN = 8  # videos, clips or samples in a picture
@@ -86,9 +87,10 @@ def of_encode_latents(name: str, cache: LatentCache) -> Report:
     return Report("encode_latents", name, numbers, links={"latents": cache.folder})
 
 
-def of_train_denoiser(name: str, denoiser: nn.Module, history: History, workspace: Workspace) -> Report:
-    numbers = {"parameters": _parameters(denoiser)} | _last(history)
-    shown = _curve("train_denoiser", name, history, workspace)
+def of_train_denoiser(name: str, trained: TrainedNetworks, workspace: Workspace) -> Report:
+    networks = [network for network in (trained.network, trained.interpolator) if network is not None]
+    numbers = {"parameters": sum(map(_parameters, networks))} | _last(trained.history)
+    shown = _curve("train_denoiser", name, trained.history, workspace)
     return Report("train_denoiser", name, numbers, shown, {"weights": workspace.denoiser(name)})
 
 

@@ -76,7 +76,7 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 
 def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import prompting, reports
-    from lvdm.data.latents import LatentCache, LatentWindows, held_out_windows
+    from lvdm.data.latents import LatentCache
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
     from lvdm.training import denoiser as training
 
@@ -84,18 +84,16 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     settings, cache = experiment.train_denoiser, LatentCache(workspace.latents(experiment.autoencoder))
     cache.verify()
     prompts = prompting.training_prompts(settings.network, cache, workspace)
-    windows = LatentWindows(cache, settings.window, settings.strides, settings.training.seed, prompts.example)
-    num_held_out = settings.training.validation_examples
-    held_out = held_out_windows(cache, settings.window, settings.strides, num_held_out, prompts.example)
     encoder = {"text encoder": prompts.vocabulary.text_encoder}
     scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, beside=encoder)
-    denoiser, history = training.train_denoiser(
-        windows, settings, cache.shape[0], prompts, workspace.machine, scratch, held_out
-    )
+    networks = training.train_networks(cache, settings, prompts, workspace.machine, scratch)
     in_turn = prompting.prompts_in_turn(settings.network, cache)
+    trained = TrainedDenoiser(
+        networks.network, settings, prompts.vocabulary, in_turn, cache.made_by, networks.interpolator
+    )
     with atomic_folder(workspace.denoiser(name)) as folder:
-        save_denoiser(folder, TrainedDenoiser(denoiser, settings, prompts.vocabulary, in_turn, cache.made_by))
-    return reports.of_train_denoiser(name, denoiser, history, workspace)
+        save_denoiser(folder, trained)
+    return reports.of_train_denoiser(name, networks, workspace)
 
 
 def sample(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:

@@ -64,6 +64,21 @@ def changed(path: str, value: object) -> dict:
         ),
         ("train_denoiser.objective.tasks.predict", 0, "experiments.perturbed: expected objective.tasks.predict above"),
         (
+            "experiments.perturbed.train_denoiser",
+            {"separate_interpolator": True, "objective": {"tasks": {"predict": 0}}},
+            "experiments.perturbed: expected objective.tasks.predict above 0",
+        ),
+        (
+            "experiments.perturbed.train_denoiser",
+            {"separate_interpolator": True, "objective": {"tasks": {"interpolate": 0}}},
+            "objective.tasks.interpolate above 0 and several strides with separate_interpolator",
+        ),
+        (
+            "experiments.perturbed.train_denoiser",
+            {"separate_interpolator": True, "strides": [1]},
+            "objective.tasks.interpolate above 0 and several strides with separate_interpolator",
+        ),
+        (
             "train_denoiser.objective.drop_condition",
             0,
             "experiments.perturbed: expected objective.drop_condition above",
@@ -147,6 +162,7 @@ def test_every_preset_is_a_whole_params_yaml_at_the_papers_size(name, tmp_path):
     assert (params.clips.frames, params.clips.size) == (16, 256)
     network = params.train_denoiser.network
     assert (network.channels, network.channel_multipliers, network.num_blocks) == (256, (1, 2, 3, 4), 3)
+    assert params.train_denoiser.separate_interpolator == (name == "reference")  # which the official code trains
 
 
 def test_the_preset_for_one_gpu_is_a_whole_params_yaml_whose_source_is_there(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from lvdm.data.latents import LatentCache
 from lvdm.data.samples import SampleSet
@@ -36,6 +37,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
+IDENTITY: dict[str, object] = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
+
+
 def tiny_params(network: dict[str, object], objective: dict[str, object]) -> Params:
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["validate"]["min_side"] = 16
@@ -49,14 +53,16 @@ def tiny_params(network: dict[str, object], objective: dict[str, object]) -> Par
     document["sample"] |= {"steps": 2, "num_clips": 2, "num_long_videos": 1, "long_frames": 20}
     document["evaluate"]["num_clips"] = 2
     document["autoencoders"] = {"one": {"train_autoencoder": {"network": network, "objective": objective}}}
-    document["experiments"] = {"all": {"autoencoder": "one", "train_denoiser": {}, "sample": {}}}
+    document["experiments"] = {
+        "all": {"autoencoder": "one", "train_denoiser": {}, "sample": {}},
+        "apart": {"autoencoder": "one", "train_denoiser": {"separate_interpolator": True}, "sample": {}},
+    }
     return parse_params(document)
 
 
 def test_the_identity_gives_the_pixel_space_model_through_the_same_stages(workspace):
     """The video diffusion model of arXiv 2204.03458: latents are whitened pixels, a frame each."""
-    identity = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
-    params = tiny_params(identity, {})
+    params = tiny_params(IDENTITY, {})
     for verb in ("train_autoencoder", "encode_latents"):
         run_stage(verb, params, workspace, "one")
     for verb in ("train_denoiser", "sample"):
@@ -67,6 +73,26 @@ def test_the_identity_gives_the_pixel_space_model_through_the_same_stages(worksp
     assert samples.clips()[0].shape == (8, 16, 16, 3)
     assert [sample.frames for sample in samples.samples("long")] == [20]
     assert samples.clips()[0].float().std() > 1  # of 255: not blank
+
+
+def test_a_separate_interpolator_makes_the_frames_between_the_key_frames_and_no_other(workspace):
+    """Pixels are latents here, so that what another interpolator changes can be told from the frames."""
+    params = tiny_params(IDENTITY, {})
+    for verb in ("train_autoencoder", "encode_latents"):
+        run_stage(verb, params, workspace, "one")
+    report = run_stage("train_denoiser", params, workspace, "apart")
+    assert {"loss", "interpolator_loss", "validation_loss", "interpolator_validation_loss"} < set(report.metrics)
+    run_stage("sample", params, workspace, "apart")
+    before = SampleSet(workspace.samples("apart")).clips()[:]
+    path = workspace.denoiser("apart") / "interpolator.safetensors"
+    weights = load_file(path)
+    weights["last.weight"] += torch.randn(weights["last.weight"].shape, generator=torch.Generator().manual_seed(0))
+    path.unlink()
+    save_file(weights, path)
+    run_stage("sample", params, workspace, "apart")
+    after = SampleSet(workspace.samples("apart")).clips()[:]
+    assert torch.equal(after[:, ::2], before[:, ::2])
+    assert not any(torch.equal(after[:, i], before[:, i]) for i in range(1, 8, 2))
 
 
 def test_a_loss_whose_network_is_missing_is_refused_before_training(workspace):

@@ -92,9 +92,11 @@ def sample_videos(
     scratch: Path,
     groups: Sequence[range] | None = None,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    interpolator: nn.Module | None = None,
 ) -> Iterator[Float[Tensor, "c t h w"]]:
     """Whitened latents of every requested video, in order: float32, on the CPU, `num_latents` frames each.
 
+    `interpolator` fills the gaps, `denoiser` makes what nothing or first frames are given of; without one, everything.
     With `groups`, some of those of `group_videos`, of their videos alone. One group is made and held at a time.
     Runs on the device of the denoiser's parameters, each batch under `autocast`, and writes the batch to
     `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
@@ -102,7 +104,8 @@ def sample_videos(
     Raises:
         ParamsError: no plan exists for these lengths, strides and overlap.
     """
-    assert not denoiser.training, "a denoiser samples in eval mode"
+    interpolator = denoiser if interpolator is None else interpolator
+    assert not denoiser.training and not interpolator.training, "a denoiser samples in eval mode"
     plans = _plans(requests, spec.train_denoiser, sample)
     groups = group_videos(requests, spec.train_denoiser, sample) if groups is None else groups
     channels, height, width = spec.latent_shape
@@ -123,8 +126,9 @@ def sample_videos(
             if path.exists():
                 made = load_file(path)["made"]
             else:
+                network = interpolator if batch[0].window.fills_a_gap else denoiser
                 with autocast():
-                    made = _make(denoiser, spec, sample, batch, videos)
+                    made = _make(network, spec, sample, batch, videos)
                 with atomic_file(path) as beside:
                     save_file({"made": made}, beside)
             for job, latents in zip(batch, made, strict=True):

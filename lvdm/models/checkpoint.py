@@ -1,5 +1,7 @@
 """Trained networks on disk: a folder with model.safetensors and params.json, which holds what rebuilds the network.
 
+A denoiser with a separate interpolator has interpolator.safetensors beside them.
+
 Not here: the state of a run that trains (lvdm/training), and atomic folders (lvdm/workspace).
 """
 
@@ -22,7 +24,7 @@ from lvdm.params import TrainAutoencoder, TrainDenoiser
 from lvdm.section import parse
 from lvdm.workspace import fingerprint, need, write_json
 
-WEIGHTS, PARAMS = "model.safetensors", "params.json"
+WEIGHTS, INTERPOLATOR, PARAMS = "model.safetensors", "interpolator.safetensors", "params.json"
 DENOISER_KEYS = {"train_denoiser", "latent_channels", "vocabulary", "prompts", "autoencoder"}
 
 
@@ -35,6 +37,7 @@ class TrainedDenoiser:
     vocabulary: Vocabulary
     prompts: tuple[Prompt, ...]  # what samples are asked for, in turn
     autoencoder: str  # the fingerprint of the one whose latents it makes
+    interpolator: Denoiser | None = None  # fills the gaps; without one, `network` does
 
     def check_autoencoder(self, folder: Path) -> None:
         """
@@ -77,6 +80,8 @@ def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
         "autoencoder": trained.autoencoder,
     }
     _save(folder, trained.network, document)
+    if trained.interpolator is not None:
+        _save_weights(folder / INTERPOLATOR, trained.interpolator)
 
 
 def load_denoiser(folder: Path) -> TrainedDenoiser:
@@ -90,16 +95,27 @@ def load_denoiser(folder: Path) -> TrainedDenoiser:
     params = parse(TrainDenoiser, document["train_denoiser"], file=str(path))
     said = document["vocabulary"]
     vocabulary = Vocabulary(tuple(said["labels"]), said["text_encoder"], said["token_channels"])
-    network = Denoiser(params.network, document["latent_channels"], vocabulary)
-    prompts = tuple(Prompt(**prompt) for prompt in document["prompts"])
+
+    def network(file: str) -> Denoiser:
+        return _with_weights(Denoiser(params.network, document["latent_channels"], vocabulary), folder / file)
+
     return TrainedDenoiser(
-        _with_weights(network, folder / WEIGHTS), params, vocabulary, prompts, document["autoencoder"]
+        network(WEIGHTS),
+        params,
+        vocabulary,
+        tuple(Prompt(**prompt) for prompt in document["prompts"]),
+        document["autoencoder"],
+        network(INTERPOLATOR) if params.separate_interpolator else None,
     )
 
 
 def _save(folder: Path, network: nn.Module, document: dict[str, Any]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
+    _save_weights(folder / WEIGHTS, network)
     write_json(folder / PARAMS, document)
+
+
+def _save_weights(path: Path, network: nn.Module) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
 
 
 def _document(path: Path, stage: str, keys: set[str]) -> dict[str, Any]:

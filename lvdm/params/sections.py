@@ -219,6 +219,7 @@ class DenoiserObjective(Section):
 class TrainDenoiser(Section):
     window: Annotated[int, Field(ge=2)]  # latents that the network sees at once
     strides: Annotated[tuple[Count, ...], Field(min_length=1)]  # between the latents of a window, finest first
+    separate_interpolator: bool  # gaps have a network of their own, as in the paper; false: one network does all
     network: DenoiserNetwork
     objective: DenoiserObjective
     training: Training
@@ -233,6 +234,8 @@ class TrainDenoiser(Section):
             raise ValueError("objective.max_given below window")
         if self.objective.tasks.interpolate > 0 and self.window < 3:
             raise ValueError("a window of at least 3 to interpolate, or objective.tasks.interpolate of 0")
+        if self.separate_interpolator and (self.objective.tasks.interpolate == 0 or len(self.strides) == 1):
+            raise ValueError("objective.tasks.interpolate above 0 and several strides with separate_interpolator")
         if any(coarse != fine * (self.window - 1) for fine, coarse in pairwise(self.strides)):
             whole = [(self.window - 1) ** i for i in range(len(self.strides))]
             raise ValueError(f"strides whose gaps are whole windows, as trained: {whole} with window {self.window}")

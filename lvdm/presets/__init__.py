@@ -1,7 +1,7 @@
 """Configurations: one template at the paper's sizes with what each dataset changes in it, and `sprites`.
 
-`reference` is that template with the objective of the official code, for SkyTimelapse, the one dataset whose official
-settings are published whole. `sprites` is the built-in set in full, for one GPU and minutes.
+`reference` is that template with the objective and the two networks of the official code, for SkyTimelapse, the one
+dataset whose official settings are published whole. `sprites` is the built-in set in full, for one GPU and minutes.
 Not here: the demo; that is the committed params.yaml.
 """
 
@@ -98,15 +98,24 @@ NAMES = ("sprites", "reference", *DATASETS)
 
 @dataclass(frozen=True)
 class Objective:
-    """What the denoiser learns from; the defaults are ours."""
+    """What the denoiser, or the two of them, learn from; the defaults are ours."""
 
     schedule: str = "cosine"
     prediction: str = "v"
     loss: str = "l2"
     min_snr_gamma: str = "5.0"
+    separate_interpolator: str = "false"
+    tasks: str = "{predict: 0.35, interpolate: 0.35, independent: 0.0}"
 
 
-OFFICIAL_OBJECTIVE = Objective(schedule="scaled_linear", prediction="eps", loss="l1", min_snr_gamma="null")
+OFFICIAL_OBJECTIVE = Objective(
+    schedule="scaled_linear",
+    prediction="eps",
+    loss="l1",
+    min_snr_gamma="null",
+    separate_interpolator="true",
+    tasks="{predict: 0.25, interpolate: 0.5, independent: 0.0}  # its predictor: half of the windows unconditional",
+)
 
 
 def render(name: str) -> str:

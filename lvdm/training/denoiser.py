@@ -1,16 +1,20 @@
-"""Training the denoiser on windows of whitened latents.
+"""Training the denoiser on windows of whitened latents: one network for all tasks, or one that predicts and one that
+interpolates, as arXiv 2211.13221 trains them.
 
 Not here: what the loss is (lvdm/diffusion/objective.py) and how a network is fitted (fit.py).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lvdm.data.latents import LatentCache, LatentWindows, held_out_windows
 from lvdm.diffusion.objective import DenoisingLoss, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.denoiser import Denoiser
@@ -18,6 +22,8 @@ from lvdm.params import TrainDenoiser
 from lvdm.prompting import TrainingPrompts
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Examples, Task, fit, initialised
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -58,6 +64,79 @@ class DenoiserTraining(Task):
         )
 
 
+@dataclass(frozen=True)
+class TrainedNetworks:
+    """What an experiment has trained; without an `interpolator`, `network` fills the gaps too.
+
+    The trace has a row a step; what it says of the interpolator begins with `interpolator_`.
+    """
+
+    network: Denoiser
+    interpolator: Denoiser | None
+    history: History
+
+
+def train_networks(
+    cache: LatentCache, params: TrainDenoiser, prompts: TrainingPrompts, machine: Machine, scratch: Path
+) -> TrainedNetworks:
+    """Trains the network, or one after the other the two, of an experiment on the windows of a cache.
+
+    A killed run goes on in the network that it was at.
+
+    Raises:
+        ArtefactError: no video is long enough.
+        TrainingLeft: this process only helped to train.
+    """
+
+    def trained(settings: TrainDenoiser, folder: Path) -> tuple[Denoiser, History]:
+        window, strides, training = settings.window, settings.strides, settings.training
+        windows = LatentWindows(cache, window, strides, training.seed, prompts.example)
+        held_out = held_out_windows(cache, window, strides, training.validation_examples, prompts.example)
+        return train_denoiser(windows, settings, cache.shape[0], prompts, machine, folder, held_out)
+
+    if not params.separate_interpolator:
+        network, history = trained(params, scratch)
+        leave_to_first_process()
+        return TrainedNetworks(network, None, history)
+    logger.info("training the predictor, then the interpolator")
+    network, history = trained(predictor_params(params), scratch / "predictor")
+    network.cpu()  # the other one needs the room
+    logger.info("training the interpolator")
+    interpolator, its_history = trained(interpolator_params(params), scratch / "interpolator")
+    leave_to_first_process()
+    return TrainedNetworks(network, interpolator, _of_both(history, its_history))
+
+
+def predictor_params(params: TrainDenoiser) -> TrainDenoiser:
+    """What the network beside an interpolator is trained by: the mix of tasks without interpolation."""
+    tasks = params.objective.tasks
+    rest = 1 - tasks.interpolate
+    return _with_tasks(params, predict=tasks.predict / rest, interpolate=0.0, independent=tasks.independent / rest)
+
+
+def interpolator_params(params: TrainDenoiser) -> TrainDenoiser:
+    """What an interpolator is trained by: nothing but interpolation, at the strides that gaps have.
+
+    Its unconditional pass is trained by the windows whose given frames are raised.
+    """
+    alone = _with_tasks(params, predict=0.0, interpolate=1.0, independent=0.0)
+    return alone.model_copy(update={"strides": params.strides[:-1]})
+
+
+def _with_tasks(params: TrainDenoiser, **shares: float) -> TrainDenoiser:
+    tasks = params.objective.tasks.model_copy(update=shares)  # unchecked: an interpolator has no unconditional rest
+    return params.model_copy(update={"objective": params.objective.model_copy(update={"tasks": tasks})})
+
+
+def _of_both(history: History, of_interpolator: History) -> History:
+    """One trace of both networks; a step that only one of them has traced is there too."""
+    rows = {row["step"]: dict(row) for row in history}
+    for row in of_interpolator:
+        said = {f"interpolator_{key}": value for key, value in row.items() if key != "step"}
+        rows.setdefault(row["step"], {"step": row["step"]}).update(said)
+    return [rows[step] for step in sorted(rows)]
+
+
 def train_denoiser(
     windows: Examples,
     params: TrainDenoiser,
@@ -67,7 +146,7 @@ def train_denoiser(
     scratch: Path,
     held_out: Sequence[Batch] = (),
 ) -> tuple[Denoiser, History]:
-    """A trained denoiser, ready for inference, and the trace of its training.
+    """A trained network, ready for inference, and the trace of its training.
 
     Args:
         windows: examples {"latent": float32 of c t h w, whitened; "stride": int64; and what `prompts` says of a video},
@@ -80,5 +159,4 @@ def train_denoiser(
         network.compile()
     task = DenoiserTraining(network, params, prompts, held_out)
     history = fit(task, windows, params.training, machine, scratch)
-    leave_to_first_process()
     return network.eval().requires_grad_(False), history

@@ -248,3 +248,37 @@ def test_an_exact_denoiser_makes_the_exact_long_video(train, sample, tmp_path, s
         Ramp().eval(), DenoiserSpec(train, Prompts.of_labels(0), (1, 1, 1)), sample, [request], tmp_path
     )
     assert torch.allclose(video[0, :, 0, 0], torch.arange(200) / 10, atol=1e-3)
+
+
+class Constant(nn.Module):
+    """The exact denoiser of videos that are one value everywhere, whatever it is given."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value), requires_grad=False)
+
+    def forward(self, z, level, stride, condition):
+        alpha, sigma = (s[:, None, :, None, None] for s in Schedule("cosine").alpha_sigma(level))
+        return (alpha * z - self.value) / sigma.clamp(min=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "num_latents", "of_predictor"),
+    [
+        ("hierarchical", 200, range(0, 200, 4)),  # key frames, the first unconditional, then extended; the rest is gaps
+        ("hierarchical", 5, range(5)),  # a short clip is one unconditional window
+        ("autoregressive", 60, range(60)),
+    ],
+)
+@pytest.mark.parametrize("guidance", [0.0, 0.5])
+def test_a_separate_interpolator_makes_exactly_the_gaps(
+    train, sample, tmp_path, scheme, num_latents, of_predictor, guidance
+):
+    spec = DenoiserSpec(train, Prompts.of_labels(0), (1, 1, 1))
+    request = VideoRequest(seed=0, prompt=None, num_latents=num_latents)
+    predictor, interpolator = Constant(1.0).eval(), Constant(-1.0).eval()
+    changed = updated(sample, scheme=scheme, guidance=guidance, perturbation_level=0.0, batch_size=7)
+    (video,) = sample_videos(predictor, spec, changed, [request], tmp_path, interpolator=interpolator)
+    expected = torch.full((num_latents,), -1.0)
+    expected[list(of_predictor)] = 1.0
+    torch.testing.assert_close(video[0, :, 0, 0], expected, atol=1e-3, rtol=0)

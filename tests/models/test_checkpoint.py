@@ -109,6 +109,21 @@ def test_a_denoiser_without_its_autoencoder_says_which_stage_makes_it(tmp_path):
         trained.check_autoencoder(tmp_path / "small")
 
 
+def test_a_separate_interpolator_comes_back_beside_its_predictor_or_its_lack_is_an_error(tmp_path):
+    params = small_denoiser().model_copy(update={"separate_interpolator": True})
+    networks = [Denoiser(params.network, 4, LABELS) for _ in range(2)]
+    for mean, network in enumerate(networks):
+        torch.nn.init.normal_(network.last.weight, mean=mean)
+    save_denoiser(tmp_path, TrainedDenoiser(networks[0], params, LABELS, PROMPTS, "small", networks[1]))
+    loaded = load_denoiser(tmp_path)
+    for network, again in zip(networks, (loaded.network, loaded.interpolator), strict=True):
+        assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in network.state_dict().items())
+    assert not loaded.interpolator.training
+    (tmp_path / "interpolator.safetensors").unlink()
+    with pytest.raises(ArtefactError, match=r"interpolator\.safetensors: not there; run"):
+        load_denoiser(tmp_path)
+
+
 def test_the_folder_of_an_autoencoder_is_no_denoiser(saved):
     with pytest.raises(ArtefactError, match="train_autoencoder"):
         load_denoiser(saved)
