@@ -1,20 +1,14 @@
-"""A small run of a predictor and an interpolator on two processes: python separate_run.py FOLDER.
-
-The latents lie in the folder, and there both networks are saved.
-"""
+"""A small run of a predictor and an interpolator, on latents of noise."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from small_run import MACHINE
 
 from lvdm.data.latents import CachedVideo, LatentCache, write_latents
-from lvdm.machine import Machine, TrainingLeft
+from lvdm.machine import Machine
 from lvdm.models.condition import Vocabulary
 from lvdm.params import TrainDenoiser, load_params
 from lvdm.prompting import LabelPrompts
@@ -56,13 +50,3 @@ def run_alone(folder: Path, scratch: str, steps: int) -> None:
     """In a process of its own, to be killed."""
     torch.set_num_threads(1)
     run(folder, scratch, steps=steps, validate_every=10)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    root = Path(sys.argv[1])
-    with contextlib.suppress(TrainingLeft):
-        trained = run(root, "two", Machine(accelerator="cpu", devices=2, strategy="ddp"), batch_size=2)
-        for name in ("network", "interpolator"):
-            tensors = getattr(trained, name).state_dict().items()
-            save_file({key: tensor.contiguous() for key, tensor in tensors}, root / name)

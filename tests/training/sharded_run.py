@@ -1,17 +1,20 @@
-"""A small run of the denoiser on two processes that shard it: python sharded_run.py FOLDER.
+"""Small runs of denoisers on two processes that shard them: python sharded_run.py FOLDER.
 
-It goes on from the state in the folder up to each of STEPS, and saves the denoiser of each.
+One goes on from the state in the folder up to each of STEPS, and the denoiser of each is saved. Then a predictor and an
+interpolator are trained on the latents in the folder, and saved.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
+import separate_run
 import torch
 from safetensors.torch import save_file
 
-from lvdm.machine import Machine, TrainingLeft
+from lvdm.machine import Machine, TrainingLeft, is_first_process
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser, load_params
@@ -20,6 +23,7 @@ from lvdm.training.callbacks import History
 from lvdm.training.denoiser import train_denoiser
 
 STEPS = (6, 9)
+SHARDED = Machine(accelerator="cpu", devices=2, strategy="fsdp")
 
 
 class Windows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -49,12 +53,18 @@ def run(scratch: Path, steps: int, batch_size: int, machine: Machine) -> tuple[D
     return train_denoiser(Windows(), sharded_params(steps, batch_size), 2, prompts, machine, scratch, held_out)
 
 
+def save(path: Path, network: Denoiser) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     for steps in STEPS:
-        try:
-            denoiser, _ = run(folder, steps, 2, Machine(accelerator="cpu", devices=2, strategy="fsdp"))
-        except TrainingLeft:
-            continue
-        save_file({name: tensor.contiguous() for name, tensor in denoiser.state_dict().items()}, folder / f"{steps}")
+        denoiser, _ = run(folder, steps, 2, SHARDED)
+        if is_first_process():
+            save(folder / f"{steps}", denoiser)
+    with contextlib.suppress(TrainingLeft):
+        trained = separate_run.run(folder, "separate", SHARDED, batch_size=2)
+        save(folder / "predictor", trained.network)
+        save(folder / "interpolator", trained.interpolator)

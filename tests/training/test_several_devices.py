@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import separate_run
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -80,19 +81,36 @@ def test_two_devices_make_one_artefact_an_entry_and_it_is_that_of_one_device_wit
                 torch.testing.assert_close(of_two[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
 
 
-def test_a_run_goes_on_from_one_device_to_two_that_shard_it_and_back_with_the_weights_of_one(tmp_path):
-    run(tmp_path, 3, 4, MACHINE)
-    command = [sys.executable, str(Path(__file__).with_name("sharded_run.py")), str(tmp_path)]
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory) -> Path:
+    """The folder in which the runs of sharded_run.py were made; its first one went on from the state of one device."""
+    folder = tmp_path_factory.mktemp("sharded")
+    separate_run.write_cache(folder)
+    run(folder, 3, 4, MACHINE)
+    command = [sys.executable, str(Path(__file__).with_name("sharded_run.py")), str(folder)]
     environment = {**os.environ, DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    of_several = {steps: load_file(tmp_path / f"{steps}") for steps in STEPS}
-    of_several[12] = run(tmp_path, 12, 4, MACHINE)[0].state_dict()
+    return folder
+
+
+def assert_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert weights.keys() == expected.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(weights[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_a_run_goes_on_from_one_device_to_two_that_shard_it_and_back_with_the_weights_of_one(sharded, tmp_path):
+    of_several = {steps: load_file(sharded / f"{steps}") for steps in STEPS}
+    of_several[12] = run(sharded, 12, 4, MACHINE)[0].state_dict()
     for steps, weights in of_several.items():
-        whole = run(tmp_path / f"whole-{steps}", steps, 4, MACHINE)[0].state_dict()
-        assert weights.keys() == whole.keys()
-        for key, tensor in whole.items():
-            torch.testing.assert_close(weights[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+        assert_close(weights, run(tmp_path / f"{steps}", steps, 4, MACHINE)[0].state_dict())
+
+
+def test_two_devices_train_the_predictor_and_the_interpolator_of_one(sharded):
+    one = separate_run.run(sharded, "one")
+    assert_close(load_file(sharded / "predictor"), one.network.state_dict())
+    assert_close(load_file(sharded / "interpolator"), one.interpolator.state_dict())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
