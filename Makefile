@@ -7,7 +7,7 @@ BIN := .venv/bin
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: setup ## set up, then run the whole pipeline on the built-in videos (at most 10 minutes on two cores)
+demo: setup ## set up, then run the whole pipeline on the built-in videos (minutes on two cores)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipelines.everything
 
 test: setup ## set up, then run all tests, two at a time

@@ -123,7 +123,8 @@ def interpolator_params(params: TrainDenoiser) -> TrainDenoiser:
     return alone.model_copy(update={"strides": params.strides[:-1]})
 
 
-def _with_tasks(params: TrainDenoiser, **shares: float) -> TrainDenoiser:
+def _with_tasks(params: TrainDenoiser, predict: float, interpolate: float, independent: float) -> TrainDenoiser:
+    shares = {"predict": predict, "interpolate": interpolate, "independent": independent}
     tasks = params.objective.tasks.model_copy(update=shares)  # unchecked: an interpolator has no unconditional rest
     return params.model_copy(update={"objective": params.objective.model_copy(update={"tasks": tasks})})
 
