@@ -48,10 +48,10 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
     labels = LABELS if train.network.condition == "label" else ()
     vocabulary, prompts = Vocabulary(labels=labels), tuple(Prompt(label) for label in labels)
     folder.mkdir(parents=True)
-    save_autoencoder(folder, _random(build_autoencoder(settings.network)), settings)
+    save_autoencoder(folder, randomised(build_autoencoder(settings.network)), settings)
 
     def denoiser() -> Denoiser:
-        return _random(Denoiser(train.network, settings.network.latent_channels, vocabulary))
+        return randomised(Denoiser(train.network, settings.network.latent_channels, vocabulary))
 
     interpolator = denoiser() if train.separate_interpolator else None
     workspace.denoiser(name).mkdir(parents=True)
@@ -60,8 +60,8 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
 
 
 @torch.no_grad()
-def _random(network: nn.Module) -> Any:
-    """Zero-initialised layers too, so that every input reaches the output."""
+def randomised(network: nn.Module) -> Any:
+    """The network with random weights, zero-initialised layers too, so that every input reaches the output."""
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
