@@ -52,7 +52,7 @@ class Drift:
     def added_to(self, result: Result) -> Result:
         """The result with the numbers of the drift, or with the reason why there are none."""
         missing = {"drift": self.not_available} if self.not_available else {}
-        return replace(result, drift=self.numbers(), not_available=result.not_available | missing)
+        return replace(result, drift=self.numbers(), not_available={**result.not_available, **missing})
 
     def numbers(self) -> dict[str, dict[str, float]]:
         """Per curve: mean over the first and the last 15 % of the windows, slope per 1,000 frames; fake and real."""

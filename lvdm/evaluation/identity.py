@@ -23,7 +23,8 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
 from lvdm.data.sprites import Recipe, Shape, coverage
-from lvdm.evaluation.result import Result
+from lvdm.evaluation.metrics import METRICS
+from lvdm.evaluation.result import Estimate, Result, better
 
 AFTER = (64, 256, 1024)  # frames
 FIRST, LATER = 48, 96  # frames within which one looks for a moment: from the start, and from a later frame on
@@ -78,7 +79,7 @@ class Identity:
     def added_to(self, result: Result, asked: Sequence[str]) -> Result:
         """The result with these numbers, and of the metrics `asked` for that are not among them what they need."""
         told = {n: pair for n, pair in self.kept.items() if all(side.videos for side in pair)}
-        fake, real = ({f"identity_{n}": pair[i].share for n, pair in told.items()} for i in range(2))
+        estimates = {f"identity_{n}": _estimate(f"identity_{n}", *pair) for n, pair in told.items()}
         sprites = {f"sprites_{n}": {"fake": float(f.sprites), "real": float(r.sprites)} for n, (f, r) in told.items()}
         areas = {f"area_gap_{n}": {"fake": gap, "real": self.area_floor} for n, gap in self.area_gaps.items()}
         needs = {
@@ -87,18 +88,31 @@ class Identity:
             else f"needs the built-in set, and long videos of at least {frames_for(n)} frames"
             for n in AFTER
         }
-        missing = {key: need for key, need in needs.items() if key in asked and key not in fake}
+        missing = {key: need for key, need in needs.items() if key in asked and key not in estimates}
         if self.kept and not self.area_gaps:
             missing["area_gap"] = (
                 f"needs long videos of at least {BLOCK} frames, and fewer than there are held-out videos"
             )
         return replace(
             result,
-            metrics=result.metrics | fake,
-            floor=result.floor | real,
-            measured=result.measured | sprites | areas,
-            not_available=result.not_available | missing,
+            estimates={**result.estimates, **estimates},
+            measured={**result.measured, **sprites, **areas},
+            not_available={**result.not_available, **missing},
         )
+
+
+def _estimate(key: str, fake: Kept, real: Kept) -> Estimate:
+    return Estimate(
+        value=fake.share,
+        floor=real.share,
+        interval=None,
+        n_real=real.videos,
+        n_fake=fake.videos,
+        floor_n=real.videos,
+        better=better(key),
+        extractor=METRICS[key].features,
+        sha256="none",
+    )
 
 
 def measure_identity(fake: Sequence[Video], real: Sequence[Video], crowd: Sequence[Video], recipe: Recipe) -> Identity:

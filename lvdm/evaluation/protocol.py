@@ -17,9 +17,9 @@ from lvdm.evaluation.distances import distance
 from lvdm.evaluation.extraction import Clips, content_hash, extract, extract_once
 from lvdm.evaluation.features import Extractor, load_extractor
 from lvdm.evaluation.metrics import ALWAYS, METRICS, Metric
-from lvdm.evaluation.result import Result
+from lvdm.evaluation.result import Estimate, Result, better
 from lvdm.evaluation.weights import NETWORKS, Network
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ CLIP_RULE = (
 class Protocol:
     """What two experiments must share to be comparable."""
 
+    name: str
     num_clips: int  # on both sides
     clip_frames: int
     stride: int
@@ -115,28 +116,33 @@ def evaluate(
     count = min(len(real.clips), 2 * n)
     floor_n = n if count == 2 * n else count // 2
     real_set = content_hash(real.clips, count)
-    values: dict[str, float] = {}
-    floor: dict[str, float] = {}
+    estimates: dict[str, Estimate] = {}
     measured: dict[str, dict[str, float]] = {}
     for name, extractor in extractors.items():
         of_real = extract_once(extractor, real.clips, count, real.captions, real_set, workspace)
         of_fake = extract(extractor, fake.clips, n, fake.captions)
         for metric in chosen:
             if metric.features == name and metric.key not in not_available:
-                values[metric.key] = distance(metric, of_real[:n].flatten(0, 1), of_fake.flatten(0, 1))
                 a, b = of_real[:floor_n].flatten(0, 1), of_real[floor_n : 2 * floor_n].flatten(0, 1)
-                floor[metric.key] = distance(metric, a, b)
+                estimates[metric.key] = Estimate(
+                    value=distance(metric, of_real[:n].flatten(0, 1), of_fake.flatten(0, 1)),
+                    floor=distance(metric, a, b),
+                    interval=None,
+                    n_real=n,
+                    n_fake=n,
+                    floor_n=floor_n,
+                    better=better(metric.key),
+                    extractor=name,
+                    sha256=extractor.sha256,
+                )
         if extractor.num_features == 1:
             measured[name] = {"real": of_real[:n].mean().item(), "fake": of_fake.mean().item()}
     facts: dict[str, str | int] = {
         **asdict(protocol),
-        "n_real": n,
-        "n_fake": n,
-        "floor_n": floor_n,
+        "hash": fingerprint(asdict(protocol)),
         "real_set": real_set,
-        **{f"extractor_{name}": extractor.sha256 for name, extractor in extractors.items()},
     }
-    return Result(values, floor, measured, facts, not_available)
+    return Result(estimates, measured, facts, not_available)
 
 
 def _extractors(

@@ -1,47 +1,120 @@
-"""metrics/<experiment>.json: the numbers of an experiment, with all that one must know to compare them.
+"""metrics/<experiment>.json: the numbers of an experiment, with all that one must know to believe and compare them.
 
-Not here: computing them (protocol.py, drift.py). Imports no torch, and holds no clock: equal work gives equal bytes.
+    metrics        metric: value                                       what `dvc metrics diff` shows
+    floor          metric: the same between two disjoint sets of real clips
+    estimates      metric: what else there is of `Estimate`
+    protocol       how all was measured: name and hash (of all that the protocol fixes), what it fixes, real_set (hash
+                   of the pixels of the real clips); seeds are `seed` (which real clips) here and in `made_with`
+    made_with      of the samples: sampler, steps, guidance, seed, averaging of weights ..., networks and their hashes
+    measured       quantity: its value on real and on fake clips, no distance
+    drift          curve: numbers of long videos, see drift.py
+    memorisation   extractor: how near samples lie to training clips, and held-out clips to these
+    not_available  metric: why there is no number, and what to do about it
+
+What a run cost (wall and GPU time) is in its report, as of every stage: here are no clocks, so equal work gives equal
+bytes. Not here: computing any of this (protocol.py, drift.py). Imports no torch.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from lvdm.errors import ArtefactError
+from lvdm.evaluation.metrics import METRICS
 from lvdm.workspace import need, write_json
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number, and what is beside it."""
+
+    value: float
+    floor: float  # the value between two disjoint sets of real clips, `floor_n` each; of a caption metric: on real ones
+    interval: Interval | None  # 95 %, over the fake clips; None: too few to tell
+    n_real: int  # clips, or long videos
+    n_fake: int
+    floor_n: int
+    better: Literal["lower", "higher"]
+    extractor: str  # its name in lvdm/evaluation/weights.py, or what is computed without a network
+    sha256: str  # of the extractor's file; "none" without
+    by_split: Mapping[str, float] = field(default_factory=dict)  # against as many real clips of "train" and of "test"
+
+    @property
+    def comparable(self) -> tuple[str, str, int, int]:
+        """Of two estimates of a metric, under equal protocols and real sets, those are comparable that share this."""
+        return (self.extractor, self.sha256, self.n_real, self.n_fake)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What DVC shows as metrics.
+    """What DVC shows as metrics; the fields are those of the file, see above."""
 
-    `floor` has for each metric its value between two disjoint sets of real clips (of a caption metric: on real clips);
-    `measured` has plain quantities of the real and the fake clips; `protocol` says how, and two results are comparable
-    only where it is equal; `not_available` has for each metric that could not run what to do about it.
-    """
+    estimates: Mapping[str, Estimate]
+    measured: Mapping[str, Mapping[str, float]]
+    protocol: Mapping[str, str | int]
+    not_available: Mapping[str, str]
+    drift: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+    memorisation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    metrics: dict[str, float]
-    floor: dict[str, float]
-    measured: dict[str, dict[str, float]]
-    protocol: dict[str, str | int]
-    not_available: dict[str, str]
-    drift: dict[str, dict[str, float]] = field(default_factory=dict)
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {key: estimate.value for key, estimate in self.estimates.items()}
+
+    @property
+    def floor(self) -> dict[str, float]:
+        return {key: estimate.floor for key, estimate in self.estimates.items()}
 
     def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
+        document = asdict(self)
+        for name, values in (("value", "metrics"), ("floor", "floor")):
+            document[values] = {key: estimate.pop(name) for key, estimate in document["estimates"].items()}
+        write_json(path, document)
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """The result at `path`.
+        """The result at `path`, also one that an earlier version wrote, whose numbers had no interval.
 
         Raises:
             ArtefactError: no such file, or it is no result.
         """
         try:
-            return cls(**json.loads(need(path, f"evaluate {path.stem}").read_text()))
-        except (TypeError, ValueError) as error:
+            document = json.loads(need(path, f"evaluate {path.stem}").read_text())
+            values, floor = document.pop("metrics"), document.pop("floor")
+            beside = document.pop("estimates", None) or {key: _before(key, document["protocol"]) for key in values}
+            estimates = {key: _estimate(values[key], floor[key], beside[key]) for key in values}
+            return cls(estimates=estimates, **document)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArtefactError(
                 f"{path}: not a result of `lvdm evaluate`: {error}", remedy=f"run `lvdm evaluate {path.stem}` again"
             ) from None
+
+
+def better(key: str) -> Literal["lower", "higher"]:
+    """Which way a metric is better."""
+    return "lower" if METRICS[key].lower_is_better else "higher"
+
+
+def _estimate(value: float, floor: float, beside: Mapping[str, Any]) -> Estimate:
+    interval = beside["interval"]
+    return Estimate(value=value, floor=floor, **{**beside, "interval": tuple(interval) if interval else None})
+
+
+def _before(key: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """What stood in the protocol before there were estimates."""
+    n, features = protocol["num_clips"], METRICS[key].features
+    return {
+        "interval": None,
+        "n_real": protocol.get("n_real", n),
+        "n_fake": protocol.get("n_fake", n),
+        "floor_n": protocol.get("floor_n", n),
+        "better": better(key),
+        "extractor": features,
+        "sha256": protocol.get(f"extractor_{features}", "none"),
+    }

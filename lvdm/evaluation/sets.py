@@ -41,7 +41,7 @@ BLOCK = 32  # frames decoded at once where single ones are asked for
 def protocol_of(params: Params) -> Protocol:
     """How this params.yaml measures."""
     clips, asked = params.clips, params.evaluate
-    return Protocol(asked.num_clips, clips.frames, clips.stride, clips.size, SPLIT, asked.seed)
+    return Protocol("small", asked.num_clips, clips.frames, clips.stride, clips.size, SPLIT, asked.seed)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lvdm.data.video import write_video
+from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.pictures import draw_curves
-from lvdm.evaluation.result import Result
+from lvdm.evaluation.result import Estimate, Result, better
 from lvdm.graph import STAGES, Stage
 from lvdm.params import Params, load_params
 from lvdm.provenance import Provenance, hashes
@@ -28,13 +29,17 @@ def result(values: dict[str, float], **protocol: str | int) -> Result:
     drift = {"tn2": dict.fromkeys(("fake_first", "fake_last", "fake_slope_per_1000_frames"), 1.2)}
     drift["tn2"] |= {"real_first": 1.0, "real_last": 1.0, "real_slope_per_1000_frames": 0.0}
     return Result(
-        metrics=values,
-        floor={key: FLOOR[key] for key in values},
+        estimates={key: estimate(key, value) for key, value in values.items()},
         measured={"motion": {"real": 4.0, "fake": 3.0}},
         protocol=PROTOCOL | protocol,
         not_available={"fvd": "needs I3D; `lvdm weights --install i3d=PATH`"},
         drift=drift,
     )
+
+
+def estimate(key: str, value: float) -> Estimate:
+    interval = (0.9 * value, 1.1 * value)
+    return Estimate(value, FLOOR[key], interval, 64, 64, 64, better(key), METRICS[key].features, "none")
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def test_too_little_video_is_a_reason_beside_the_other_numbers(
 ) -> None:
     fakes = long_videos(9, num_fake, frames)
     drift = measure_drift(long_videos(0, num_real, real_frames), fakes, extractors, workspace)
-    result = drift.added_to(Result({"fvd": 1.0}, {"fvd": 0.1}, {}, {}, {"kvd": "needs a network"}))
-    assert (result.metrics, result.drift) == ({"fvd": 1.0}, {})
+    result = drift.added_to(Result({}, {"motion": {"real": 1.0}}, {}, {"kvd": "needs a network"}))
+    assert (result.measured, result.drift) == ({"motion": {"real": 1.0}}, {})
     assert set(result.not_available) == {"kvd", "drift"}
     assert "at least 16 frames" in result.not_available["drift"]
 

@@ -173,7 +173,7 @@ def test_what_is_measured_becomes_metrics_with_real_video_beside(recipe):
     real = [drawn(recipe, one) for one in shown]
     fake = [drawn(recipe, shown[0]), np.concatenate([real[1][:50], drawn(recipe, vanished(recipe, shown[1]))[50:]])]
     identity = measure_identity(fake, real, real, recipe)
-    result = identity.added_to(Result({}, {}, {}, {}, {}), ["identity_256", "fd_tn2"])
+    result = identity.added_to(Result({}, {}, {}, {}), ["identity_256", "fd_tn2"])
     assert (result.metrics, result.floor) == ({"identity_64": 0.5}, {"identity_64": 1.0})
     assert result.measured["sprites_64"] == {"fake": 2.0, "real": 4.0}
     assert result.measured["area_gap_128"]["fake"] > 0
@@ -183,16 +183,16 @@ def test_what_is_measured_becomes_metrics_with_real_video_beside(recipe):
 def test_videos_that_begin_without_sprites_apart_are_not_available_with_that_as_the_reason(recipe):
     shown = scenes(recipe, 144, False)[0]
     identity = measure_identity([drawn(recipe, blended(recipe, shown))], [drawn(recipe, shown)], [], recipe)
-    result = identity.added_to(Result({}, {}, {}, {}, {}), ["identity_64"])
+    result = identity.added_to(Result({}, {}, {}, {}), ["identity_64"])
     assert result.metrics == {}
     assert "begin with sprites apart" in result.not_available["identity_64"]
 
 
 def test_an_area_that_cannot_be_measured_is_not_available_with_its_reason(recipe):
     shown = drawn(recipe, scenes(recipe, 144, False)[0])
-    missing = measure_identity([shown], [shown], [shown], recipe).added_to(Result({}, {}, {}, {}, {}), [])
+    missing = measure_identity([shown], [shown], [shown], recipe).added_to(Result({}, {}, {}, {}), [])
     assert "held-out videos" in missing.not_available["area_gap"]
-    measured = measure_identity([shown], [shown], [shown] * 2, recipe).added_to(Result({}, {}, {}, {}, {}), [])
+    measured = measure_identity([shown], [shown], [shown] * 2, recipe).added_to(Result({}, {}, {}, {}), [])
     assert "area_gap" not in measured.not_available
 
 

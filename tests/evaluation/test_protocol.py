@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows, evaluate
-from lvdm.evaluation.result import Result
+from lvdm.evaluation.result import Estimate, Result
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
 
 N = 24
-PROTOCOL = Protocol(num_clips=N, clip_frames=16, stride=1, size=32, split="test", seed=0)
+PROTOCOL = Protocol("small", num_clips=N, clip_frames=16, stride=1, size=32, split="test", seed=0)
 Fault = Callable[[Tensor], Tensor]
 
 
@@ -83,8 +84,9 @@ def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Work
     networks = install_detector(workspace, TinyDetector())
     result = evaluate(clips(0, 2 * N), clips(1000, N), PROTOCOL, ("fvd", "kvd"), workspace, CPU, networks)
     assert set(result.metrics) == set(result.floor) == {"fvd", "kvd", "motion_gap", "static_gap"}
-    assert result.protocol["extractor_i3d"] == networks["i3d"].sha256
-    assert (result.protocol["n_real"], result.protocol["n_fake"], result.protocol["floor_n"]) == (N, N, N)
+    fvd = result.estimates["fvd"]
+    assert (fvd.extractor, fvd.sha256, fvd.better) == ("i3d", networks["i3d"].sha256, "lower")
+    assert (fvd.n_real, fvd.n_fake, fvd.floor_n) == (N, N, N)
     assert result.not_available == {}
 
 
@@ -93,7 +95,7 @@ def test_a_set_against_itself_is_at_distance_zero(workspace: Workspace) -> None:
     result = evaluate(clips(0, N), clips(0, N), PROTOCOL, ("fvd",), workspace, CPU, networks)
     assert result.metrics["fvd"] == pytest.approx(0, abs=1e-3)
     assert result.metrics["motion_gap"] == result.metrics["static_gap"] == 0
-    assert result.protocol["floor_n"] == N // 2
+    assert result.estimates["fvd"].floor_n == N // 2
 
 
 def test_the_same_clips_give_the_same_bytes_with_and_without_the_cache(tmp_path: Path) -> None:
@@ -155,9 +157,18 @@ def test_windows_depend_on_the_seed_alone_and_fewer_are_the_first_of_more() -> N
 
 
 def test_a_result_survives_its_file_and_a_foreign_file_is_refused(tmp_path: Path) -> None:
-    result = Result({"fvd": 1.5}, {"fvd": 0.5}, {}, {"num_clips": 8}, {"fid": "remedy"}, {"tn2": {"fake_first": 1.0}})
+    estimate = Estimate(1.5, 0.5, (1.0, 2.0), 8, 8, 4, "lower", "i3d", "bec6")
+    result = Result({"fvd": estimate}, {}, {"num_clips": 8}, {"fid": "remedy"}, {"tn2": {"fake_first": 1.0}})
     result.write(tmp_path / "a.json")
     assert Result.read(tmp_path / "a.json") == result
     (tmp_path / "b.json").write_text('{"fvd": 168.0}')
     with pytest.raises(ArtefactError, match="not a result"):
         Result.read(tmp_path / "b.json")
+
+
+def test_a_result_of_before_intervals_is_read(tmp_path: Path) -> None:
+    protocol = {"num_clips": 8, "n_real": 8, "n_fake": 8, "floor_n": 4, "extractor_i3d": "bec6"}
+    document = {"metrics": {"fvd": 1.5}, "floor": {"fvd": 0.5}, "measured": {}, "protocol": protocol}
+    (tmp_path / "a.json").write_text(json.dumps(document | {"not_available": {}, "drift": {}}))
+    expected = Estimate(1.5, 0.5, None, 8, 8, 4, "lower", "i3d", "bec6")
+    assert Result.read(tmp_path / "a.json").estimates == {"fvd": expected}
