@@ -21,16 +21,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm import progress
-from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.samples import Sample, write_sample
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
-from lvdm.errors import ArtefactError, LvdmError
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import load_autoencoder, load_denoiser
 from lvdm.models.condition import Prompt
 from lvdm.params import Params
 from lvdm.prompting import understood
+from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
@@ -112,53 +110,24 @@ def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace,
         WeightsError: the text encoder is not there, or another than in training.
     """
     devices = workspace.machine.shared_devices
-    make = functools.partial(_make_share, wanted, params, workspace, name, scratch, devices)
-    if len(devices) == 1:
-        make(0)
-        return
-    understood(load_denoiser(workspace.denoiser(name)), _texts(wanted), workspace)  # the processes find it on disk
-    torch.cuda.empty_cache()  # which the text encoder took
-    for share, outcome in bounded_map(functools.partial(_in_process, make), range(len(devices)), len(devices), _ever):
-        if isinstance(outcome, Lost):
-            at = f"sampling: process {share + 1} of {len(devices)}, on {devices[share]}"
-            raise ArtefactError(f"{at}: {outcome.detail}", remedy="run this again: it goes on where it was")
-        if outcome is not None:
-            raise outcome
+    if len(devices) > 1:
+        understood(load_denoiser(workspace.denoiser(name)), _texts(wanted), workspace)  # the processes find it on disk
+        torch.cuda.empty_cache()  # which the text encoder took
+    make = functools.partial(_make_share, wanted, params, workspace, name, scratch)
+    share_out(make, devices, "sampling")
 
 
 def _make_share(
-    wanted: Sequence[Sample],
-    params: Params,
-    workspace: Workspace,
-    name: str,
-    scratch: Path,
-    devices: Sequence[torch.device],
-    share: int,
+    wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path, share: Share
 ) -> None:
-    """Every n-th group from number `share` on, n the number of devices."""
-    if devices[share].type == "cuda":
-        torch.cuda.set_device(devices[share])
-    every_nth, fps = slice(share, None, len(devices)), params.experiment(name).sample.fps
-    for sample, frames in made(wanted, params, workspace, name, scratch / "latents", devices[share], every_nth):
+    """Makes the groups of videos of a share."""
+    fps = params.experiment(name).sample.fps
+    for sample, frames in made(wanted, params, workspace, name, scratch / "latents", share.device, share.pieces):
         write_sample(made_below(scratch), sample, frames, fps)
 
 
 def _texts(wanted: Sequence[Sample]) -> list[str]:
     return [sample.prompt for sample in wanted if sample.prompt is not None]
-
-
-def _in_process(make: functools.partial[None], share: int) -> LvdmError | None:
-    """Runs in a process of its own; what a person can mend goes back to the one that started it."""
-    if share == 0:
-        progress.show()  # shares are alike: how far the first is says it for all
-    try:
-        return make(share)
-    except LvdmError as error:
-        return error
-
-
-def _ever(_: int) -> float:
-    return math.inf
 
 
 @torch.inference_mode()

@@ -221,7 +221,19 @@ def test_dvc_yaml_says_of_a_stage_what_the_library_says(verb):
 
 # What may change without changing what a stage makes: how it is run, described, written and looked at.
 NEUTRAL = {
-    *("errors", "graph", "machine", "orphan", "progress", "provenance", "reports", "run", "section", "stages"),
+    *(
+        "errors",
+        "graph",
+        "machine",
+        "orphan",
+        "progress",
+        "provenance",
+        "reports",
+        "run",
+        "section",
+        "sharing",
+        "stages",
+    ),
     *("workspace", "params", "params/layouts", "params/sections", "data/bounded", "evaluation/metrics"),
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
