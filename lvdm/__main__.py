@@ -18,6 +18,7 @@ from lvdm.errors import LvdmError, ParamsError
 from lvdm.graph import STAGES, Stage
 from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
+from lvdm.questions import add_questions
 from lvdm.run import run_stage
 from lvdm.workspace import Workspace
 
@@ -37,6 +38,7 @@ examples:
   lvdm sample --prompt "a red square moves left slowly" --frames 512
                                      a video on request, of an experiment with condition: text
   lvdm preset ucf101 > params.yaml   a configuration at the paper's size
+  lvdm lineage perturbed.fd_tn2      where a number comes from, down to the raw data
   lvdm weights                       which pretrained networks metrics and texts need, and which are there"""
 
 
@@ -87,6 +89,10 @@ def _sample(args: argparse.Namespace) -> None:
         print(os.path.relpath(path))
 
 
+def _answer(args: argparse.Namespace) -> None:
+    print(*args.lines(args), sep="\n\n")
+
+
 def _preset(args: argparse.Namespace) -> None:
     print(presets.render(args.preset), end="")
 
@@ -118,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_stage)
         if verb == "sample":
             _add_request(command)
+    add_questions(commands, run=_answer)
     preset = commands.add_parser(
         "preset", help="print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"
     )

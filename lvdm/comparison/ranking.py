@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lvdm.comparison.lineage import Node, read_provenances, title, trace_file
+from lvdm.comparison.lineage import Node, read_reports, title, trace_file
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Result
@@ -112,8 +112,8 @@ def rank_experiments(workspace: Workspace, params: Params) -> Leaderboard:
     }
     if not results:
         raise ArtefactError("no experiment has metrics", remedy="run `lvdm evaluate NAME` for each of experiments:")
-    provenances = read_provenances(workspace)
-    lineages = {name: trace_file(workspace.metrics(name), workspace, provenances) for name in results}
+    records = read_reports(workspace)
+    lineages = {name: trace_file(workspace.metrics(name), workspace, records) for name in results}
     differs = differing_params(lineages)
     by_protocol: dict[str, list[Row]] = {}
     for name, result in results.items():

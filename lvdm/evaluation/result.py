@@ -84,8 +84,17 @@ class Result:
         Raises:
             ArtefactError: no such file, or it is no result.
         """
+        return cls.parse(need(path, f"evaluate {path.stem}").read_text(), path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Result:
+        """The result that the file at `path` says, which holds `text`.
+
+        Raises:
+            ArtefactError: it is no result.
+        """
         try:
-            document = json.loads(need(path, f"evaluate {path.stem}").read_text())
+            document = json.loads(text)
             values, floor = document.pop("metrics"), document.pop("floor")
             beside = document.pop("estimates", None) or {key: _before(key, document["protocol"]) for key in values}
             estimates = {key: _estimate(values[key], floor[key], beside[key]) for key in values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,25 +43,35 @@ def estimate(key: str, value: float) -> Estimate:
     return Estimate(value, FLOOR[key], interval, 64, 64, 64, better(key), METRICS[key].features, "none")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def params() -> Params:
     return load_params(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, params: Params) -> Workspace:
-    workspace = Workspace(tmp_path)
+def workspace(measured_once: Path, tmp_path: Path) -> Workspace:
+    """A copy that a test may change."""
+    shutil.copytree(measured_once, tmp_path / "project")
+    return Workspace(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def measured_once(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two experiments that were run and measured. To be read only."""
+    workspace = Workspace(tmp_path_factory.mktemp("measured"))
     for name, values in VALUES.items():
         moving = torch.randint(0, 255, (8, 32, 32, 3), dtype=torch.uint8).numpy()
         for place in ("long/0000.mp4", "clips/0000.mp4"):
             write_video(workspace.samples(name) / place, [moving], 8.0)
         result(values).write(workspace.metrics(name))
-        draw_curves(tmp_path / "loss.png", {"loss": ([1, 2], [2.0, 1.0])}, title="Loss", x_label="step", y_label="")
-        Report("evaluate", name, values, {"drift <&>": tmp_path / "loss.png"}).write(workspace)
+        draw_curves(
+            workspace.root / "loss.png", {"loss": ([1, 2], [2.0, 1.0])}, title="Loss", x_label="step", y_label=""
+        )
+        Report("evaluate", name, values, {"drift <&>": workspace.root / "loss.png"}).write(workspace)
     for stage in STAGES.values():
         for name in stage.names(params) if stage.verb != "compare" else ():
             record(workspace, stage, name, params)
-    return workspace
+    return workspace.root
 
 
 def record(workspace: Workspace, stage: Stage, name: str, params: Params) -> None:

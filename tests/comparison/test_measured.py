@@ -1,0 +1,136 @@
+"""A number is followed through dvc.lock and its history in Git, by the names that a person would give."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lvdm.comparison.lock import LockRecords, md5
+from lvdm.comparison.measured import lineages
+from lvdm.comparison.snapshot import Snapshot
+from lvdm.errors import ArtefactError
+from tests.comparison.conftest import VALUES, result
+
+METRICS, SAMPLES, DENOISER = "metrics/perturbed.json", "artifacts/samples/perturbed", "artifacts/denoiser/perturbed"
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@example.invalid", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def commit(root: Path, message: str) -> str:
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", message)
+    return git(root, "rev-parse", "--short", "HEAD")
+
+
+def write_metrics(root: Path, value: float) -> str:
+    """Writes the metrics of `perturbed`; returns the md5 of the file."""
+    result(VALUES["perturbed"] | {"fd_tn2": value}).write(root / METRICS)
+    return md5((root / METRICS).read_text())
+
+
+def write_lock(root: Path, denoiser: str, sampled: str, metrics: str) -> None:
+    """A dvc.lock as DVC writes it: the denoiser that lies there, the one that was sampled from, the metrics."""
+
+    def stage(read: dict[str, str], written: dict[str, str]) -> dict:
+        deps, outs = ([{"path": p, "hash": "md5", "md5": d} for p, d in paths.items()] for paths in (read, written))
+        return {"cmd": "python -m lvdm", "deps": deps, "outs": outs}
+
+    stages = {
+        "train_denoiser@perturbed": stage({"data/videos": "d0.dir", "lvdm/models": "c0.dir"}, {DENOISER: denoiser}),
+        "sample@perturbed": stage({DENOISER: sampled}, {SAMPLES: f"s of {sampled}"}),
+        "evaluate@perturbed": stage({SAMPLES: f"s of {sampled}", "weights": "w0"}, {METRICS: metrics}),
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose denoiser was trained anew, and then sampled and measured anew, a commit each."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    first = write_metrics(tmp_path, 2.0)
+    for denoiser, sampled, metrics in (("n1", "n1", first), ("n2", "n1", first)):
+        write_lock(tmp_path, denoiser, sampled, metrics)
+        commit(tmp_path, denoiser)
+    write_lock(tmp_path, "n2", "n2", write_metrics(tmp_path, 1.5))
+    return tmp_path
+
+
+def lines(name: str, root: Path) -> list[str]:
+    (paragraph,) = lineages(name, root)
+    return paragraph.splitlines()
+
+
+def test_a_number_leads_to_what_was_given_each_step_with_its_hash_and_the_commit_that_recorded_it(
+    project: Path,
+) -> None:
+    now = commit(project, "measured")
+    said = lines("perturbed.fd_tn2", project)
+    assert said[0] == "perturbed fd_tn2 = 1.5 [1.35, 1.65], of 64 samples, on tn2"
+    assert f"{METRICS}  {md5((project / METRICS).read_text())[:12]}  <- evaluate perturbed, commit {now}" in said[1]
+    trained = git(project, "rev-parse", "--short", "HEAD~1")
+    (denoiser,) = [line for line in said if DENOISER in line]
+    assert f"n2  <- train_denoiser perturbed, commit {trained}" in denoiser, "not the commit of today"
+    assert next(line for line in said if "given" in line).endswith("data/videos  d0.dir  <- given")
+    assert not any("lvdm/models" in line for line in said), "code is a hash, not an input"
+    assert said[-1] == "every hash leads back to what was given"
+
+
+def test_a_number_that_is_not_committed_says_so(project: Path) -> None:
+    assert "commit none yet" in lines("perturbed", project)[len(VALUES["perturbed"])]
+
+
+def test_a_number_of_an_earlier_revision_is_followed_from_there(project: Path) -> None:
+    commit(project, "measured")
+    said = lines("fd_tn2@HEAD~1", project)
+    assert said[0].startswith("perturbed fd_tn2 = 2 [")
+    assert any("n1  <- train_denoiser perturbed" in line for line in said), "found in history, replaced since"
+    assert said[-1].startswith("every hash")
+
+
+def test_a_number_changed_by_hand_is_a_broken_chain(project: Path) -> None:
+    write_metrics(project, 0.1)
+    said = lines("perturbed.fd_tn2", project)
+    assert "BROKEN: evaluate perturbed has made other bytes here since" in said[1]
+    assert said[-1] == "the chain is BROKEN where it says so"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nobody", "no experiment and no metric nobody: expected one of perturbed, "),
+        ("perturbed.fvd", "perturbed has no fvd: expected one of "),
+        ("perturbed@gone", "revision gone: expected one that Git knows here"),
+    ],
+)
+def test_what_is_not_there_is_answered_with_what_is(project: Path, name: str, said: str) -> None:
+    with pytest.raises(ArtefactError, match=said):
+        list(lineages(name, project))
+
+
+def test_without_dvc_lock_and_without_a_readable_one_a_line_says_so(tmp_path: Path) -> None:
+    write_metrics(tmp_path, 1.0)
+    with pytest.raises(ArtefactError, match=r"dvc.lock: not there; `dvc repro` writes it"):
+        list(lineages("perturbed", tmp_path))
+    (tmp_path / "dvc.lock").write_text("stages: [")
+    with pytest.raises(ArtefactError, match=r"dvc.lock \(commit none yet\) is no lock file of DVC"):
+        list(lineages("perturbed", tmp_path))
+
+
+def test_history_is_of_the_project_even_in_a_folder_of_a_larger_repository(project: Path) -> None:
+    outer = project.parent / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q", "-b", "main")
+    (outer / "inner").mkdir()
+    for file in ("dvc.lock", METRICS):
+        (outer / "inner" / file).parent.mkdir(exist_ok=True)
+        (outer / "inner" / file).write_bytes((project / file).read_bytes())
+    commit(outer, "all")
+    snapshot = Snapshot.at(outer / "inner", "HEAD")
+    assert len(LockRecords.of(snapshot).texts) == 2
+    assert snapshot.names("metrics") == ["perturbed.json"]
