@@ -1,0 +1,226 @@
+"""How a piece of work is measured: its time, how long the GPU is busy in it, its memory, and what the machine allows.
+
+The floor of a piece of work is the larger of its operations at the rate of a bf16 matrix product and its bytes at the
+rate of a copy, both measured in the same process. Not here: what is measured; that is in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+WARM_UP = 3
+BYTES_A_NUMBER = 2  # of bfloat16
+OF_WEIGHTS = ("aten::convolution", "aten::convolution_backward", "aten::mm", "aten::addmm")
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the machine reaches at its best."""
+
+    flops: float  # a second, of a bf16 matrix product
+    bandwidth: float  # bytes read and written a second, of a copy
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to be computed and moved at the least: 2 operations a multiply-add."""
+
+    flops: float
+    bytes: float
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.flops * times, self.bytes * times)
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flops + other.flops, self.bytes + other.bytes)
+
+    def floor(self, ceilings: Ceilings) -> float:
+        """Seconds."""
+        return max(self.flops / ceilings.flops, self.bytes / ceilings.bandwidth)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One call: the median of its wall time, and on a GPU its busy time and the peak of what was allocated."""
+
+    seconds: float
+    busy: float | None = None
+    peak: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One piece of work as this project does it, and beside it the plain path, the official code and the floor."""
+
+    work: str
+    ours: Measured | None
+    plain: Measured | None = None
+    official: float | None = None  # seconds, measured elsewhere
+    least: Work | None = None
+    error: float | None = None
+
+
+def sync(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 30) -> Measured:
+    """The median of as many calls, back to back, as fill about `seconds`, 3 at least; their peak; then a profiled one.
+
+    CUDA events time each call on a GPU, so what the host does beside it counts only if the GPU waits for it.
+    """
+    for _ in range(WARM_UP):
+        call()
+    first = _timed(call, device, 1)[0]
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = _timed(call, device, max(3, min(most, int(seconds / max(first, 1e-9)))))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return Measured(statistics.median(times), busy_seconds(call, device), peak)
+
+
+def measured_or_none(call: Callable[[], Measured]) -> Measured | None:
+    """What was measured, or None where the GPU has too little memory for it."""
+    try:
+        return call()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return None
+
+
+def _timed(call: Callable[[], object], device: torch.device, count: int) -> list[float]:
+    sync(device)
+    if device.type != "cuda":
+        moments = [time.perf_counter()]
+        for _ in range(count):
+            call()
+            moments.append(time.perf_counter())
+        return [later - earlier for earlier, later in pairwise(moments)]
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    events[0].record()
+    for event in events[1:]:
+        call()
+        event.record()
+    sync(device)
+    return [earlier.elapsed_time(later) / 1e3 for earlier, later in pairwise(events)]
+
+
+def busy_seconds(call: Callable[[], object], device: torch.device, count: int = 2) -> float | None:
+    """How long kernels and copies run in a call, overlaps counted once; None without a GPU."""
+    if device.type != "cuda":
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(count):
+            call()
+        sync(device)
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profile.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
+    )
+    busy, until = 0.0, float("-inf")
+    for start, end in spans:
+        busy += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return busy / 1e6 / count
+
+
+def ceilings(device: torch.device) -> Ceilings:
+    """A matrix product in bfloat16 and a copy, of sizes that fill a GPU; on a CPU small ones."""
+    side, numel = (8192, 2**30) if device.type == "cuda" else (512, 2**22)
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    product = statistics.median(_timed(lambda: a @ b, device, 13)[3:])
+    source = torch.empty(numel, device=device, dtype=torch.bfloat16).normal_()
+    target = torch.empty_like(source)
+    copy = statistics.median(_timed(lambda: target.copy_(source), device, 13)[3:])
+    return Ceilings(2 * side**3 / product, 2 * BYTES_A_NUMBER * numel / copy)
+
+
+class _Operands(TorchDispatchMode):
+    """Counts the numbers that convolutions and linear layers read and write, each operand once."""
+
+    numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._schema.name in OF_WEIGHTS:
+            self.numbers += sum(leaf.numel() for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor))
+        return result
+
+
+def work_of(call: Callable[[], object]) -> Work:
+    """The least that `call` can cost, which computes on the device `meta`: shapes alone.
+
+    Bytes are those of the operands of convolutions and linear layers in bfloat16, as if all else were free.
+    """
+    with _Operands() as operands, FlopCounterMode(display=False) as counter:
+        call()
+    return Work(counter.get_total_flops(), BYTES_A_NUMBER * operands.numbers)
+
+
+def relative_error(fast: Tensor, plain: Tensor) -> float:
+    """The largest absolute error over the largest absolute value."""
+    difference = (fast.double() - plain.double()).abs().max()
+    return (difference / plain.double().abs().max()).item()
+
+
+def heading(device: torch.device, limits: Ceilings) -> list[str]:
+    """What the rows were measured on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return [
+        f"{name}, torch {torch.__version__}: bf16 matrix product {limits.flops / 1e12:.3g} TFLOP/s, "
+        f"copy {limits.bandwidth / 1e12:.3g} TB/s, measured in this process",
+        "official: the official code as shipped, measured elsewhere on an H200 with torch 2.11 (context, not this run)",
+        "plain: this project in fp32, eager, channels first in memory; error: largest, of this project against plain",
+    ]
+
+
+def table(rows: Sequence[Row], limits: Ceilings) -> list[str]:
+    """The rows in Markdown; times in ms, memory in GiB."""
+    titles = "this project, plain, ratio, official, ratio, floor, of ceiling, busy, peak GiB, plain GiB, GFLOP, error"
+    lines = [f"| ms | {' | '.join(titles.split(', '))} |", "|---" * 13 + "|"]
+    return lines + [f"| {row.work} | {' | '.join(_cells(row, limits))} |" for row in rows]
+
+
+def _cells(row: Row, limits: Ceilings) -> list[str]:
+    ours, plain = (row.ours or Measured(float("nan"))), (row.plain or Measured(float("nan")))
+    floor = None if row.least is None else row.least.floor(limits)
+    share = None if row.least is None else row.least.flops / ours.seconds / limits.flops
+    return [
+        *(_number(ours.seconds, 1e3), _number(plain.seconds, 1e3), _number(plain.seconds / ours.seconds)),
+        *(_number(row.official, 1e3), _number(None if row.official is None else row.official / ours.seconds)),
+        *(_number(floor, 1e3), "-" if share is None or share != share else f"{share:.0%}", _number(ours.busy, 1e3)),
+        *(_number(ours.peak, 2**-30), _number(plain.peak, 2**-30)),
+        _number(None if row.least is None else row.least.flops, 1e-9),
+        "-" if row.error is None else f"{row.error:.1e}",
+    ]
+
+
+def _number(value: float | None, scale: float = 1.0) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value * scale:,.0f}" if abs(value * scale) >= 1000 else f"{value * scale:.3g}"
+
+
+def a_clip(measured: Measured | None, clips: int) -> Measured | None:
+    """The same for one clip of a batch; memory stays that of the batch."""
+    if measured is None:
+        return None
+    busy = None if measured.busy is None else measured.busy / clips
+    return replace(measured, seconds=measured.seconds / clips, busy=busy)

@@ -1,0 +1,119 @@
+"""Networks of random weights at the sizes of a params.yaml, and what they are given: nothing has to be trained first.
+
+Neither time nor memory depends on what the weights are, as long as none is zero. Not here: how they are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from lvdm import presets
+from lvdm.machine import Machine
+from lvdm.models.autoencoder import VideoAutoencoder
+from lvdm.models.condition import Condition, Prompts, Vocabulary
+from lvdm.models.denoiser import Denoiser
+from lvdm.params import AutoencoderNetwork, Params, TrainDenoiser, load_params, parse_params
+
+TINY_DENOISER = {"channels": 8, "channel_multipliers": [1, 2], "num_blocks": 1, "attention_levels": [1]}
+OFFICIAL_FRAMES, OFFICIAL_SIDE = 16, 256  # of a clip of the official code
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks share."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = "sizes: the preset `reference`, `tiny` for a CPU, or a params.yaml of yours (default: reference)"
+    options.add_argument("--size", default="reference", help=what)
+    options.add_argument("--frames", type=int, help="of a clip (default: clips.frames)")
+    options.add_argument("--side", type=int, help="of a clip, pixels (default: clips.size)")
+    compiling = argparse.BooleanOptionalAction
+    options.add_argument("--compile", action=compiling, default=torch.cuda.is_available(), help="torch.compile")
+    options.add_argument("--plain", action=compiling, default=True, help="measure the plain path beside it")
+    options.add_argument("--seconds", type=float, default=1.0, help="that the repeats of one call fill (default: 1)")
+    return options
+
+
+def params_of(args: argparse.Namespace) -> Params:
+    """The parameters that `--size`, `--frames` and `--side` ask for."""
+    if args.size not in ("reference", "tiny"):
+        document = load_params(Path(args.size)).model_dump(mode="json", by_alias=True)
+    else:
+        document = yaml.safe_load(presets.render("reference"))
+    if args.size == "tiny":
+        document["clips"] |= {"frames": 8, "size": 32}
+        document["train_autoencoder"]["network"] |= {"channels": [8, 16], "num_blocks": 1}
+        document["train_denoiser"]["network"] |= TINY_DENOISER | {"head_channels": 8}
+    asked = {"frames": args.frames, "size": args.side}
+    document["clips"] |= {key: value for key, value in asked.items() if value is not None}
+    return parse_params(document)
+
+
+def machine_of(args: argparse.Namespace, **settings: Any) -> Machine:
+    return Machine(compile=args.compile, **settings)
+
+
+@torch.no_grad()
+def filled(network: nn.Module) -> Any:
+    """The network with N(0, 0.02) where its weights begin as zeros, so that nothing is timed on zeros."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if not parameter.is_meta and not parameter.any():
+            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def denoiser(train: TrainDenoiser, latent_channels: int) -> Denoiser:
+    return filled(Denoiser(train.network, latent_channels, Vocabulary()))
+
+
+def autoencoder(config: AutoencoderNetwork) -> VideoAutoencoder:
+    return filled(VideoAutoencoder(config))
+
+
+def plain(network: Any, device: torch.device) -> Any:
+    """The network, in place, as the reference runs its own: in fp32, every convolution channels first in memory."""
+
+    def contiguous(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0].contiguous(), *args[1:])
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            module.register_forward_pre_hook(contiguous)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
+    return network.to(device).eval().requires_grad_(False)
+
+
+def inputs(latent_shape: tuple[int, ...], batch: int, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Any]:
+    """What a denoiser is given: noise of "c t h w", a level a frame, stride 1, and no prompt."""
+    c, t, h, w = latent_shape
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(batch, c, t, h, w, generator=generator, device="cpu").to(device)
+    level = torch.rand(batch, t, generator=generator, device="cpu").to(device)
+    ones = torch.ones(batch, dtype=torch.int64, device=device)
+    return z, level, ones, Condition(0 * ones, Prompts.of_labels(0).to(torch.device(device)))
+
+
+def clips(params: Params, batch: int, device: torch.device | str) -> Tensor:
+    """Noise of the shape of clips."""
+    generator, side = torch.Generator().manual_seed(0), params.clips.size
+    return torch.randn(batch, 3, params.clips.frames, side, side, generator=generator, device="cpu").to(device)
+
+
+def latent_shape(params: Params) -> tuple[int, int, int, int]:
+    """(c, t, h, w) of the latent of a clip."""
+    config = params.train_autoencoder.network
+    side = params.clips.size // config.space_factor
+    return config.latent_channels, params.clips.frames // config.time_factor, side, side
+
+
+def on_meta(build: Callable[[], Any]) -> Any:
+    """What `build` makes, as shapes alone."""
+    with torch.device("meta"):
+        return build()

@@ -1,0 +1,60 @@
+"""The measuring is right where it can be worked out by hand, and every row of the networks is there and correct."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import networks
+from benchmarks.measuring import Ceilings, Measured, Row, Work, measure, relative_error, table, work_of
+
+CPU = torch.device("cpu")
+
+
+def test_the_least_work_of_a_convolution_is_its_operations_and_its_operands_once():
+    layer, x = nn.Conv3d(3, 5, (1, 3, 3), padding=(0, 1, 1), bias=False, device="meta"), torch.empty(2, 3, 4, 8, 8)
+    work = work_of(lambda: layer(x.to("meta")))
+    outputs = 2 * 5 * 4 * 8 * 8
+    assert work.flops == 2 * outputs * 3 * 9
+    assert work.bytes == 2 * (x.numel() + layer.weight.numel() + outputs)
+
+
+def test_the_floor_is_set_by_what_is_scarcer():
+    limits = Ceilings(flops=100.0, bandwidth=10.0)
+    assert Work(200.0, 1.0).floor(limits) == 2.0
+    assert Work(1.0, 40.0).floor(limits) == 4.0
+
+
+def test_a_call_is_measured_at_the_time_that_it_takes():
+    measured = measure(lambda: time.sleep(0.02), CPU, seconds=0.1)
+    assert 0.02 <= measured.seconds < 0.2
+    assert measured.busy is None and measured.peak is None
+
+
+def test_the_error_is_relative_to_the_largest_value():
+    assert relative_error(torch.tensor([4.0, 0.5]), torch.tensor([5.0, 0.0])) == pytest.approx(0.2)
+
+
+def test_a_row_says_ratios_share_and_floor_and_leaves_open_what_was_not_measured():
+    limits = Ceilings(flops=1e12, bandwidth=1e12)
+    row = Row("work", Measured(0.010, 0.008, 2**30), Measured(0.040), official=0.1, least=Work(5e9, 0.0), error=2e-3)
+    cells = [cell.strip() for cell in table([row], limits)[2].strip("|").split("|")]
+    assert cells == ["work", *["10", "40", "4", "100", "10", "5", "50%", "8", "1", "-", "5", "2.0e-03"]]
+    alone = [cell.strip() for cell in table([Row("alone", None)], limits)[2].strip("|").split("|")]
+    assert alone == ["alone", *["-"] * 12]
+
+
+def test_every_network_has_a_row_at_every_size_that_agrees_with_the_plain_path(capsys):
+    arguments = ["--size", "tiny", "--batch", "1", "2", "--seconds", "0.01", "--no-compile"]
+    rows = networks.main(arguments)
+    assert [row.work for row in rows] == [
+        *("denoiser B=1", "denoiser B=2", "encode B=1, a clip", "encode B=2, a clip"),
+        *("decode B=1, a clip", "decode B=2, a clip"),
+    ]
+    assert all(row.error is not None and row.error < 1e-5 for row in rows)
+    assert all(row.official is None for row in rows), "the official sizes are others"
+    printed = capsys.readouterr().out
+    assert all(f"| {row.work} |" in printed for row in rows)
