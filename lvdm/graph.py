@@ -59,10 +59,12 @@ STAGES: dict[str, Stage] = {
             summary="find, fetch and probe the videos: one row a video",
             sections=("ingest",),
             code=(
+                "data/appearance.py",
                 "data/bounded.py",
                 "data/captions.py",
                 "data/frame_folders.py",
                 "data/ingest.py",
+                "data/inspection.py",
                 "data/layouts.py",
                 "data/manifest.py",
                 "data/probing.py",

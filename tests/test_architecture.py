@@ -234,7 +234,7 @@ NEUTRAL = {
         "sharing",
         "stages",
     ),
-    *("workspace", "params", "params/layouts", "params/sections", "data/bounded", "evaluation/metrics"),
+    *("workspace", "params", "params/layouts", "params/sections", "data/bounded", "data/reasons", "evaluation/metrics"),
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
     "evaluation/weights",  # where the true networks lie, each known by its sha256

@@ -25,8 +25,9 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.long_video import write_untrained
 from lvdm import encoding, making, presets
 from lvdm.data.clips import to_clip
+from lvdm.data.inspection import probe
 from lvdm.data.samples import gather_samples
-from lvdm.data.video import probe, read_frames, write_video
+from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ArtefactError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from lvdm.__main__ import main
-from lvdm.data.video import probe
+from lvdm.data.inspection import probe
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
 from lvdm.models.condition import Vocabulary

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from jaxtyping import UInt8
 
+from lvdm.data.reasons import UnreadableVideo
 from lvdm.workspace import sha256
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
@@ -33,18 +34,20 @@ def read_frame_files(files: Sequence[Path]) -> UInt8[np.ndarray, "t h w 3"]:
     """RGB images of one size, decoded whole, turned as displayed.
 
     Raises:
-        OSError: one is not an image, or is damaged.
-        ValueError: their sizes differ, or one has more than 8 bits a channel.
+        UnreadableVideo: one is no image, damaged or of more than 8 bits a channel, or their sizes differ.
     """
     from PIL import Image, ImageOps
 
     frames = []
-    for file in files:
-        with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):  # converting these to RGB clips them to white
-                raise ValueError(f"{file.name}: pixels of mode {image.mode}, expected 8 bits a channel")
-            frames.append(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
-    return np.stack(frames)
+    try:
+        for file in files:
+            with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):  # converting these to RGB clips them to white
+                    raise ValueError(f"{file.name}: pixels of mode {image.mode}, expected 8 bits a channel")
+                frames.append(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+        return np.stack(frames)
+    except (OSError, ValueError) as error:
+        raise UnreadableVideo.of(files[0].parent, "corrupt", error) from None
 
 
 def frames_checksum(folder: Path) -> str:

@@ -23,13 +23,16 @@ SCHEMA = pa.schema(
         ("height", pa.int64()),
         ("codec", pa.string()),
         ("duration", pa.float64()),  # seconds
+        ("brightness", pa.float64()),  # mean luma, 0 to 255, of sampled frames; see appearance.py
+        ("motion", pa.float64()),  # mean |difference| from one of them to the next, 0 to 255
+        ("looks", pa.string()),  # 64 bits in hexadecimal: near-duplicates differ in few
         ("label", pa.string()),
         ("caption", pa.string()),
         ("split", pa.string()),
         ("group", pa.string()),  # videos of one group belong into one split; null: alone
         ("checksum", pa.string()),  # sha256 of the bytes
-        ("error", pa.string()),  # null, or the reason code of a file that cannot be read
-        ("detail", pa.string()),
+        ("error", pa.string()),  # null, or why it cannot be read: a code of reasons.py
+        ("detail", pa.string()),  # the same in a sentence
     ]
 )
 DTYPES = {pa.int64(): pd.Int64Dtype(), pa.float64(): pd.Float64Dtype(), pa.string(): pd.StringDtype()}

@@ -2,7 +2,7 @@
 
 What a probe found is kept in `.lvdm/probes.jsonl`, a line a video as it comes: a killed ingest goes on, and adding ten
 videos probes ten. A line holds for one path, size, time of change and version of what probes.
-Not here: what a probe is (video.py) and what becomes of its findings (ingest.py).
+Not here: what a probe is (inspection.py) and what becomes of its findings (ingest.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvdm.data import frame_folders, video
+from lvdm.data import appearance, frame_folders, inspection, video
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.progress import progress
 from lvdm.workspace import Workspace, atomic_file, fingerprint
@@ -25,13 +25,15 @@ Findings = dict[str, Any]
 
 
 def probed(paths: Sequence[str], workspace: Workspace) -> list[Findings]:
-    """What `video.examine` says of each path (relative to the workspace), or `error` and `detail` of one that is lost.
+    """What `inspection.examine` says of each path (relative to the workspace), or `error` and `detail` of a lost one.
 
     One that is lost (a crash, a timeout) is tried again the next time.
     """
     memory = workspace.root / ".lvdm" / "probes.jsonl"
     prober = fingerprint(
-        version("av"), version("decord"), files=[Path(str(m.__file__)) for m in (video, frame_folders)]
+        version("av"),
+        version("decord"),
+        files=[Path(str(m.__file__)) for m in (appearance, frame_folders, inspection, video)],
     )
     keys = {path: fingerprint(prober, _state(workspace.root / path)) for path in paths}
     known = _recalled(memory, keys)
@@ -42,7 +44,7 @@ def probed(paths: Sequence[str], workspace: Workspace) -> list[Findings]:
     _write(memory, known, keys)
     with memory.open("a") as lines:
         outcomes = bounded_map(
-            video.examine, [workspace.root / path for path in new], workspace.machine.probe_workers, _seconds
+            inspection.examine, [workspace.root / path for path in new], workspace.machine.probe_workers, _seconds
         )
         for index, outcome in progress(outcomes, len(new), "probing", "video"):
             path = new[index]

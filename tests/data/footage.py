@@ -25,12 +25,14 @@ def video(path: Path, seed: int = 0, **shape: int) -> Path:
     return path
 
 
-def encoded(path: Path, codec: str, seed: int = 0, **options: str) -> Path:
+def encoded(path: Path, codec: str, seed: int = 0, frames: np.ndarray | None = None, **options: str) -> Path:
     """A video in the container of the path's suffix, through PyAV directly."""
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=8)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for frame in moving(seed=seed):
+    frames = moving(seed=seed) if frames is None else frames
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=8, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path

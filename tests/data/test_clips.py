@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from lvdm.data.clips import TrainingClips, fixed_clips, to_clip, to_frames, whole_video
-from lvdm.data.video import UnreadableVideo, read_frames
+from lvdm.data.reasons import UnreadableVideo
+from lvdm.data.video import read_frames
 from lvdm.errors import ArtefactError
 from lvdm.params import Clips
 

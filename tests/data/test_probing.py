@@ -11,8 +11,7 @@ import sys
 import pytest
 from PIL import Image
 
-from lvdm.data import probing
-from lvdm.data import video as video_room
+from lvdm.data import inspection, probing
 from lvdm.data.probing import probed
 from lvdm.workspace import Workspace
 
@@ -121,9 +120,9 @@ def test_a_folder_of_frames_is_listed_once_however_many_it_has(tmp_path, monkeyp
     Image.new("RGB", (16, 16)).save(folder / "0.png")
     for i in range(1, 1500):
         (folder / f"{i}.png").hardlink_to(folder / "0.png")
-    original = video_room.frame_files
-    monkeypatch.setattr(video_room, "frame_files", lambda path: (listed.append(path), original(path))[1])
-    assert video_room.probe(folder).frames == 1500
+    original = inspection.frame_files
+    monkeypatch.setattr(inspection, "frame_files", lambda path: (listed.append(path), original(path))[1])
+    assert inspection.probe(folder).frames == 1500
     assert listed == [folder]
 
 

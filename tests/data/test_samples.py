@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from lvdm.data.clips import to_frames
+from lvdm.data.inspection import probe
 from lvdm.data.samples import SHOWN, Sample, SampleSet, gather_samples, write_sample
-from lvdm.data.video import probe
 
 LONG = Sample("long", 0, 19, seed=9, label=None)
 

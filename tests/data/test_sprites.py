@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from lvdm.data.inspection import probe
 from lvdm.data.sprites import Recipe, draw, load_recipe, render, scene
-from lvdm.data.video import probe
 from lvdm.errors import ParamsError
 
 RECIPE = Path(__file__).parents[2] / "builtin" / "recipe.yaml"

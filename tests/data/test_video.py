@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lvdm.data.video import UnreadableVideo, _read_from_the_start, probe, read_frames, write_gif, write_video
+from lvdm.data.inspection import probe
+from lvdm.data.reasons import UnreadableVideo
+from lvdm.data.video import _read_from_the_start, read_frames, write_gif, write_video
 from lvdm.errors import VideoError
 
 from .footage import audio, cut, encoded, moving, quarter_turned, video
@@ -116,12 +118,12 @@ def test_each_broken_file_has_its_reason(tmp_path):
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
     (tmp_path / "folder.mp4").mkdir()
     Image.fromarray(moving()[0]).save(tmp_path / "png.mp4", "PNG")
-    assert reason(tmp_path / "text.mp4") == "not_a_video"
+    assert reason(tmp_path / "text.mp4") == "not-a-video"
     assert reason(tmp_path / "empty.mp4") == "empty"
     assert reason(tmp_path / "dangling.mp4") == "missing"
     assert reason(tmp_path / "folder.mp4") == "unreadable"
-    assert reason(tmp_path / "png.mp4") == "not_a_video"
-    assert reason(audio(tmp_path / "audio.mp4")) == "no_video_stream"
+    assert reason(tmp_path / "png.mp4") == "not-a-video"
+    assert reason(audio(tmp_path / "audio.mp4")) == "no-video-stream"
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])

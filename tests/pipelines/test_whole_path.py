@@ -94,7 +94,7 @@ def test_the_definitions_validate(copy):
 
 
 def test_the_long_video_has_the_frames_asked_for(materialized):
-    from lvdm.data.video import probe
+    from lvdm.data.inspection import probe
 
     for name in ("perturbed", "unperturbed"):
         (video,) = (materialized.root / "artifacts/samples" / name / "long").glob("*.mp4")
@@ -228,10 +228,10 @@ def test_bad_files_are_rows_in_the_quarantine_and_the_rest_goes_through(copy):
     copy.run("dvc", "repro", "validate")
     with (copy.root / "artifacts/quarantine.csv").open() as file:
         assert {row["id"]: row["reason"] for row in csv.DictReader(file)} == {
-            "text.mp4": "not_a_video",
+            "text.mp4": "not-a-video",
             "empty.mp4": "empty",
             "truncated.mp4": "truncated",
-            "sound.mp4": "no_video_stream",
+            "sound.mp4": "no-video-stream",
         }
 
     copy.edit({"validate": {"max_reject_fraction": 0.1}})
