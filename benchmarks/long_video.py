@@ -10,13 +10,9 @@ Not here: how good the videos are.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +20,14 @@ import torch
 import yaml
 from torch import nn
 
+from benchmarks.process import ROOT, Cost, cost_of
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
 from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
-from lvdm.orphan import DIES_WITH
 from lvdm.params import parse_params
 from lvdm.workspace import Workspace, fingerprint
 
-ROOT = Path(__file__).parents[1]
 LABELS = ("red square", "blue circle")
 
 
@@ -68,27 +63,9 @@ def randomised(network: nn.Module) -> Any:
     return network
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of `lvdm sample`, Python's start included."""
-
-    frames: int
-    megabytes: float  # peak resident memory of its process
-    seconds: float
-
-
-def measure(root: Path, name: str) -> Run:
-    """Runs `lvdm sample` in a process of its own."""
-    command = [sys.executable, "-m", "lvdm", "--root", str(root), "sample", name]
-    environment = os.environ | {DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
-    start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit status {process.returncode}")
-    document = yaml.safe_load((root / "params.yaml").read_text())
-    return Run(document["sample"]["long_frames"], usage.ru_maxrss / 1024, time.monotonic() - start)
+def measure(root: Path, name: str) -> Cost:
+    """What one run of `lvdm sample` costs."""
+    return cost_of([sys.executable, "-m", "lvdm", "--root", str(root), "sample", name])
 
 
 def main(arguments: list[str] | None = None) -> float:
@@ -109,7 +86,7 @@ def main(arguments: list[str] | None = None) -> float:
             runs.append(measure(root, name))
             print(f"{frames:>6} frames: {runs[-1].megabytes:7.1f} MB at the peak, {runs[-1].seconds:6.1f} s")
     ratio = runs[1].megabytes / runs[0].megabytes
-    print(f"{runs[1].frames} frames take {ratio:.3f} times the memory of {runs[0].frames}")
+    print(f"{args.frames[1]} frames take {ratio:.3f} times the memory of {args.frames[0]}")
     return ratio
 
 
