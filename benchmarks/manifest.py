@@ -79,7 +79,8 @@ def _varied(num: int) -> Iterator[dict[str, Any]]:
             yield {"error": "truncated", "detail": "10 of 20 bytes", "checksum": checksum}
         else:
             frames = drawn.randint(MAX_FRAMES // 2, MAX_FRAMES)
-            yield {"checksum": checksum, "frames": frames, "duration": frames / FPS}
+            looks = f"{drawn.getrandbits(64):016x}"
+            yield {"checksum": checksum, "frames": frames, "duration": frames / FPS, "looks": looks}
 
 
 def main(arguments: list[str] | None = None) -> list[float]:
