@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -77,6 +77,20 @@ def sync(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def now(device: torch.device) -> float:
+    """The time, in seconds, when the device has done all that it was told."""
+    sync(device)
+    return time.perf_counter()
+
+
+def pace(call: Callable[[], object], device: torch.device, count: int) -> float:
+    """Seconds a call, the mean over `count` of them back to back."""
+    start = now(device)
+    for _ in range(count):
+        call()
+    return (now(device) - start) / count
+
+
 def measure(call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 30) -> Measured:
     """The median of as many calls, back to back, as fill about `seconds`, 3 at least; their peak; then a profiled one.
 
@@ -93,13 +107,19 @@ def measure(call: Callable[[], object], device: torch.device, *, seconds: float 
     return Measured(statistics.median(times), busy_seconds(call, device), peak)
 
 
-def measured_or_none(call: Callable[[], Measured]) -> Measured | None:
+T = TypeVar("T")
+
+
+def fitting(measured: Callable[[], T]) -> T | None:
     """What was measured, or None where the GPU has too little memory for it."""
     try:
-        return call()
+        return measured()
     except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
         return None
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _timed(call: Callable[[], object], device: torch.device, count: int) -> list[float]:
@@ -174,10 +194,10 @@ def work_of(call: Callable[[], object]) -> Work:
     return Work(counter.get_total_flops(), BYTES_A_NUMBER * operands.numbers)
 
 
-def relative_error(fast: Tensor, plain: Tensor) -> float:
-    """The largest absolute error over the largest absolute value."""
-    difference = (fast.double() - plain.double()).abs().max()
-    return (difference / plain.double().abs().max()).item()
+def relative_error(fast: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
+    """The largest absolute error over the largest absolute value, of all tensors together."""
+    errors = [(f.float() - p.float()).abs().max().item() for f, p in zip(fast, plain, strict=True)]
+    return max(errors) / max(p.abs().max().item() for p in plain)
 
 
 def heading(device: torch.device, limits: Ceilings) -> list[str]:

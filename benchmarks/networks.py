@@ -24,9 +24,9 @@ from benchmarks.measuring import (
     Work,
     a_clip,
     ceilings,
+    fitting,
     heading,
     measure,
-    measured_or_none,
     relative_error,
     table,
     work_of,
@@ -61,7 +61,7 @@ def _rows_of(part: str, params: Params, machine: Machine, args: argparse.Namespa
             with torch.inference_mode(), arithmetic():
                 return call()
 
-        result = measured_or_none(lambda: measure(run, device, seconds=args.seconds))
+        result = fitting(lambda: measure(run, device, seconds=args.seconds))
         return result, torch.empty(0) if result is None else run().float().cpu()
 
     fast = ready(_network(part, params), machine, device)
@@ -74,7 +74,7 @@ def _rows_of(part: str, params: Params, machine: Machine, args: argparse.Namespa
         off = Machine(precision="32-true").autocast
         plain = {batch: measured(slow, off, batch) for batch in batches}
     a_call = part == "denoiser"
-    official = OFFICIAL_MS[part] if _is_official(params) else {}
+    official = OFFICIAL_MS[part] if untrained.is_official(params) else {}
     for batch in batches:
         (mine, output), (its, expected) = ours[batch], plain.get(batch, (None, torch.empty(0)))
         yield Row(
@@ -83,7 +83,7 @@ def _rows_of(part: str, params: Params, machine: Machine, args: argparse.Namespa
             plain=its if a_call else a_clip(its, batch),
             official=official[batch] / 1e3 if batch in official else None,
             least=least(part, params, batch) * (1 if a_call else 1 / batch),
-            error=relative_error(output, expected) if mine and its else None,
+            error=relative_error([output], [expected]) if mine and its else None,
         )
 
 
@@ -100,7 +100,6 @@ def least(part: str, params: Params, batch: int) -> Work:
 
 def _network(part: str, params: Params) -> Any:
     config = params.train_autoencoder.network
-    torch.manual_seed(0)
     if part == "denoiser":
         return untrained.denoiser(params.train_denoiser, config.latent_channels)
     return untrained.autoencoder(config)
@@ -118,10 +117,6 @@ def _call(part: str, network: Any, params: Params, batch: int, device: torch.dev
         case _:
             z = untrained.inputs(shape, batch, device)[0]
             return lambda: network.decode(z)
-
-
-def _is_official(params: Params) -> bool:
-    return (params.clips.frames, params.clips.size) == (untrained.OFFICIAL_FRAMES, untrained.OFFICIAL_SIDE)
 
 
 def official_gflop() -> str:

@@ -46,7 +46,7 @@ def params_of(args: argparse.Namespace) -> Params:
     else:
         document = yaml.safe_load(presets.render("reference"))
     if args.size == "tiny":
-        document["clips"] |= {"frames": 8, "size": 32}
+        document["clips"] |= {"frames": 16, "size": 32}
         document["train_autoencoder"]["network"] |= {"channels": [8, 16], "num_blocks": 1}
         document["train_denoiser"]["network"] |= TINY_DENOISER | {"head_channels": 8}
     asked = {"frames": args.frames, "size": args.side}
@@ -69,10 +69,12 @@ def filled(network: nn.Module) -> Any:
 
 
 def denoiser(train: TrainDenoiser, latent_channels: int) -> Denoiser:
+    torch.manual_seed(0)
     return filled(Denoiser(train.network, latent_channels, Vocabulary()))
 
 
 def autoencoder(config: AutoencoderNetwork) -> VideoAutoencoder:
+    torch.manual_seed(0)
     return filled(VideoAutoencoder(config))
 
 
@@ -111,6 +113,11 @@ def latent_shape(params: Params) -> tuple[int, int, int, int]:
     config = params.train_autoencoder.network
     side = params.clips.size // config.space_factor
     return config.latent_channels, params.clips.frames // config.time_factor, side, side
+
+
+def is_official(params: Params) -> bool:
+    """Whether clips have the shape that the official numbers are of."""
+    return (params.clips.frames, params.clips.size) == (OFFICIAL_FRAMES, OFFICIAL_SIDE)
 
 
 def on_meta(build: Callable[[], Any]) -> Any:

@@ -1,0 +1,289 @@
+"""One step of training: forward, backward, clipping, optimiser and averaged weights, on data that is on the device.
+
+    python -m benchmarks.training                            # the preset `reference` on a GPU
+    python -m benchmarks.training --batch 32 --part denoiser
+    python -m benchmarks.training --size tiny                # on a CPU, in seconds
+
+A step of the denoiser is measured as a bare loop and through `lvdm.training.fit`, which adds Lightning, the order of
+the data, the trace and the loader: the last lines say by how much. The plain path has an unfused AdamW and averages
+weight by weight. Latents are those of a clip, cached. Not here: several GPUs (scaling.py), reading them
+(latents_reading.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from benchmarks import untrained
+from benchmarks.measuring import (
+    Measured,
+    Row,
+    Work,
+    ceilings,
+    fitting,
+    heading,
+    measure,
+    now,
+    pace,
+    relative_error,
+    table,
+    work_of,
+)
+from lvdm.diffusion.noise import draw_noise, generator_of
+from lvdm.diffusion.objective import denoising_loss
+from lvdm.machine import Machine
+from lvdm.models.autoencoder import VideoAutoencoder
+from lvdm.models.condition import Vocabulary
+from lvdm.models.denoiser import Denoiser
+from lvdm.params import Params
+from lvdm.prompting import LabelPrompts
+from lvdm.training.autoencoder import kl_divergence, reconstruction_error
+from lvdm.training.denoiser import DenoiserTraining
+from lvdm.training.fit import Batch, fit
+
+PARTS = ("denoiser", "autoencoder")
+OFFICIAL_MS = {"denoiser": {2: 243.0, 8: 230.0, 32: 527.0}, "autoencoder": {2: 194.0}}  # the denoiser's encode too
+OPTIMISER_BYTES = 36  # a parameter: weight, two moments and average read and written, gradient read, in fp32
+OFFICIAL_NOTE = "the official step of the denoiser encodes its clips too, a sixth to a fifth of it from B=32 up"
+ENDLESS = 1_000_000  # steps: the run is ended when it is measured
+BEFORE = 5  # steps that are not timed
+
+
+def denoiser_loss(network: Denoiser, params: Params, batch: int, device: torch.device) -> Callable[[], Tensor]:
+    """The loss of a batch of cached latents, noise and tasks drawn anew as in training."""
+    objective = params.train_denoiser.objective
+    latent, _, stride, condition = untrained.inputs(untrained.latent_shape(params), batch, device)
+
+    def loss() -> Tensor:
+        generators = [generator_of("training", 0, i) for i in range(batch)]
+        return denoising_loss(network, latent, stride, condition, objective, generators).loss
+
+    return loss
+
+
+def autoencoder_loss(
+    network: VideoAutoencoder, params: Params, batch: int, device: torch.device
+) -> Callable[[], Tensor]:
+    """Reconstruction and divergence, without the optional terms, as lvdm/training/autoencoder.py has it."""
+    objective, clip = params.train_autoencoder.objective, untrained.clips(params, batch, device)
+
+    def loss() -> Tensor:
+        mean, logvar = (moment.float() for moment in network.moments(clip))
+        generators = [generator_of("training", 0, i) for i in range(batch)]
+        reconstruction = network.reconstruct(mean + (0.5 * logvar).exp() * draw_noise(generators, mean))
+        error = reconstruction_error(reconstruction, clip, objective.reconstruction)
+        return error + objective.kl_weight * kl_divergence(mean, logvar)
+
+    return loss
+
+
+def gradients(network: nn.Module, loss: Callable[[], Tensor], arithmetic: Callable[[], Any]) -> list[Tensor]:
+    """Of every parameter, on the CPU."""
+    with arithmetic():
+        value = loss()
+    value.backward()
+    return [p.grad.cpu() for p in network.parameters() if p.grad is not None]
+
+
+def stepping(network: nn.Module, loss: Callable[[], Tensor], arithmetic: Callable[[], Any]) -> Callable[[], None]:
+    """A step as `lvdm.training.fit` takes it."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-6, betas=(0.9, 0.99), fused=True)
+    parameters: list[Tensor] = list(network.parameters())
+    average = [p.detach().clone() for p in parameters]
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with arithmetic():
+            value = loss()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(average, parameters, 1e-4)
+
+    return step
+
+
+def plain_stepping(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    """A step as the official code takes it: each weight by itself."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-6, betas=(0.9, 0.99), fused=False, foreach=False)
+    average = [p.detach().clone() for p in network.parameters()]
+
+    def step() -> None:
+        optimiser.zero_grad()
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, foreach=False)
+        optimiser.step()
+        with torch.no_grad():
+            for kept, parameter in zip(average, network.parameters(), strict=True):
+                kept.sub_(1e-4 * (kept - parameter))
+
+    return step
+
+
+class Examples(Dataset[Batch]):
+    """The same cached latents without end."""
+
+    def __init__(self, latents: Tensor):
+        self.latents = latents
+
+    def __getitem__(self, index: int) -> Batch:
+        latent = self.latents[index % len(self.latents)]
+        return {"latent": latent, "stride": torch.tensor(1), "label": torch.tensor(0)}
+
+
+class Enough(Exception):
+    """The steps that were wanted are timed."""
+
+
+class Timed(DenoiserTraining):
+    """Training that ends itself when `count` steps are timed."""
+
+    def __init__(self, *args: Any, count: int):
+        super().__init__(*args)
+        self.count, self.start, self.seconds = count, 0.0, 0.0
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        if self.trainer.global_step == BEFORE:
+            self.start = now(self.device)
+        if self.trainer.global_step == BEFORE + self.count:
+            self.seconds = (now(self.device) - self.start) / self.count
+            raise Enough
+        return super().training_step(batch)
+
+
+def fitted_seconds(network: Denoiser, params: Params, machine: Machine, batch: int, count: int) -> float:
+    """Seconds a step through `lvdm.training.fit`, the mean over `count` of them."""
+    endless = {"steps": ENDLESS, "checkpoint_every": ENDLESS, "validate_every": 0, "batch_size": batch}
+    training = params.train_denoiser.training.model_copy(update=endless)
+    train = params.train_denoiser.model_copy(update={"training": training})
+    latents = untrained.inputs(untrained.latent_shape(params), 64, "cpu")[0]
+    task = Timed(network, train, LabelPrompts(Vocabulary()), count=count)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            fit(task, Examples(latents), training, machine, Path(folder))
+        except Enough:
+            return task.seconds
+    raise AssertionError("training ended before it was measured")
+
+
+def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) -> Iterator[Row]:
+    """A bare step, and one through Lightning, at every batch size."""
+    device, channels = machine.device, untrained.latent_shape(params)[0]
+    for batch in args.batch or [2, 8, 32, 64]:
+
+        def ours(batch: int = batch) -> tuple[Measured, list[Tensor], float, float]:
+            network = untrained.denoiser(params.train_denoiser, channels).to(device)
+            if machine.compile:
+                torch._dynamo.reset()  # a run has one batch size, so each is compiled for its own
+                network.compile()
+            loss = denoiser_loss(network, params, batch, device)
+            found = gradients(network, loss, machine.autocast) if args.plain else []
+            step = stepping(network, loss, machine.autocast)
+            measured = measure(step, device, seconds=args.seconds)
+            count = max(3, min(100, int(args.seconds / measured.seconds)))
+            bare = pace(step, device, count)
+            del step
+            return measured, found, bare, fitted_seconds(network, params, machine, batch, count)
+
+        def plain(batch: int = batch) -> tuple[Measured, list[Tensor]]:
+            network = untrained.plain(untrained.denoiser(params.train_denoiser, channels), device).requires_grad_(True)
+            loss = denoiser_loss(network, params, batch, device)
+            expected = gradients(network, loss, nullcontext)
+            return measure(plain_stepping(network, loss), device, seconds=args.seconds), expected
+
+        mine, its, work = fitting(ours), fitting(plain) if args.plain else None, least("denoiser", params, batch)
+        yield Row(
+            f"denoiser step B={batch}",
+            ours=mine[0] if mine else None,
+            plain=its[0] if its else None,
+            official=_official("denoiser", params, batch),
+            least=work,
+            error=relative_error(mine[1], its[1]) if mine and its else None,
+        )
+        if mine:
+            over = f"the same through Lightning ({mine[3] / mine[2] - 1:+.1%})"
+            yield Row(over, ours=Measured(mine[3]), least=work)
+
+
+def autoencoder_rows(params: Params, machine: Machine, args: argparse.Namespace) -> Iterator[Row]:
+    """A step on the reconstruction loss at every batch size."""
+    device, config = machine.device, params.train_autoencoder.network
+    for batch in args.batch or [2]:
+
+        def ours(batch: int = batch) -> tuple[Measured, list[Tensor]]:
+            network = untrained.autoencoder(config).to(device)
+            if machine.compile:
+                torch._dynamo.reset()
+                network.encoder.compile()
+                network.decoder.compile()
+            loss = autoencoder_loss(network, params, batch, device)
+            found = gradients(network, loss, machine.autocast) if args.plain else []
+            return measure(stepping(network, loss, machine.autocast), device, seconds=args.seconds), found
+
+        def plain(batch: int = batch) -> tuple[Measured, list[Tensor]]:
+            network = untrained.plain(untrained.autoencoder(config), device).requires_grad_(True)
+            loss = autoencoder_loss(network, params, batch, device)
+            expected = gradients(network, loss, nullcontext)
+            return measure(plain_stepping(network, loss), device, seconds=args.seconds), expected
+
+        mine, its = fitting(ours), fitting(plain) if args.plain else None
+        yield Row(
+            f"autoencoder step B={batch}",
+            ours=mine[0] if mine else None,
+            plain=its[0] if its else None,
+            official=_official("autoencoder", params, batch),
+            least=least("autoencoder", params, batch),
+            error=relative_error(mine[1], its[1]) if mine and its else None,
+        )
+
+
+def least(part: str, params: Params, batch: int) -> Work:
+    """What one step costs at the least: forward, backward, and the optimiser's passes over the parameters."""
+
+    def count() -> tuple[Work, int]:
+        if part == "denoiser":
+            network: nn.Module = untrained.denoiser(params.train_denoiser, untrained.latent_shape(params)[0])
+            given = untrained.inputs(untrained.latent_shape(params), batch, "meta")
+            work = work_of(lambda: network(*given).sum().backward())
+        else:
+            autoencoder = untrained.autoencoder(params.train_autoencoder.network)
+            clip, network = untrained.clips(params, batch, "meta"), autoencoder
+            work = work_of(lambda: autoencoder.reconstruct(autoencoder.moments(clip)[0]).sum().backward())
+        return work, sum(p.numel() for p in network.parameters())
+
+    work, parameters = untrained.on_meta(count)
+    return work + Work(0, OPTIMISER_BYTES * parameters)
+
+
+def _official(part: str, params: Params, batch: int) -> float | None:
+    milliseconds = OFFICIAL_MS[part].get(batch) if untrained.is_official(params) else None
+    return None if milliseconds is None else milliseconds / 1e3
+
+
+def main(arguments: list[str] | None = None) -> list[Row]:
+    """Measures and prints."""
+    options = untrained.parser(__doc__)
+    options.add_argument("--batch", type=int, nargs="+", help="sizes (default: 2 8 32 64, of the autoencoder 2)")
+    options.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    args = options.parse_args(arguments)
+    params, machine = untrained.params_of(args), untrained.machine_of(args, devices=1)
+    limits = ceilings(machine.device)
+    print("\n".join([*heading(machine.device, limits), OFFICIAL_NOTE]), flush=True)
+    rows_of = {"denoiser": denoiser_rows, "autoencoder": autoencoder_rows}
+    found = [row for part in args.part for row in rows_of[part](params, machine, args)]
+    print("\n".join(table(found, limits)))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""A step of either network is measured, its gradients are those of the plain path, and Lightning's share is told."""
+
+from __future__ import annotations
+
+from benchmarks import networks, training, untrained
+
+
+def test_steps_are_measured_as_a_bare_loop_and_through_lightning_with_the_gradients_of_the_plain_path():
+    arguments = ["--size", "tiny", "--batch", "2", "--seconds", "0.02", "--no-compile"]
+    bare, through, autoencoder = training.main(arguments)
+    assert (bare.work, autoencoder.work) == ("denoiser step B=2", "autoencoder step B=2")
+    assert bare.error is not None and bare.error < 1e-5
+    assert autoencoder.error is not None and autoencoder.error < 1e-5
+    assert through.work.startswith("the same through Lightning (")
+    assert through.ours is not None and through.ours.seconds > 0
+
+
+def test_a_step_costs_at_least_three_passes_of_multiply_adds_and_the_optimisers_bytes():
+    """Backward has two products for each forward one, but for the first layer, whose input needs no gradient."""
+    params = untrained.params_of(untrained.parser("").parse_args(["--size", "tiny"]))
+    forward, step = networks.least("denoiser", params, 4), training.least("denoiser", params, 4)
+    assert 2.9 < step.flops / forward.flops <= 3
+    assert step.bytes > forward.bytes
