@@ -38,6 +38,7 @@ examples:
   lvdm sample --prompt "a red square moves left slowly" --frames 512
                                      a video on request, of an experiment with condition: text
   lvdm preset ucf101 > params.yaml   a configuration at the paper's size
+  lvdm diff perturbed unperturbed    by what they differ; `perturbed@v1 perturbed`: one, since that revision
   lvdm lineage perturbed.fd_tn2      where a number comes from, down to the raw data
   lvdm weights                       which pretrained networks metrics and texts need, and which are there"""
 

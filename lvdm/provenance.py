@@ -89,7 +89,7 @@ class Work:
 
     def differences(self, earlier: Work) -> list[str]:
         """What is not as it was `earlier`, each in a few words."""
-        before, now = dict(_flat(earlier.params)), dict(_flat(self.params))
+        before, now = dict(flat(earlier.params)), dict(flat(self.params))
         keys = [key for key in now | before if before.get(key) != now.get(key)]
         return [
             *(f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys),
@@ -149,10 +149,11 @@ def _changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return sorted(path for path in before | now if before.get(path) != now.get(path))
 
 
-def _flat(document: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+def flat(document: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested sections, each with its dotted key."""
     for key, value in document.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{at}{key}.")
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{at}{key}.")
         else:
             yield f"{at}{key}", value
 

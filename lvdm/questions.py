@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
+from lvdm.comparison.difference import Side, differences
 from lvdm.comparison.measured import lineages
 
 
@@ -16,6 +17,15 @@ def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.
     lineage = commands.add_parser("lineage", help="follow a number to the raw data, by dvc.lock and its history in Git")
     lineage.add_argument("name", help="METRIC, EXPERIMENT or EXPERIMENT.METRIC; @REVISION after it looks there")
     lineage.set_defaults(run=run, lines=_lineage)
+
+    diff = commands.add_parser("diff", help="by what two experiments differ, or one at two Git revisions")
+    for name in ("first", "second"):
+        diff.add_argument(name, help="EXPERIMENT, or EXPERIMENT@REVISION")
+    diff.set_defaults(run=run, lines=_diff)
+
+
+def _diff(args: argparse.Namespace) -> Iterator[str]:
+    return differences(Side.of(args.first, args.root), Side.of(args.second, args.root))
 
 
 def _lineage(args: argparse.Namespace) -> Iterator[str]:

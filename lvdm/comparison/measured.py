@@ -71,16 +71,21 @@ def lineages(name: str, root: Path) -> Iterator[str]:
     records = LockRecords.of(snapshot)
     for numbers, metrics in found:
         tree = numbers.lineage(records)
-        estimates = numbers.result.estimates
-        said = [f"{numbers.experiment} {key} = {in_words(estimates[key])}" for key in metrics or estimates]
+        said = [_said(numbers, key) for key in metrics or numbers.result.estimates]
         end = "every hash leads back to what was given" if tree.whole else "the chain is BROKEN where it says so"
         yield "\n".join([*said, tree.text(), end])
 
 
-def in_words(estimate: Estimate) -> str:
-    """A number with its interval, and what it was taken over."""
-    interval = "[{:.4g}, {:.4g}]".format(*estimate.interval) if estimate.interval else "without an interval"
-    return f"{estimate.value:.6g} {interval}, of {estimate.n_fake} samples, on {estimate.extractor}"
+def interval_in_words(estimate: Estimate) -> str:
+    """A number with its interval, if it has one."""
+    interval = " [{:.4g}, {:.4g}]".format(*estimate.interval) if estimate.interval else ""
+    return f"{estimate.value:.4g}{interval}"
+
+
+def _said(numbers: Measured, key: str) -> str:
+    estimate = numbers.result.estimates[key]
+    over = f"of {estimate.n_fake} samples, on {estimate.extractor}"
+    return f"{numbers.experiment} {key} = {interval_in_words(estimate)}, {over}"
 
 
 def _named(name: str, snapshot: Snapshot) -> Iterator[tuple[Measured, tuple[str, ...]]]:

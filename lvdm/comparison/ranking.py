@@ -17,7 +17,7 @@ from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Result
 from lvdm.graph import STAGES
 from lvdm.params import Params
-from lvdm.provenance import Provenance
+from lvdm.provenance import Provenance, flat
 from lvdm.workspace import Workspace
 
 UNKNOWN = "not on record"
@@ -131,10 +131,10 @@ def differing_params(lineages: Mapping[str, Node]) -> dict[str, dict[str, str]]:
 
     `lineages` are the trees of the files of metrics; keys are dotted. What a broken tree does not tell is `UNKNOWN`.
     """
-    flat = {name: _flattened(_made_with(tree)) for name, tree in lineages.items()}
-    keys = sorted(set().union(*flat.values()))
-    differing = [key for key in keys if len({values.get(key, UNKNOWN) for values in flat.values()}) > 1]
-    return {name: {key: values.get(key, UNKNOWN) for key in differing} for name, values in flat.items()}
+    made_with = {name: {k: str(v) for k, v in flat(_made_with(tree))} for name, tree in lineages.items()}
+    keys = sorted(set().union(*made_with.values()))
+    differing = [key for key in keys if len({values.get(key, UNKNOWN) for values in made_with.values()}) > 1]
+    return {name: {key: values.get(key, UNKNOWN) for key in differing} for name, values in made_with.items()}
 
 
 def stale_runs(experiment: str, lineage: Node, params: Params) -> tuple[str, ...]:
@@ -179,13 +179,3 @@ def _group(rows: Sequence[Row], order: tuple[str, ...]) -> Group:
 def _ranks(values: Mapping[str, float], key: str) -> dict[str, int]:
     sign = 1 if METRICS[key].lower_is_better else -1
     return {name: 1 + sum(sign * other < sign * value for other in values.values()) for name, value in values.items()}
-
-
-def _flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = str(value)
-    return flat

@@ -56,6 +56,7 @@ __all__ = [
     "Training",
     "Validate",
     "load_params",
+    "merged",
     "parse_params",
 ]
 
@@ -177,15 +178,16 @@ S = TypeVar("S", bound=Section)
 
 
 def _overridden(shared: S, overrides: Mapping[str, Any], at: str) -> S:
-    return parse(type(shared), _merged(shared.model_dump(by_alias=True), overrides), at)
+    return parse(type(shared), merged(shared.model_dump(by_alias=True), overrides), at)
 
 
-def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `overrides` says instead, section by section: how an entry changes what is shared."""
+    result = dict(base)
     for key, value in overrides.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def _entry(entries: Mapping[str, Any], name: str, at: str) -> Any:
