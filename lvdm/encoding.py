@@ -1,33 +1,78 @@
-"""Every video of a manifest to its latents, chunk by chunk.
+"""Videos to latents, and all that decides what these are: the recipe, in which latents of other work differ.
 
-Not here: the cache that they go to (lvdm/data/latents.py), and the way back (making.py).
+Not here: which videos, and the cache that they go to (caching.py); and the way back (making.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float32, Int
 
 from lvdm.data.clips import whole_video
-from lvdm.data.latents import CachedVideo
+from lvdm.data.video import checksum
+from lvdm.errors import ArtefactError
 from lvdm.models.autoencoder import Autoencoder
-from lvdm.params import Clips
-from lvdm.progress import progress
-from lvdm.workspace import Workspace
+from lvdm.params import Clips, Params
+from lvdm.workspace import Workspace, fingerprint
+
+PACKAGE = Path(__file__).parent
+CODE = (  # that decides what the latents of a video are; tests/test_architecture.py compares it with what is imported
+    "data/clips.py",
+    "data/frame_folders.py",
+    "data/video.py",
+    "encoding.py",
+    "models/autoencoder.py",
+    "models/layers.py",
+)
+
+
+def recipe(params: Params, workspace: Workspace, name: str) -> dict[str, Any]:
+    """What decides the latents of an autoencoder but for the content of the video: settings, weights, arithmetic, code.
+
+    Chunks of another size change the last bits, so they count.
+    """
+    clips = params.clips
+    return {
+        "clips": {"size": clips.size, "stride": clips.stride},
+        "chunk_frames": params.encode_latents.chunk_frames,
+        "autoencoder": fingerprint(files=[workspace.autoencoder(name)]),
+        "arithmetic": workspace.machine.arithmetic,
+        "code": {file: fingerprint(files=[PACKAGE / file]) for file in CODE},
+    }
+
+
+def num_latents(manifest: pd.DataFrame, clips: Clips, time_factor: int) -> Int[np.ndarray, " n"]:
+    """How many latents each video has; the last frames that fill none are left out."""
+    frames = manifest["frames"].to_numpy(np.int64)
+    return -(-frames // clips.stride) // time_factor
 
 
 @torch.inference_mode()
 def encoded(
-    autoencoder: Autoencoder, manifest: pd.DataFrame, clips: Clips, workspace: Workspace, chunk_frames: int
-) -> Iterator[CachedVideo]:
-    """Every video of the manifest as latents; the last frames that fill no latent are left out."""
-    device = workspace.machine.device
-    for _, row in progress(manifest.iterrows(), len(manifest), "encoding", "video"):
-        chunks = whole_video(row, clips, workspace.root, chunk_frames)
+    autoencoder: Autoencoder, row: pd.Series, clips: Clips, workspace: Workspace, chunk_frames: int, mirrored: bool
+) -> Iterator[Float32[np.ndarray, "_t c h w"]]:
+    """The latents of a video of the manifest in chunks; `mirrored`: of its frames mirrored from left to right.
+
+    Raises:
+        ArtefactError: the file is not the one of the manifest.
+        VideoError: it cannot be read.
+    """
+    path, device = workspace.root / row["path"], autoencoder.latent_mean.device
+    if (got := checksum(path)) != row["checksum"]:
+        said = "changed since it was ingested"
+        raise ArtefactError(f"{path}: {said}", expected=row["checksum"], got=got, remedy="run `lvdm ingest` again")
+    clip_chunks = whole_video(row, clips, workspace.root, chunk_frames)
+    chunks = ((chunk.flip(-1) if mirrored else chunk)[None].to(device) for chunk in clip_chunks)
+    latents = autoencoder.encode_stream(chunks)
+    while True:
         with workspace.machine.autocast():
-            latents = list(autoencoder.encode_stream(chunk[None].to(device) for chunk in chunks))
-        label, caption = (None if pd.isna(row[said]) else row[said] for said in ("label", "caption"))
-        latent = torch.cat(latents, dim=2)[0].float().transpose(0, 1)
-        yield CachedVideo(row["id"], label, caption, row["split"], latent)
+            latent = next(latents, None)
+        if latent is None:
+            return
+        yield latent[0].float().transpose(0, 1).contiguous().cpu().numpy()

@@ -69,13 +69,19 @@ class Machine(Section):
             raise ParamsError("machine.yaml: devices", expected=f"at most {present}, the GPUs there are", got=wanted)
         return [torch.device("cuda", index) for index in range(wanted)]
 
+    @property
+    def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:
+        """That of inference, as of training: bfloat16 on a GPU unless `precision` says otherwise."""
+        if self.precision == "32-true" or (self.precision == "auto" and self.device.type != "cuda"):
+            return "float32"
+        return "float16" if self.precision == "16-mixed" else "bfloat16"
+
     def autocast(self) -> torch.autocast:
-        """The arithmetic of inference: that of training, so bfloat16 on a GPU unless `precision` says otherwise."""
+        """The context of inference in that arithmetic."""
         import torch
 
-        dtype = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
-        mixed = self.precision != "32-true" and (self.precision != "auto" or self.device.type == "cuda")
-        return torch.autocast(self.device.type, dtype, enabled=mixed)
+        dtype = torch.float16 if self.arithmetic == "float16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.arithmetic != "float32")
 
 
 class TrainingLeft(Exception):

@@ -82,8 +82,8 @@ def of_train_autoencoder(
 
 
 def of_encode_latents(name: str, cache: LatentCache) -> Report:
-    lengths = [video.length for video in cache.videos]
-    numbers = {"videos": float(len(lengths)), "latents": float(sum(lengths)), "shards": float(len(cache.shards))}
+    lengths = cache.videos.lengths
+    numbers = {"videos": float(len(lengths)), "latents": float(lengths.sum()), "shards": float(len(cache.shards))}
     return Report("encode_latents", name, numbers, links={"latents": cache.folder})
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from lvdm.params import Params
 from lvdm.provenance import scratch_of
-from lvdm.workspace import Report, Workspace, atomic_folder, fingerprint
+from lvdm.workspace import Report, Workspace, atomic_folder
 
 
 def ingest(params: Params, workspace: Workspace, name: str) -> Report:
@@ -61,27 +61,21 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: b
 
 
 def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import encoding, reports
-    from lvdm.data.latents import LatentCache, write_latents
-    from lvdm.data.manifest import read_manifest
-    from lvdm.models.checkpoint import load_autoencoder
+    from lvdm import caching, reports
 
-    autoencoder = load_autoencoder(workspace.autoencoder(name)).to(workspace.machine.device)
-    manifest = read_manifest(workspace.validated)
-    chunk_frames, megabytes = params.encode_latents.chunk_frames, params.encode_latents.shard_megabytes
-    videos = encoding.encoded(autoencoder, manifest, params.clips, workspace, chunk_frames)
-    write_latents(workspace.latents(name), videos, megabytes, made_by=fingerprint(files=[workspace.autoencoder(name)]))
-    return reports.of_encode_latents(name, LatentCache(workspace.latents(name)))
+    return reports.of_encode_latents(name, caching.cache_latents(params, workspace, name))
 
 
 def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import prompting, reports
     from lvdm.data.latents import LatentCache
+    from lvdm.freshness import check_current
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
     from lvdm.training import denoiser as training
 
     experiment = params.experiment(name)
     settings, cache = experiment.train_denoiser, LatentCache(workspace.latents(experiment.autoencoder))
+    check_current(cache, params, workspace, experiment.autoencoder)
     cache.verify()
     prompts = prompting.training_prompts(settings.network, cache, workspace)
     encoder = {"text encoder": prompts.vocabulary.text_encoder}

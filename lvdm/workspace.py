@@ -101,6 +101,10 @@ class Workspace:
         """What can be computed again and is worth keeping, each file named by the hash of what it came from."""
         return self.root / ".lvdm" / "cache"
 
+    def latent_store(self, autoencoder: str) -> Path:
+        """Shards of latents that are being made, and those that the latent cache links to."""
+        return self.root / ".lvdm" / "latents" / autoencoder
+
     def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
         """The folder that a killed run of exactly this work resumes from."""
         return self._scratch(stage, name) / fingerprint
@@ -206,6 +210,14 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def link_or_copy(content: Path, path: Path) -> None:
+    """Makes the free `path` the file `content`: the same bytes on disk where links are possible, a copy elsewhere."""
+    try:
+        path.hardlink_to(content)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(content, path)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lvdm import encoding
 from lvdm.graph import STAGES
 from lvdm.params import load_params
 from lvdm.workspace import Workspace
@@ -223,6 +224,7 @@ def test_dvc_yaml_says_of_a_stage_what_the_library_says(verb):
 NEUTRAL = {
     *(
         "errors",
+        "freshness",
         "graph",
         "machine",
         "orphan",
@@ -278,6 +280,10 @@ def test_all_code_that_decides_what_a_stage_makes_is_in_its_fingerprint(verb):
         if not any(f"{module}.py" == part or module.startswith(f"{part}/") for part in named)
     }
     assert missing == set()
+
+
+def test_all_code_that_decides_the_latents_of_a_video_is_in_their_key_and_no_other_is():
+    assert {f"{module}.py" for module in reached_from({"encoding"})} == set(encoding.CODE)
 
 
 def test_every_stage_function_is_short_and_in_the_order_of_the_picture():

@@ -1,4 +1,4 @@
-"""Between videos and latents: every latent once, samples asked for by labels in turn and seeds of their own.
+"""From latents to videos: samples asked for by labels in turn and with seeds of their own.
 
 And the making of them whole: killed, on several devices, and of thousands of frames, the same bytes come out.
 """
@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -23,13 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.long_video import write_untrained
-from lvdm import encoding, making, presets
-from lvdm.data.clips import to_clip
+from lvdm import making, presets
 from lvdm.data.inspection import probe
 from lvdm.data.samples import gather_samples
-from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ArtefactError
-from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
 from lvdm.models.condition import Prompt
@@ -47,24 +43,6 @@ def autoencoder():
     network = PARAMS.autoencoder("small").network.model_copy(update={"channels": (8, 8, 8)})
     torch.manual_seed(0)
     return build_autoencoder(network).eval().requires_grad_(False)
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    frames = torch.randint(0, 256, (30, 16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    write_video(tmp_path / "a.mp4", [frames.numpy()], 8.0)
-    return pd.DataFrame(
-        [{"id": "a", "path": "a.mp4", "frames": 30, "label": "red square", "caption": None, "split": "train"}]
-    )
-
-
-@pytest.mark.parametrize("chunk_frames", [8, 5, 100])
-def test_a_video_encoded_in_chunks_gives_the_latents_of_the_whole(autoencoder, manifest, tmp_path, chunk_frames):
-    workspace = Workspace(tmp_path, Machine(accelerator="cpu"))
-    (video,) = encoding.encoded(autoencoder, manifest, CLIPS, workspace, chunk_frames)
-    whole = autoencoder.encode(to_clip(read_frames(tmp_path / "a.mp4", range(28)), 16)[None])[0].transpose(0, 1)
-    assert (video.id, video.label, video.caption, video.split) == ("a", "red square", None, "train")
-    torch.testing.assert_close(video.latent, whole, atol=1e-5, rtol=0)
 
 
 def test_decoding_in_chunks_gives_the_frames_of_the_whole(autoencoder):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from lvdm.data.latents import CachedVideo, LatentCache, write_latents
+from lvdm.data.latents import LatentCache
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.machine import Machine
 from lvdm.models.checkpoint import TrainedDenoiser
@@ -19,6 +19,7 @@ from lvdm.models.text import find_text_encoder
 from lvdm.params import DenoiserNetwork, load_params
 from lvdm.prompting import prompts_in_turn, training_prompts, understood
 from lvdm.workspace import Workspace
+from tests.cached_videos import CachedVideo, cached
 from tests.models.tiny_encoders import write_encoder
 
 TRAIN = load_params(Path(__file__).parents[1] / "params.yaml").train_denoiser
@@ -39,9 +40,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def cache_of(workspace: Workspace, videos: list) -> LatentCache:
-    cached = (CachedVideo(*said, torch.zeros(5, 2, 4, 4)) for said in videos)
-    write_latents(workspace.latents("x"), cached, shard_megabytes=1, made_by="")
-    return LatentCache(workspace.latents("x"))
+    return cached(workspace.latents("x"), [CachedVideo(*said, torch.zeros(5, 2, 4, 4)) for said in videos])
 
 
 @pytest.fixture

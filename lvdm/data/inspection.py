@@ -14,10 +14,9 @@ from typing import Any, BinaryIO
 import av
 
 from lvdm.data.appearance import appearance, sampled_indices
-from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
+from lvdm.data.frame_folders import frame_files, read_frame_files
 from lvdm.data.reasons import UnreadableVideo
-from lvdm.data.video import read_frames
-from lvdm.workspace import sha256
+from lvdm.data.video import checksum, read_frames
 
 MP4_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"mfra", b"uuid"}
@@ -73,10 +72,10 @@ def examine(path: Path) -> dict[str, Any]:
     try:
         found = probe(path)
         seen = appearance(read_frames(path, sampled_indices(found.frames)))
-        return asdict(found) | asdict(seen) | {"checksum": _checksum(path)}
+        return asdict(found) | asdict(seen) | {"checksum": checksum(path)}
     except UnreadableVideo as error:
         unread = error.reason in ("missing", "unreadable")
-        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else _checksum(path)}
+        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else checksum(path)}
 
 
 def _probe_folder(path: Path) -> Probe:
@@ -89,10 +88,6 @@ def _probe_folder(path: Path) -> Probe:
     if not files:
         raise UnreadableVideo.of(path, "unreadable", "a folder without images")
     return Probe(len(files), 0.0, *size, "images", 0.0)
-
-
-def _checksum(path: Path) -> str:
-    return frames_checksum(path) if path.is_dir() else sha256(path)
 
 
 def _decode(path: Path) -> Probe:

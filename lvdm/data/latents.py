@@ -1,117 +1,129 @@
-"""The latent cache: the latents of whole videos on disk, and windows of them to train on.
+"""The latent cache: the latents of whole videos on disk, read memory-mapped.
 
-Shards of safetensors, read memory-mapped, and index.json, which names every video and the sha256 of every shard.
-Not here: how latents are made or whitened; `made_by` is the fingerprint of the autoencoder.
+    00000-5f0c....npy   a shard: the latents of many videos one after the other, float32 "n c h w"
+    index.arrow         a row a video: what it is, and where its latents lie
+    manifest.json       written last: what the latents were made by, size and sha256 of index and shards, and its own
+
+Not here: which latents belong into it (latent_plan.py), their making (latent_store.py), examples (latent_windows.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lvdm.errors import ArtefactError
-from lvdm.workspace import atomic_folder, need, sha256, write_json
+from lvdm.workspace import fingerprint, need, sha256, write_json
 
-INDEX = "index.json"
-
-
-@dataclass(frozen=True)
-class CachedVideo:
-    id: str
-    label: str | None
-    caption: str | None
-    split: str
-    latent: Float[Tensor, "t c h w"]
+INDEX, MANIFEST = "index.arrow", "manifest.json"
+FORMAT = 2
+AGAIN = "run `lvdm encode_latents` again"
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("checksum", pa.string()),  # of the video, as in the manifest
+        ("label", pa.string()),
+        ("caption", pa.string()),
+        ("split", pa.string()),
+        ("length", pa.int64()),  # latents; 0: the video is shorter than one
+        ("shard", pa.int64()),  # number of the shard, in the order of their names
+        ("start", pa.int64()),  # of its first latent in the shard
+        ("mirrored_shard", pa.int64()),  # the same for the video mirrored left to right; null: not in the cache
+        ("mirrored_start", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One video in the index."""
+    """One video in the index; a place is the number of a shard and that of a latent in it."""
 
     id: str
     label: str | None
     caption: str | None
     split: str
-    shard: str
     length: int  # latents
+    place: tuple[int, int]
+    mirrored_place: tuple[int, int] | None
 
 
-def write_latents(folder: Path, items: Iterable[CachedVideo], shard_megabytes: int, made_by: str) -> None:
-    """Streams latents into shards of about `shard_megabytes`; the folder appears when all of it is written.
+def write_index(folder: Path, table: pa.Table, shards: Mapping[str, str], shape: Sequence[int], recipe: Any) -> None:
+    """Writes index and manifest beside the shards of `folder`; `shards` is the sha256 of each by its name.
 
-    Raises:
-        ArtefactError: no videos, or latents of different shapes.
+    `table` is of SCHEMA; `shape` is that of a latent, c h w; `recipe` says what the latents were made by.
     """
-    entries: list[Entry] = []
-    shards: dict[str, str] = {}
-    shapes: set[tuple[int, ...]] = set()
-    pending: dict[str, Tensor] = {}
-    with atomic_folder(folder) as beside:
-
-        def flush() -> None:
-            name = f"{len(shards):05d}.safetensors"
-            save_file(pending, beside / name)
-            shards[name] = sha256(beside / name)
-            pending.clear()
-
-        for item in items:
-            shapes.add(tuple(item.latent.shape[1:]))
-            entries.append(_entry(item, f"{len(shards):05d}.safetensors"))
-            pending[item.id] = item.latent.detach().cpu().contiguous()
-            if sum(latent.nbytes for latent in pending.values()) >= shard_megabytes * 1_000_000:
-                flush()
-        if pending:
-            flush()
-        if len(shapes) != 1:
-            raise ArtefactError(f"{folder}: latents", expected="one shape of all videos", got=sorted(shapes))
-        videos = [asdict(entry) for entry in entries]
-        write_json(beside / INDEX, {"made_by": made_by, "shape": shapes.pop(), "shards": shards, "videos": videos})
-
-
-def _entry(item: CachedVideo, shard: str) -> Entry:
-    return Entry(item.id, item.label, item.caption, item.split, shard, len(item.latent))
+    with pa.OSFile(str(folder / INDEX), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        writer.write_table(table.combine_chunks(), max_chunksize=max(1, len(table)))
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": digest} for name, digest in shards.items()}
+    index = {"bytes": (folder / INDEX).stat().st_size, "sha256": sha256(folder / INDEX)}
+    document = {"format": FORMAT, "recipe": recipe, "shape": list(shape), "index": index, "shards": files}
+    write_json(folder / MANIFEST, document | {"fingerprint": fingerprint(document)})
 
 
 class LatentCache:
-    """A folder of latents; can be pickled and opened in many processes."""
+    """A folder of latents; can be pickled and opened in many processes, which share its pages."""
 
     def __init__(self, folder: Path):
-        """Reads the index.
+        """Reads manifest and index, and compares the index with its sha256 and the shards with their sizes.
 
         Raises:
-            ArtefactError: it is not there, or of a version that kept less of a video.
+            ArtefactError: it is not there, damaged, or of another version.
         """
-        index = json.loads(need(folder / INDEX, "encode_latents").read_text())
         self.folder = folder
-        self.made_by: str = index["made_by"]
-        self.shape: tuple[int, int, int] = tuple(index["shape"])  # c h w
-        self.shards: dict[str, str] = index["shards"]
-        if index["videos"][0].keys() != {field.name for field in fields(Entry)}:
-            raise ArtefactError(f"{folder}: of another version", remedy="run `lvdm encode_latents` again")
-        self.videos = tuple(Entry(**video) for video in index["videos"])
-        self.labels = tuple(sorted({v.label for v in self.videos if v.split == "train" and v.label is not None}))
-        self._open: dict[str, Any] = {}
+        document = _manifest(need(folder / MANIFEST, "encode_latents"))
+        self.recipe: dict[str, Any] = document["recipe"]
+        self.shape: tuple[int, int, int] = tuple(document["shape"])  # c h w
+        self.shards: dict[str, dict[str, Any]] = dict(sorted(document["shards"].items()))
+        for name, said in (self.shards | {INDEX: document["index"]}).items():
+            if (got := need(folder / name, "encode_latents").stat().st_size) != said["bytes"]:
+                raise ArtefactError(
+                    f"{folder / name}: damaged", expected=f"{said['bytes']} bytes", got=got, remedy=AGAIN
+                )
+        _check(folder / INDEX, document["index"]["sha256"])
+        self._open()
+        of_train = self.table.filter(pc.equal(self.table["split"], "train"))
+        self.labels: tuple[str, ...] = tuple(sorted(pc.unique(of_train["label"].drop_null()).to_pylist()))
 
-    def split(self, name: str) -> tuple[Entry, ...]:
+    def _open(self) -> None:
+        self.table: pa.Table = pa.ipc.open_file(pa.memory_map(str(self.folder / INDEX))).read_all()
+        self._names, self._mapped = list(self.shards), dict[int, np.ndarray]()
+
+    @property
+    def made_by(self) -> str:
+        """The fingerprint of the autoencoder."""
+        return self.recipe["autoencoder"]
+
+    @property
+    def videos(self) -> Videos:
+        """All videos, in the order of the manifest."""
+        return Videos(self, np.arange(len(self.table)))
+
+    def split(self, name: str) -> Videos:
         """The videos of a split."""
-        return tuple(video for video in self.videos if video.split == name)
+        return Videos(self, np.flatnonzero(pc.equal(self.table["split"], name).to_numpy(zero_copy_only=False)))
 
-    def read(self, video: Entry, start: int = 0, stop: int | None = None) -> Float[Tensor, "t c h w"]:
-        """Latents start..stop of a video; only these are read from the disk."""
-        if video.shard not in self._open:
-            self._open[video.shard] = safe_open(need(self.folder / video.shard, "encode_latents"), "pt")
-        return self._open[video.shard].get_slice(video.id)[start : video.length if stop is None else stop]
+    def read(
+        self, video: Entry, start: int = 0, stop: int | None = None, *, mirrored: bool = False
+    ) -> Float[Tensor, "t c h w"]:
+        """Latents start..stop of a video; only these are read from the disk. `mirrored`: of the video mirrored."""
+        place = video.mirrored_place if mirrored else video.place
+        assert place is not None, "not every video is in the cache mirrored"
+        shard, first = place
+        stop = video.length if stop is None else min(stop, video.length)
+        if shard not in self._mapped:
+            path = need(self.folder / self._names[shard], "encode_latents")
+            self._mapped[shard] = np.load(path, mmap_mode="r").view(np.ndarray)
+        return torch.from_numpy(self._mapped[shard][first + start : first + stop].copy())
 
     def verify(self) -> None:
         """Compares every shard with its sha256.
@@ -119,77 +131,64 @@ class LatentCache:
         Raises:
             ArtefactError: one is not what was written.
         """
-        for name, digest in self.shards.items():
-            if (got := sha256(need(self.folder / name, "encode_latents"))) != digest:
-                remedy = "run `lvdm encode_latents` again"
-                raise ArtefactError(f"{self.folder / name}: damaged", expected=digest, got=got, remedy=remedy)
+        for name, said in self.shards.items():
+            _check(self.folder / name, said["sha256"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}
+        return {key: value for key, value in self.__dict__.items() if key not in ("table", "_names", "_mapped")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
 
 
-class LatentWindows(Dataset[dict[str, Tensor]]):
-    """Windows of the videos of a split: any index >= 0 is a window, a pure function of (seed, index)."""
+class Videos(Sequence[Entry]):
+    """Videos of a cache, each read from the index when it is asked for."""
 
-    def __init__(
-        self,
-        cache: LatentCache,
-        window: int,
-        strides: Sequence[int],
-        seed: int,
-        asked: Callable[[Entry], dict[str, Tensor]],
-        split: str = "train",
-    ):
-        """`asked` gives what an example says of what its video shows.
+    def __init__(self, cache: LatentCache, rows: np.ndarray):
+        self.cache, self.rows = cache, rows
 
-        Raises:
-            ArtefactError: no video is long enough for a window at the largest stride.
-        """
-        self.cache, self.window, self.strides, self.seed, self.asked = cache, window, tuple(strides), seed, asked
-        of_split = cache.split(split)
-        longest = max((video.length for video in of_split), default=0)
-        if longest < self._span(max(strides)):
-            raise ArtefactError(
-                f"{cache.folder}: no {split} video is long enough for {window} latents at stride {max(strides)}",
-                expected=f"at least {self._span(max(strides))} latents",
-                got=longest,
-                remedy="add longer videos, or lower window or the largest of strides",
-            )
-        self.videos = tuple(video for video in of_split if video.length >= self._span(min(strides)))
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of latents of each."""
+        return self.cache.table["length"].to_numpy()[self.rows]
+
+    def at_least(self, length: int) -> Videos:
+        """Those of at least `length` latents."""
+        return Videos(self.cache, self.rows[self.lengths >= length])
 
     def __len__(self) -> int:
-        """The number of videos."""
-        return len(self.videos)
+        return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """latent "c t h w"; stride, drawn from those that fit into the video; and what it is asked for."""
-        random = np.random.default_rng([self.seed, index])
-        video = self.videos[random.integers(len(self.videos))]
-        stride = int(random.choice([s for s in self.strides if self._span(s) <= video.length]))
-        start = int(random.integers(video.length - self._span(stride) + 1))
-        latent = self.cache.read(video, start, start + self._span(stride))[::stride]
-        return {
-            "latent": latent.transpose(0, 1).contiguous(),
-            "stride": torch.tensor(stride),
-            **self.asked(video),
-        }
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Videos: ...
+    def __getitem__(self, index: int | slice) -> Entry | Videos:
+        if isinstance(index, slice):
+            return Videos(self.cache, self.rows[index])
+        row = int(self.rows[index])
+        said = {column: self.cache.table[column][row].as_py() for column in SCHEMA.names}
+        mirrored = None if said["mirrored_shard"] is None else (said["mirrored_shard"], said["mirrored_start"])
+        place = (said["shard"], said["start"])
+        return Entry(said["id"], said["label"], said["caption"], said["split"], said["length"], place, mirrored)
 
-    def _span(self, stride: int) -> int:
-        """From the first latent of a window to its last, both counted."""
-        return (self.window - 1) * stride + 1
+    def __iter__(self) -> Iterator[Entry]:
+        return (self[index] for index in range(len(self)))
 
 
-def held_out_windows(
-    cache: LatentCache,
-    window: int,
-    strides: Sequence[int],
-    count: int,
-    asked: Callable[[Entry], dict[str, Tensor]],
-) -> list[dict[str, Tensor]]:
-    """The first `count` windows of split test, at the strides that fit; none if none does: always the same."""
-    longest = max((video.length for video in cache.split("test")), default=0)
-    fitting = [stride for stride in strides if (window - 1) * stride < longest]
-    if not fitting:
-        return []
-    windows = LatentWindows(cache, window, fitting, 0, asked, split="test")
-    return [windows[i] for i in range(count)]
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except ValueError as error:
+        raise ArtefactError(f"{path}: damaged", got=str(error), remedy=AGAIN) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ArtefactError(f"{path.parent}: of another version", remedy=AGAIN)
+    if document.pop("fingerprint", None) != fingerprint(document):
+        raise ArtefactError(f"{path}: damaged", remedy=AGAIN)
+    return document
+
+
+def _check(path: Path, digest: str) -> None:
+    if (got := sha256(path)) != digest:
+        raise ArtefactError(f"{path}: damaged", expected=digest, got=got, remedy=AGAIN)

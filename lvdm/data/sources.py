@@ -21,7 +21,7 @@ from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
 from lvdm.errors import SourceError
 from lvdm.params.layouts import Layout
 from lvdm.progress import progress
-from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint
+from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint, link_or_copy
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _mirror(source: str, layout: Layout, workspace: Workspace) -> None:
                     bucket.fetch(entry, cached)
                 kept.add(cached)
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
-                _link(cached, beside / name)
+                link_or_copy(cached, beside / name)
     except FileNotFoundError as error:
         raise SourceError(f"{source}: not there", got=str(error), remedy="check ingest.source") from None
     except (PermissionError, NoCredentialsError) as error:
@@ -225,10 +225,3 @@ class _Bucket:
                 logger.warning("attempt %d of %d: %s", attempt, ATTEMPTS, error)
                 time.sleep(0.25 * 2**attempt)
         raise AssertionError("unreachable")
-
-
-def _link(cached: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(cached)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(cached, path)

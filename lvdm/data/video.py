@@ -17,10 +17,10 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from lvdm.data.frame_folders import frame_files, read_frame_files
+from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
 from lvdm.data.reasons import UnreadableVideo
 from lvdm.errors import VideoError
-from lvdm.workspace import atomic_file
+from lvdm.workspace import atomic_file, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,11 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
     except (DECORDError, decord.DECORDLimitReachedError, RuntimeError, IndexError) as error:
         logger.debug("%s: decord: %s", path, error)
         return _read_from_the_start(path, indices)
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a video's bytes, or of the frames of a folder, in order."""
+    return frames_checksum(path) if path.is_dir() else sha256(path)
 
 
 def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float) -> None:

@@ -134,8 +134,9 @@ class TrainAutoencoder(Section):
 
 
 class EncodeLatents(Section):
-    chunk_frames: Count  # frames encoded at once: bounds the memory, does not change the latents
+    chunk_frames: Count  # frames encoded at once: bounds the memory, changes the last bits of the latents at most
     shard_megabytes: Count
+    flip: bool  # training videos are there mirrored left to right too, and training draws either
 
 
 class TextEncoder(Section):

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lvdm.data.latents import LatentCache, LatentWindows, held_out_windows
+from lvdm.data.latent_windows import LatentWindows, held_out_windows
+from lvdm.data.latents import LatentCache
 from lvdm.diffusion.objective import DenoisingLoss, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.denoiser import Denoiser

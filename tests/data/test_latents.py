@@ -1,13 +1,18 @@
+"""The latent cache: what is written is read back, damage is named, and windows of it are what training asks for."""
+
 from __future__ import annotations
 
-import json
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
-from lvdm.data.latents import CachedVideo, Entry, LatentCache, LatentWindows, held_out_windows, write_latents
+from benchmarks.latent_cache import main, noise, write_latents
+from lvdm.data.latent_windows import LatentWindows, held_out_windows
+from lvdm.data.latents import Entry, LatentCache
 from lvdm.errors import ArtefactError
+from tests.cached_videos import CachedVideo, cached
 
 LENGTHS = {"b c/ü.mp4": 20, "a.mp4": 9, "short.mp4": 3, "held out.mp4": 30}
 NO_CAPTION = "short.mp4"
@@ -21,76 +26,81 @@ def latent(name: str) -> torch.Tensor:
     return steps[:, None, None, None].expand(-1, 2, 3, 4)
 
 
-def items(*names: str):
-    for name in names or LENGTHS:
-        caption = None if name == NO_CAPTION else f"it is {name}"
-        yield CachedVideo(name, LABELS[name], caption, "test" if name == "held out.mp4" else "train", latent(name))
+def items(*names: str) -> list[CachedVideo]:
+    said = ((name, None if name == NO_CAPTION else f"it is {name}") for name in names or LENGTHS)
+    return [
+        CachedVideo(name, LABELS[name], caption, "test" if name == "held out.mp4" else "train", latent(name))
+        for name, caption in said
+    ]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return cached(tmp_path_factory.mktemp("cache") / "latents", items(), made_by="abc")
 
 
 @pytest.fixture
-def cache(tmp_path):
-    write_latents(tmp_path / "latents", items(), shard_megabytes=1, made_by="abc")
-    return LatentCache(tmp_path / "latents")
+def own_cache(tmp_path):
+    return cached(tmp_path / "latents", items())
 
 
 def test_what_is_written_is_read_back(cache):
     assert cache.shape == (2, 3, 4)
     assert cache.made_by == "abc"
+    assert [video.id for video in cache.videos] == list(LENGTHS)
     assert [video.id for video in cache.split("test")] == ["held out.mp4"]
     for video in cache.videos:
         assert (video.caption is None) == (video.id == NO_CAPTION)
+        assert (video.label, video.length) == (LABELS[video.id], LENGTHS[video.id])
         assert torch.equal(cache.read(video), latent(video.id))
         assert torch.equal(cache.read(video, 1, 3), latent(video.id)[1:3])
+        assert torch.equal(cache.read(video, 2, 10**9), latent(video.id)[2:])  # never into the next video
 
 
 def test_labels_are_those_of_split_train(cache):
     assert cache.labels == ("run", "walk")
 
 
-def test_large_latents_go_to_several_shards(tmp_path):
-    large = (CachedVideo(str(i), None, None, "train", torch.full((5, 4, 128, 128), float(i))) for i in range(3))
-    write_latents(tmp_path / "latents", large, shard_megabytes=2, made_by="")
-    cache = LatentCache(tmp_path / "latents")
+def test_many_latents_go_to_few_shards_of_about_the_size_asked_for_and_equal_videos_share_theirs(tmp_path):
+    manifest, shape = noise(400, 2), (4, 16, 16)  # 3.3 MB
+    manifest["checksum"] = [str(row // 2) for row in range(400)]  # every video twice
+    cache = write_latents(tmp_path / "latents", manifest, lambda row: np.full((2, *shape), row // 2, np.float32), shape)
     assert len(cache.shards) == 2
-    assert [cache.read(video).mean() for video in cache.videos] == [0, 1, 2]
+    assert sum(shard["bytes"] for shard in cache.shards.values()) < 1.1 * 200 * 2 * 4096
+    assert [cache.read(video).unique().tolist() for video in cache.videos] == [[row // 2] for row in range(400)]
 
 
-def test_a_writer_that_dies_leaves_what_was_there_before(tmp_path, cache):
-    def dying():
-        yield from items("a.mp4")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_latents(tmp_path / "latents", dying(), shard_megabytes=1, made_by="")
-    assert [path.name for path in tmp_path.iterdir()] == ["latents"]
-    assert len(LatentCache(tmp_path / "latents").videos) == 4
+def test_videos_without_a_latent_are_listed_and_never_read_a_cache_of_nothing_else_is_refused(tmp_path):
+    short = CachedVideo("x", None, None, "train", torch.zeros(0, 2, 3, 4))
+    cache = cached(tmp_path / "latents", [short, *items("a.mp4")])
+    assert [(video.id, len(cache.read(video))) for video in cache.videos] == [("x", 0), ("a.mp4", 9)]
+    assert len(LatentWindows(cache, 3, (1,), 0, length_of)) == 1
+    with pytest.raises(ArtefactError, match="no video has the frames of one latent"):
+        cached(tmp_path / "none", [short])
 
 
-def test_no_videos_and_mixed_shapes_are_refused(tmp_path):
-    other = CachedVideo("x", None, None, "train", torch.zeros(4, 2, 3, 5))
-    for bad in ([], [*items("a.mp4"), other]):
-        with pytest.raises(ArtefactError, match="one shape"):
-            write_latents(tmp_path / "latents", bad, shard_megabytes=1, made_by="")
-        assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("file", ["index.arrow", "manifest.json", "shard"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_damage_is_found_and_the_file_named(own_cache, file, damage):
+    own_cache.verify()
+    path = own_cache.folder / (next(iter(own_cache.shards)) if file == "shard" else file)
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage != "gone":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if damage == "flipped" else content[:-1])
+    if (file, damage) == ("shard", "flipped"):
+        LatentCache(own_cache.folder)  # opening is cheap: only `verify` reads shards
+    if (file, damage) == ("manifest.json", "cut"):
+        return  # of a newline: nothing is lost
+    with pytest.raises(ArtefactError, match=rf"{path.name}: (damaged|not there).*run `lvdm encode_latents"):
+        LatentCache(own_cache.folder).verify()
 
 
-def test_a_damaged_shard_is_found_and_named(cache):
-    cache.verify()
-    shard = cache.folder / "00000.safetensors"
-    content = bytearray(shard.read_bytes())
-    content[-1] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"00000\.safetensors: damaged"):
-        cache.verify()
-
-
-def test_a_cache_of_a_version_without_captions_names_the_stage(cache):
-    index = json.loads((cache.folder / "index.json").read_text())
-    for video in index["videos"]:
-        del video["caption"]
-    (cache.folder / "index.json").write_text(json.dumps(index))
+def test_a_cache_of_another_version_names_the_stage(own_cache):
+    (own_cache.folder / "manifest.json").write_text("{}")
     with pytest.raises(ArtefactError, match=r"of another version; run `lvdm encode_latents` again"):
-        LatentCache(cache.folder)
+        LatentCache(own_cache.folder)
 
 
 def test_no_cache_names_the_stage(tmp_path):
@@ -98,10 +108,32 @@ def test_no_cache_names_the_stage(tmp_path):
         LatentCache(tmp_path)
 
 
-def test_a_cache_that_is_open_can_be_pickled(cache):
+def test_a_cache_that_is_open_can_be_pickled_and_takes_its_latents_along_by_name_only(cache):
     cache.read(cache.videos[0])
-    again = pickle.loads(pickle.dumps(cache))
+    content = pickle.dumps(cache)
+    assert len(content) < 2000
+    again = pickle.loads(content)
     assert torch.equal(again.read(again.videos[0]), latent("b c/ü.mp4"))
+
+
+def test_half_of_the_windows_are_mirrored_where_the_cache_has_that_and_never_those_held_out(tmp_path):
+    """Here the latents of a mirrored video are the negative."""
+    cache = cached(
+        tmp_path / "latents",
+        [CachedVideo("x", "run", None, "train", latent("a.mp4") + 1), *items("held out.mp4")],
+        flip=True,
+    )
+    windows = LatentWindows(cache, 3, (1, 4), 0, length_of)
+    signs = [bool((windows[index]["latent"] < 0).all()) for index in range(100)]
+    assert 30 < sum(signs) < 70
+    assert signs == [bool((windows[index]["latent"] < 0).all()) for index in range(100)]
+    assert all((window["latent"] > 0).all() for window in held_out_windows(cache, 3, (1,), 20, length_of))
+
+
+def test_the_benchmark_prints_its_ratios(capsys):
+    few = ["--latents", "64", "--shape", "1", "2", "2", "--seconds", "0.05"]
+    assert main(few) > 1
+    assert "x those from one .safetensors file a video" in capsys.readouterr().out
 
 
 def length_of(video: Entry) -> dict[str, torch.Tensor]:
@@ -147,5 +179,4 @@ def test_held_out_windows_are_of_split_test_at_the_strides_that_fit_and_always_t
 
 def test_without_a_held_out_video_that_is_long_enough_there_are_no_held_out_windows(tmp_path, cache):
     assert held_out_windows(cache, 31, (1,), 20, length_of) == []
-    write_latents(tmp_path / "train", items("a.mp4"), shard_megabytes=1, made_by="abc")
-    assert held_out_windows(LatentCache(tmp_path / "train"), 3, (1, 4), 20, length_of) == []
+    assert held_out_windows(cached(tmp_path / "train", items("a.mp4")), 3, (1, 4), 20, length_of) == []

@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_run import MACHINE
 
-from lvdm.data.latents import CachedVideo, LatentCache, LatentWindows, write_latents
+from lvdm.data.latent_windows import LatentWindows
+from lvdm.data.latents import LatentCache
 from lvdm.data.texts import encode_texts
 from lvdm.diffusion.noise import generator_of
 from lvdm.diffusion.objective import denoising_loss
@@ -18,6 +19,7 @@ from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser, load_params
 from lvdm.prompting import NULL_TEXT, LabelPrompts, TextPrompts, TrainingPrompts
 from lvdm.training.denoiser import VALIDATION_LEVELS, DenoiserTraining, train_denoiser
+from tests.cached_videos import CachedVideo, cached
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 SHAPE = (2, 4, 4)
@@ -56,8 +58,7 @@ def cache(tmp_path: Path) -> LatentCache:
         CachedVideo(label, label, CAPTIONS[label], "train", torch.full((20, *SHAPE), value))
         for label, value in VALUES.items()
     ]
-    write_latents(tmp_path / "latents", videos, shard_megabytes=1, made_by="")
-    return LatentCache(tmp_path / "latents")
+    return cached(tmp_path / "latents", videos)
 
 
 def prompts_of(condition: str, folder: Path) -> tuple[TrainingPrompts, Prompts]:

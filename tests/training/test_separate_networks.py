@@ -11,7 +11,7 @@ import torch
 from separate_run import PROMPTS, run, run_alone, separate_params, write_cache
 from small_run import MACHINE
 
-from lvdm.data.latents import LatentWindows, held_out_windows
+from lvdm.data.latent_windows import LatentWindows, held_out_windows
 from lvdm.diffusion.frame_conditions import draw_frame_conditions
 from lvdm.diffusion.noise import generator_of
 from lvdm.training.denoiser import interpolator_params, predictor_params, train_denoiser, train_networks

@@ -1,0 +1,87 @@
+"""The latents of all videos, encoded once, on all devices of the machine, into the latent cache.
+
+What is not encoded yet goes into the store below `.lvdm/`, from which the cache is linked together when nothing is
+missing. Killed, it goes on where it was; and of a later run only what changed is encoded.
+Not here: what decides a latent (encoding.py), where each lies (lvdm/data/latent_plan.py), whether a cache is of the
+present (freshness.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+from lvdm import encoding
+from lvdm.data.latent_plan import Plan, plan
+from lvdm.data.latent_store import LatentStore
+from lvdm.data.latents import LatentCache, write_index
+from lvdm.data.manifest import read_manifest
+from lvdm.models.checkpoint import load_autoencoder
+from lvdm.params import Params
+from lvdm.progress import progress
+from lvdm.sharing import Share, share_out
+from lvdm.workspace import Workspace, atomic_folder
+
+log = logging.getLogger(__name__)
+
+
+def cache_latents(params: Params, workspace: Workspace, name: str) -> LatentCache:
+    """Encodes what the cache of the autoencoder `name` lacks of the validated videos, and returns the cache.
+
+    A GPU is fed by `data_workers` processes, which decode and encode.
+
+    Raises:
+        ArtefactError: the autoencoder or the videos are missing or changed since ingest, or a process died.
+        VideoError: a video cannot be read.
+    """
+    recipe, settings = encoding.recipe(params, workspace, name), params.encode_latents
+    planned = _planned(params, workspace, name, recipe)
+    store = LatentStore(workspace.latent_store(name), planned.shape)
+    store.prepare(planned.shards)
+    missing = sum(len(store.missing(shard)) for shard in planned.shards)
+    if missing:
+        log.info("encode_latents %s: %d of %d videos to encode", name, missing, len(planned.work))
+        processes = max(1, workspace.machine.data_workers) if workspace.machine.device.type == "cuda" else 1
+        devices = [device for device in workspace.machine.shared_devices for _ in range(processes)]
+        work = functools.partial(_encode_share, planned, params, workspace, name)
+        share_out(work, devices, "encoding")
+    for shard in planned.shards:
+        store.finish(shard)
+    write_cache(workspace.latents(name), planned, store, recipe | {"flip": settings.flip})
+    return LatentCache(workspace.latents(name))
+
+
+def write_cache(folder: Path, planned: Plan, store: LatentStore, recipe: dict[str, Any]) -> None:
+    """Makes `folder` the cache of whole shards of the store."""
+    with atomic_folder(folder) as beside:
+        digests = {f"{shard}.npy": store.link(shard, beside / f"{shard}.npy") for shard in planned.shards}
+        write_index(beside, planned.index, digests, planned.shape, recipe)
+
+
+def _planned(params: Params, workspace: Workspace, name: str, recipe: dict[str, Any]) -> Plan:
+    manifest, network = read_manifest(workspace.validated), load_autoencoder(workspace.autoencoder(name)).config
+    side = params.clips.size // network.space_factor
+    return plan(
+        manifest,
+        recipe,
+        encoding.num_latents(manifest, params.clips, network.time_factor),
+        (network.latent_channels, side, side),
+        params.encode_latents.flip,
+        params.encode_latents.shard_megabytes * 1_000_000,
+    )
+
+
+def _encode_share(planned: Plan, params: Params, workspace: Workspace, name: str, share: Share) -> None:
+    """Encodes what is missing of a share of all latents, those of which nothing is missing included."""
+    manifest, shards = read_manifest(workspace.validated), list(planned.shards)
+    autoencoder = load_autoencoder(workspace.autoencoder(name)).to(share.device)
+    store = LatentStore(workspace.latent_store(name), planned.shape)
+    missing = [set(store.missing(shard)) for shard in shards]
+    work = [piece for piece in planned.work[share.pieces] if piece["item"] in missing[piece["shard"]]]
+    for piece in progress(work, len(work), "encoding", "video"):
+        row, mirrored = manifest.iloc[int(piece["row"])], bool(piece["mirrored"])
+        chunk_frames = params.encode_latents.chunk_frames
+        chunks = encoding.encoded(autoencoder, row, params.clips, workspace, chunk_frames, mirrored)
+        store.put(shards[piece["shard"]], int(piece["item"]), chunks)

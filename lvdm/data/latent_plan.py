@@ -1,0 +1,106 @@
+"""Which latents a cache holds and where each lies: a function of the manifest and of what the latents are made by.
+
+It is known before anything is encoded, so that any number of processes can write at once, and equal work gives equal
+bytes. A latent's key is a hash of the content of its video and of the recipe, and decides its shard: videos that are
+added touch the shards they fall into and no other.
+Not here: the making of shards (latent_store.py), and what a recipe is (lvdm/encoding.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jaxtyping import Int
+
+from lvdm.data.latents import SCHEMA
+from lvdm.errors import ArtefactError
+from lvdm.workspace import fingerprint
+
+ITEM = np.dtype([("key", "S32"), ("start", "<i8"), ("length", "<i8"), ("sha256", "S64")])  # of a shard, in order
+WORK = np.dtype([("shard", "<i8"), ("item", "<i8"), ("row", "<i8"), ("mirrored", "?")])  # row: of the manifest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every latent of a cache."""
+
+    shape: tuple[int, int, int]  # of a latent, c h w
+    shards: dict[str, np.ndarray]  # name: its items, of dtype ITEM, their sha256 left empty
+    work: np.ndarray  # of dtype WORK: what to encode for each item, shard by shard
+    index: pa.Table  # of latents.SCHEMA
+
+
+def plan(
+    manifest: pd.DataFrame,
+    recipe: dict[str, Any],
+    lengths: Int[np.ndarray, " n"],
+    shape: tuple[int, int, int],
+    flip: bool,
+    shard_bytes: int,
+) -> Plan:
+    """Lays out the latents of the videos of `manifest`, row i having lengths[i]; equal videos share theirs.
+
+    With `flip` the videos of split train are there mirrored too, from left to right.
+
+    Raises:
+        ArtefactError: no video is as long as a latent.
+    """
+    rows = np.flatnonzero(lengths > 0)
+    if len(rows) == 0:
+        raise ArtefactError("no video has the frames of one latent", remedy="add longer videos, or lower clips.stride")
+    of_train = (manifest["split"] == "train").fillna(False).to_numpy(bool)
+    flipped = rows[of_train[rows]] if flip else rows[:0]
+    made_by = fingerprint(recipe)
+    keys = _keys(made_by, manifest["checksum"], rows, "plain")
+    mirrored_keys = _keys(made_by, manifest["checksum"], flipped, "mirrored")
+    unique, first = np.unique(np.concatenate([keys, mirrored_keys]), return_index=True)
+    row_of_item = np.concatenate([rows, flipped])[first]
+    bucket = _buckets(unique, int(lengths[row_of_item].sum()) * 4 * math.prod(shape), shard_bytes)
+    shards, shard_of, start_of, item_of = {}, *(np.empty(len(unique), np.int64) for _ in range(3))
+    for number, value in enumerate(np.unique(bucket)):
+        part = slice(*np.searchsorted(bucket, [value, value + 1]))  # keys are sorted, so buckets are
+        items = np.zeros(part.stop - part.start, ITEM)
+        items["key"], items["length"] = unique[part], lengths[row_of_item[part]]
+        items["start"] = np.cumsum(items["length"]) - items["length"]
+        shards[f"{value:05d}-{hashlib.sha256(items.tobytes()).hexdigest()[:16]}"] = items
+        shard_of[part], start_of[part], item_of[part] = number, items["start"], np.arange(len(items))
+    work = np.zeros(len(unique), WORK)
+    work["shard"], work["item"], work["row"], work["mirrored"] = shard_of, item_of, row_of_item, first >= len(rows)
+
+    def places(of: np.ndarray, of_keys: np.ndarray, otherwise: int | None) -> list[pa.np.ndarray]:
+        """Shard and start of each row of the manifest; those not among `of` get what is said otherwise."""
+        here, at = np.zeros(len(manifest), bool), np.searchsorted(unique, of_keys)
+        here[of] = True
+        columns = []
+        for found in (shard_of, start_of):
+            column = np.full(len(manifest), otherwise or 0)
+            column[of] = found[at]
+            columns.append(pa.array(column, mask=None if otherwise is not None else ~here))
+        return columns
+
+    said = described(manifest).columns
+    columns = [*said, pa.array(lengths), *places(rows, keys, 0), *places(flipped, mirrored_keys, None)]
+    return Plan(shape, shards, work, pa.table(columns, schema=SCHEMA))
+
+
+def described(manifest: pd.DataFrame) -> pa.Table:
+    """The columns of the index that the manifest says."""
+    said = {column: manifest[column].to_numpy(dtype=object, na_value=None) for column in SCHEMA.names[:5]}
+    return pa.table({column: pa.array(texts, pa.string()) for column, texts in said.items()})
+
+
+def _keys(made_by: str, checksums: pd.Series, rows: np.ndarray, kind: str) -> np.ndarray:
+    digests = (hashlib.sha256(f"{made_by} {checksum} {kind}".encode()) for checksum in checksums.iloc[rows])
+    return np.array([digest.hexdigest()[:32] for digest in digests], "S32")
+
+
+def _buckets(keys: np.ndarray, num_bytes: int, shard_bytes: int) -> np.ndarray:
+    """The first bits of each key, as many as make shards of about `shard_bytes`."""
+    bits = max(0, math.ceil(math.log2(num_bytes / shard_bytes)))
+    return np.array([int(key[:8], 16) >> (32 - bits) for key in keys])
