@@ -23,6 +23,7 @@ from lvdm.workspace import Workspace, fingerprint, write_json
 
 PACKAGE = Path(__file__).parent
 WORK = "work.json"  # beside the state in scratch
+WRITTEN = ("dvc.lock", "metrics")  # tracked files that the stages themselves write: no change of what decides
 DIFFERENCES_SAID = 5
 NOTHING: Mapping[str, str] = {}
 
@@ -180,6 +181,7 @@ def _commit(root: Path) -> str:
 
     try:
         commit = git("rev-parse", "--short=12", "HEAD")
-        return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *(f":(exclude){p}" for p in WRITTEN))
+        return f"{commit}+changes" if commit and changed else commit
     except FileNotFoundError:  # no git on this machine
         return ""

@@ -17,7 +17,7 @@ from lvdm.evaluation import pictures
 from lvdm.workspace import Report, Workspace, atomic_file
 
 if TYPE_CHECKING:
-    from lvdm.comparison.leaderboard import Leaderboard
+    from lvdm.comparison.ranking import Leaderboard
     from lvdm.data.expectations import Validation
     from lvdm.data.latents import LatentCache
     from lvdm.data.samples import SampleSet
@@ -119,15 +119,15 @@ def of_evaluate(name: str, result: Result, drift: Drift, workspace: Workspace) -
     return Report("evaluate", name, numbers, shown, {"metrics": workspace.metrics(name)})
 
 
-def of_compare(board: Leaderboard, workspace: Workspace) -> Report:
+def of_compare(board: Leaderboard, summary: str, workspace: Workspace) -> Report:
     numbers = {
-        f"{row.experiment} {key}": score.value
+        f"{row.experiment} {key}": score.estimate.value
         for group in board.groups
         for row in group.rows
         for key, score in row.scores.items()
     }
     links = {"report": workspace.leaderboard / "index.html", "table": workspace.leaderboard / "leaderboard.md"}
-    return Report("compare", "", numbers, links=links, summary=links["table"].read_text())
+    return Report("compare", "", numbers, links=links, summary=summary)
 
 
 def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dict[str, Path]:

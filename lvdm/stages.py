@@ -125,7 +125,7 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
 
 def compare(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
-    from lvdm.comparison.leaderboard import write_leaderboard
+    from lvdm.comparison.leaderboard import summary, write_leaderboard
 
     board = write_leaderboard(params, workspace)
-    return reports.of_compare(board, workspace)
+    return reports.of_compare(board, summary(board, params.ingest.source), workspace)

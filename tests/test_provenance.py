@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -155,3 +157,26 @@ def test_provenance_comes_back_as_it_was_written(workspace):
     written.write(workspace)
     assert Provenance.read(workspace.report("encode_latents", "small") / "provenance.json") == written
     assert set(written.outputs) == {"artifacts/latents/small"}
+
+
+def test_the_commit_is_marked_when_something_changed_that_no_stage_writes(workspace):
+    def git(*arguments):
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.invalid")
+        subprocess.run(["git", "-C", str(workspace.root), *identity, *arguments], check=True, capture_output=True)
+
+    written = workspace.root / "dvc.lock", workspace.metrics("perturbed"), workspace.root / "params.yaml"
+    git("init", "-q")
+    for path in written:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("before")
+    git("add", "-A")
+    git("commit", "-qm", "all")
+
+    def commit():
+        return Provenance.of(STAGES["validate"], PARAMS, workspace, "", inputs={}).commit
+
+    for path in written[:2]:
+        path.write_text("after")
+    assert re.fullmatch("[0-9a-f]{12}", commit())
+    written[2].write_text("after")
+    assert re.fullmatch(r"[0-9a-f]{12}\+changes", commit())

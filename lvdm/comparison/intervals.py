@@ -25,9 +25,9 @@ class Difference:
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
     def in_words(self) -> str:
-        """The number with its sign, and the interval."""
+        """The number, and the interval."""
         interval = " [{:.4g}, {:.4g}]".format(*self.interval) if self.interval else ""
-        return f"{self.value:+.4g}{interval}"
+        return f"{self.value:.4g}{interval}"
 
     @property
     def verdict(self) -> str:

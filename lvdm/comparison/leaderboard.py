@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from lvdm.comparison.measured import interval_in_words
 from lvdm.comparison.page import render_page
-from lvdm.comparison.ranking import Group, Leaderboard, rank_experiments
+from lvdm.comparison.ranking import Group, Leaderboard, Score, rank_experiments
+from lvdm.comparison.verdict import judge
 from lvdm.evaluation.metrics import METRICS
 from lvdm.params import Params
 from lvdm.workspace import Workspace, atomic_folder, write_json
@@ -24,33 +26,46 @@ def write_leaderboard(params: Params, workspace: Workspace) -> Leaderboard:
     board = rank_experiments(workspace, params)
     with atomic_folder(workspace.leaderboard) as folder:
         (folder / "index.html").write_text(render_page(board, workspace, params))
-        (folder / "leaderboard.md").write_text(markdown(board))
+        (folder / "leaderboard.md").write_text(markdown(board, params.ingest.source))
         write_json(folder / "leaderboard.json", board.document())
         _write_csv(folder / "leaderboard.csv", board)
     return board
 
 
-def markdown(board: Leaderboard) -> str:
-    """The leaderboard for a README or a terminal."""
+def summary(board: Leaderboard, source: str) -> str:
+    """The leaderboard for a terminal or a README, without the lineage."""
     lines = ["# Leaderboard", ""]
     for group in board.groups:
-        lines += [*_markdown_table(group), ""]
+        verdict = judge(group, source)
+        if group.apart:
+            lines += [f"Apart, because it is not comparable with the above: {'; '.join(group.apart)}", ""]
+        lines += [f"**{verdict.best}**: {verdict.lead}", ""]
+        lines += [f"- on {verdict.data}", f"- made by {verdict.made_by}"]
+        lines += [f"- mind: {verdict.caution}"] if verdict.caution else []
+        lines += ["", *_table(group), ""]
         for row in group.rows:
             if row.differs:
                 lines += [f"- {row.experiment}: {', '.join(f'{k} {v}' for k, v in row.differs.items())}"]
             if row.stale:
                 lines += [f"- {row.experiment} is stale: params.yaml has changed since {', '.join(row.stale)}"]
         lines += [""]
-        lines += ["Protocol: " + ", ".join(f"{key} {value}" for key, value in group.protocol.items()), ""]
     if board.not_evaluated:
         lines += [f"Not evaluated: {', '.join(board.not_evaluated)}", ""]
+    return "\n".join(lines)
+
+
+def markdown(board: Leaderboard, source: str) -> str:
+    """The summary, how it was measured, and the lineage of every number."""
+    lines = [summary(board, source)]
+    for group in board.groups:
+        lines += ["Protocol: " + ", ".join(f"{key} {value}" for key, value in group.protocol.items()), ""]
     lines += ["## Lineage", ""]
     for row in board.rows:
         lines += ["```", row.lineage.text(), "```", ""]
     return "\n".join(lines)
 
 
-def _markdown_table(group: Group) -> list[str]:
+def _table(group: Group) -> list[str]:
     keys = group.metrics
     arrows = {key: "↓" if METRICS[key].lower_is_better else "↑" for key in keys}
     lines = [
@@ -58,17 +73,23 @@ def _markdown_table(group: Group) -> list[str]:
         f"|---|{'---:|' * len(keys)}",
     ]
     for row in group.rows:
-        cells = []
-        for key in keys:
-            score = row.scores.get(key)
-            text = f"{score.value:.4g}" if score else "–"
-            cells.append(f"**{text}**" if score and score.rank == 1 else text)
-        lines.append(f"| {row.experiment} | {' | '.join(cells)} |")
-    floors = group.rows[0].scores
-    lines.append(
-        f"| *real against real* | {' | '.join(f'{floors[k].floor:.4g}' if k in floors else '–' for k in keys)} |"
-    )
+        lines.append(f"| {row.experiment} | {' | '.join(_cell(row.scores.get(key)) for key in keys)} |")
+    floors = group.rows[0].result.floor
+    lines.append(f"| *real against real* | {' | '.join(f'{floors[k]:.4g}' if k in floors else '–' for k in keys)} |")
+    if any(score.as_good for row in group.rows for score in row.scores.values()):
+        lines += ["", "≈ cannot be told apart from the best: the interval of their difference holds 0."]
+    if any(score.rank is None for row in group.rows for score in row.scores.values()):
+        lines += ["", "† not ranked: another extractor or other numbers of clips than most."]
     return lines
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return "–"
+    text = interval_in_words(score.estimate)
+    if score.rank is None:
+        return f"{text} †"
+    return f"**{text}**" if score.rank == 1 else f"{text} ≈" if score.as_good else text
 
 
 def _write_csv(path: Path, board: Leaderboard) -> None:

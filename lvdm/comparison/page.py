@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lvdm.comparison.ranking import Group, Leaderboard
+from lvdm.comparison.ranking import Leaderboard
+from lvdm.comparison.verdict import judge
 from lvdm.evaluation.metrics import METRICS
 from lvdm.params import Params
 from lvdm.workspace import Report, Workspace
@@ -39,16 +40,6 @@ class Exhibit:
     pictures: tuple[Media, ...]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Who leads a group, in words; `caution` is empty where the lead is larger than the floor."""
-
-    best: str
-    statement: str
-    caution: str
-    commit: str  # at which it was measured
-
-
 def render_page(board: Leaderboard, workspace: Workspace, params: Params) -> str:
     """The page as text."""
     loader = PackageLoader("lvdm.comparison", package_path=".")
@@ -56,31 +47,9 @@ def render_page(board: Leaderboard, workspace: Workspace, params: Params) -> str
     return environment.get_template("page.html.jinja").render(
         board=board,
         metrics=METRICS,
-        verdicts=[judge(group) for group in board.groups],
+        verdicts=[judge(group, params.ingest.source) for group in board.groups],
         exhibits={row.experiment: _exhibit(row.experiment, workspace, params) for row in board.rows},
-        source=params.ingest.source,
     )
-
-
-def judge(group: Group) -> Verdict:
-    """The leader by the group's first metric, by how much, and whether the other metrics agree."""
-    key = group.metrics[0]
-    first, *others = group.rows
-    score = first.scores[key]
-    floor = f"real against real: {score.floor:.4g}"
-    second = others[0].scores.get(key) if others else None
-    if second is None:
-        return Verdict(first.experiment, f"{key} {score.value:.4g}; {floor}", "", first.lineage.commit)
-    gap = abs(second.value - score.value)
-    by = "lower" if METRICS[key].lower_is_better else "higher"
-    statement = f"{key} {score.value:.4g} against {second.value:.4g} of {others[0].experiment}, {gap:.4g} {by}; {floor}"
-    cautions = []
-    if gap <= abs(score.floor):
-        cautions.append("the lead is smaller than the distance between two sets of real clips")
-    dissent = [other for other in group.metrics[1:] if other in first.scores and first.scores[other].rank > 1]
-    if dissent:
-        cautions.append(f"{', '.join(dissent)} put{'s' if len(dissent) == 1 else ''} another one first")
-    return Verdict(first.experiment, statement, "; ".join(cautions), first.lineage.commit)
 
 
 def _exhibit(experiment: str, workspace: Workspace, params: Params) -> Exhibit:

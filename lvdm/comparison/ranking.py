@@ -1,35 +1,55 @@
-"""Which experiment is best, among those that were measured in the same way, and by what they differ.
+"""Which experiment is best, among those that were measured in the same way, and by how much.
 
-Not here: writing it down (leaderboard.py, page.py), where a number comes from (lineage.py), running anything.
+Comparable are those with equal protocols (the real set is part of it); a metric is ranked among those whose extractor
+and numbers of samples are equal too. A difference is only as large as its interval lets one tell.
+Not here: saying it in words (verdict.py), writing it down (leaderboard.py, page.py), parameters (settings.py).
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lvdm.comparison.lineage import Node, read_reports, title, trace_file
+from lvdm.comparison.intervals import Difference, difference
+from lvdm.comparison.lineage import Node, read_reports, trace_file
+from lvdm.comparison.settings import differing_params, stale_runs
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.result import Result
-from lvdm.graph import STAGES
+from lvdm.evaluation.result import Estimate, Result
 from lvdm.params import Params
-from lvdm.provenance import Provenance, flat
 from lvdm.workspace import Workspace
-
-UNKNOWN = "not on record"
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of an experiment; `rank` is among comparable experiments, 1 the best, equal values share one."""
+    """A metric of an experiment among the comparable ones.
 
-    value: float
-    floor: float
-    rank: int
+    `rank` is 1 of the best, equal values share one; None if its extractor or numbers of samples are not those of most.
+    `behind` is its difference from the best, the best one first; None of the best itself and of what has no rank.
+    """
+
+    estimate: Estimate
+    rank: int | None
+    behind: Difference | None
+
+    @property
+    def as_good(self) -> bool:
+        """Whether it cannot be told apart from the best."""
+        return self.behind is not None and not self.behind.told_apart
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the best one is better beyond doubt."""
+        return self.behind is not None and self.behind.told_apart
+
+    def document(self) -> dict[str, Any]:
+        """Plain values."""
+        behind = self.behind and {"value": self.behind.value, "interval": self.behind.interval}
+        return {**asdict(self.estimate), "rank": self.rank, "behind": behind, "as_good_as_best": self.as_good}
 
 
 @dataclass(frozen=True)
@@ -49,11 +69,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Experiments with equal protocols, the best first: by the first metric that ran, as params.yaml orders them."""
+    """Experiments with equal protocols, the best first: by the first metric that ran, as params.yaml orders them.
+
+    `apart` says by what their protocol is not that of the first group; it is empty of that one.
+    """
 
     protocol: Mapping[str, str | int]
     metrics: tuple[str, ...]  # the first one orders the rows
     rows: tuple[Row, ...]
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,10 +99,11 @@ class Leaderboard:
             "groups": [
                 {
                     "protocol": dict(group.protocol),
+                    "apart": list(group.apart),
                     "rows": [
                         {
                             "experiment": row.experiment,
-                            "scores": {key: asdict(score) for key, score in row.scores.items()},
+                            "scores": {key: score.document() for key, score in row.scores.items()},
                             "drift": row.result.drift,
                             "not_available": row.result.not_available,
                             "differs": dict(row.differs),
@@ -91,10 +116,19 @@ class Leaderboard:
             ],
         }
 
-    def table(self) -> list[dict[str, str | float]]:
+    def table(self) -> list[dict[str, str | float | None]]:
         """One row an experiment and metric, for leaderboard.csv and `dvc plots`."""
         return [
-            {"experiment": row.experiment, "group": i, "metric": key, **asdict(score)}
+            {
+                "experiment": row.experiment,
+                "group": i,
+                "metric": key,
+                "value": score.estimate.value,
+                "low": score.estimate.interval[0] if score.estimate.interval else None,
+                "high": score.estimate.interval[1] if score.estimate.interval else None,
+                "floor": score.estimate.floor,
+                "rank": score.rank,
+            }
             for i, group in enumerate(self.groups, start=1)
             for row in group.rows
             for key, score in row.scores.items()
@@ -119,63 +153,51 @@ def rank_experiments(workspace: Workspace, params: Params) -> Leaderboard:
     for name, result in results.items():
         row = Row(name, {}, result, lineages[name], differs[name], stale_runs(name, lineages[name], params))
         by_protocol.setdefault(json.dumps(result.protocol, sort_keys=True), []).append(row)
-    groups = [_group(rows, params.evaluate.metrics) for rows in by_protocol.values()]
+    alike = sorted(by_protocol.values(), key=lambda rows: -len(rows))
+    first = alike[0][0].result.protocol
     return Leaderboard(
-        groups=tuple(sorted(groups, key=lambda group: -len(group.rows))),
+        groups=tuple(_group(rows, params.evaluate.metrics, first) for rows in alike),
         not_evaluated=tuple(name for name in params.experiments if name not in results),
     )
 
 
-def differing_params(lineages: Mapping[str, Node]) -> dict[str, dict[str, str]]:
-    """For each experiment: of the parameters that its numbers were made with, those that are not the same in all.
-
-    `lineages` are the trees of the files of metrics; keys are dotted. What a broken tree does not tell is `UNKNOWN`.
-    """
-    made_with = {name: {k: str(v) for k, v in flat(_made_with(tree))} for name, tree in lineages.items()}
-    keys = sorted(set().union(*made_with.values()))
-    differing = [key for key in keys if len({values.get(key, UNKNOWN) for values in made_with.values()}) > 1]
-    return {name: {key: values.get(key, UNKNOWN) for key in differing} for name, values in made_with.items()}
-
-
-def stale_runs(experiment: str, lineage: Node, params: Params) -> tuple[str, ...]:
-    """The runs behind an experiment's numbers that `params` sets otherwise, or does not ask for any more."""
-    runs = {title(maker): maker for maker in lineage.makers()}
-    return tuple(sorted(name for name, maker in runs.items() if not _is_current(maker, experiment, params)))
-
-
-def _is_current(maker: Provenance, experiment: str, params: Params) -> bool:
-    stage = STAGES[maker.stage]
-    if stage.over == "autoencoders" and maker.name != params.experiment(experiment).autoencoder:
-        return False
-    return stage.settings(params, maker.name) == maker.params
-
-
-def _made_with(lineage: Node) -> dict[str, Any]:
-    """Sections of parameters, each as the run nearest to the numbers had it, and the autoencoder's name."""
-    sections: dict[str, Any] = {}
-    for maker in lineage.makers():
-        sections = {**maker.params, **sections}
-        if maker.stage == "train_autoencoder":
-            sections["autoencoder"] = maker.name
-    return sections
-
-
-def _group(rows: Sequence[Row], order: tuple[str, ...]) -> Group:
+def _group(rows: Sequence[Row], order: tuple[str, ...], first: Mapping[str, str | int]) -> Group:
     results = {row.experiment: row.result for row in rows}
-    keys = [key for key in METRICS if any(key in result.metrics for result in results.values())]
+    keys = [key for key in METRICS if any(key in result.estimates for result in results.values())]
     keys.sort(key=lambda key: order.index(key) if key in order else len(order))
-    ranks = {key: _ranks({n: r.metrics[key] for n, r in results.items() if key in r.metrics}, key) for key in keys}
+    scores = {key: _scores({n: r.estimates[key] for n, r in results.items() if key in r.estimates}) for key in keys}
+    scored = [
+        replace(row, scores={k: scores[k][row.experiment] for k in keys if k in row.result.estimates}) for row in rows
+    ]
+    protocol = rows[0].result.protocol
+    apart = tuple(
+        f"{key}: {protocol.get(key, 'none')} instead of {first.get(key, 'none')}"
+        for key in {**first, **protocol}
+        if protocol.get(key) != first.get(key)
+    )
+    return Group(protocol, tuple(keys), tuple(sorted(scored, key=lambda row: _place(row, keys[0]))), apart)
 
-    def scored(row: Row) -> Row:
-        values, floor = row.result.metrics, row.result.floor
-        return replace(
-            row, scores={k: Score(values[k], floor[k], ranks[k][row.experiment]) for k in keys if k in values}
+
+def _place(row: Row, key: str) -> float:
+    rank = row.scores[key].rank if key in row.scores else None
+    return math.inf if rank is None else float(rank)
+
+
+def _scores(estimates: Mapping[str, Estimate]) -> dict[str, Score]:
+    """The scores of one metric, by experiment."""
+    alike = Counter(estimate.comparable for estimate in estimates.values()).most_common(1)[0][0]
+    ranked = {name: estimate for name, estimate in estimates.items() if estimate.comparable == alike}
+    best = min(ranked.values(), key=_cost)
+    return {
+        name: Score(
+            estimate,
+            1 + sum(_cost(other) < _cost(estimate) for other in ranked.values()) if name in ranked else None,
+            difference(best, estimate) if name in ranked and estimate is not best else None,
         )
+        for name, estimate in estimates.items()
+    }
 
-    by_rank = sorted(map(scored, rows), key=lambda row: row.scores[keys[0]].rank if keys[0] in row.scores else math.inf)
-    return Group(rows[0].result.protocol, tuple(keys), tuple(by_rank))
 
-
-def _ranks(values: Mapping[str, float], key: str) -> dict[str, int]:
-    sign = 1 if METRICS[key].lower_is_better else -1
-    return {name: 1 + sum(sign * other < sign * value for other in values.values()) for name, value in values.items()}
+def _cost(estimate: Estimate) -> float:
+    """The value, counted so that lower is better."""
+    return estimate.value if estimate.better == "lower" else -estimate.value

@@ -41,7 +41,7 @@ def test_only_what_differs_is_shown_with_intervals_and_a_verdict(project: Path) 
         ["train_denoiser.objective.perturbation.max_level", "0.25", "0.0"],
     ]
     assert [" ".join(line.split()) for line in metrics[1:]] == [
-        "fd_tn2 ↓ 2 [1.8, 2.2] 3.5 [3.15, 3.85] +1.5 [1.097, 1.903] worse",
+        "fd_tn2 ↓ 2 [1.8, 2.2] 3.5 [3.15, 3.85] 1.5 [1.097, 1.903] worse",
         "kd_efflite0 ↓ 0.3 [0.27, 0.33] 0.2 [0.18, 0.22] -0.1 [-0.1361, -0.06394] better",
     ], "static_gap is the same in both"
 

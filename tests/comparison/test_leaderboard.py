@@ -9,11 +9,11 @@ import json
 import pytest
 
 from lvdm.comparison.leaderboard import write_leaderboard
-from lvdm.comparison.page import judge
 from lvdm.comparison.ranking import rank_experiments
+from lvdm.comparison.verdict import judge
 from lvdm.params import Params
 from lvdm.workspace import Workspace
-from tests.comparison.conftest import VALUES, result
+from tests.comparison.conftest import FLOOR, VALUES, result
 
 
 class Links(html.parser.HTMLParser):
@@ -26,7 +26,7 @@ class Links(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.addresses += [value for key, value in attrs if key in ("src", "href") and value]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -82,7 +82,8 @@ def test_all_forms_hold_the_same_numbers(workspace: Workspace, params: Params) -
             assert score["value"] == VALUES[row["experiment"]][key]
             (line,) = [r for r in rows if (r["experiment"], r["metric"]) == (row["experiment"], key)]
             assert float(line["value"]) == score["value"]
-    assert "| perturbed | **2** | 0.3 | **0.2** |" in markdown
+            assert [float(line["low"]), float(line["high"])] == score["interval"]
+    assert "| perturbed | **2 [1.8, 2.2]** | 0.3 [0.27, 0.33] | **0.2 [0.18, 0.22]** |" in markdown
     assert document["lineage"]["perturbed"]["path"] == "metrics/perturbed.json"
 
 
@@ -94,14 +95,51 @@ def test_writing_twice_gives_the_same_bytes(workspace: Workspace, params: Params
     assert written[0] == written[1]
 
 
-def test_the_verdict_says_by_how_much_and_where_to_be_careful(workspace: Workspace, params: Params) -> None:
+def test_the_verdict_answers_which_is_best_by_how_much_on_which_data_made_by_which_commit(
+    workspace: Workspace, params: Params
+) -> None:
     (group,) = rank_experiments(workspace, params).groups
-    verdict = judge(group)
-    assert (verdict.best, verdict.statement) == (
+    verdict = judge(group, "builtin")
+    assert (verdict.best, verdict.lead) == (
         "perturbed",
-        "fd_tn2 2 against 3.5 of unperturbed, 1.5 lower; real against real: 0.5",
+        "fd_tn2 2 [1.8, 2.2], 1.5 [1.097, 1.903] lower than unperturbed with 3.5 [3.15, 3.85]; real against real: 0.5",
     )
+    assert verdict.data == "64 samples against 64 real clips of the test split of builtin (real set 4fe1)"
+    assert verdict.made_by == "commit abc123 (train_denoiser, sample, evaluate)"
     assert verdict.caution == "kd_efflite0 puts another one first"
+    write_leaderboard(params, workspace)
+    for form in ("index.html", "leaderboard.md"):
+        text = (workspace.leaderboard / form).read_text()
+        assert all(answer in text for answer in (verdict.best, verdict.lead, verdict.data, verdict.made_by))
+
+
+def test_a_lead_within_its_interval_or_below_the_floor_is_a_caution_and_marked(
+    workspace: Workspace, params: Params
+) -> None:
     result(VALUES["unperturbed"] | {"fd_tn2": 2.2}).write(workspace.metrics("unperturbed"))
     (group,) = rank_experiments(workspace, params).groups
-    assert "smaller than the distance between two sets of real clips" in judge(group).caution
+    caution = judge(group, "builtin").caution
+    assert "perturbed and unperturbed cannot be told apart by fd_tn2" in caution
+    assert "the lead is smaller than the distance between two sets of real clips" in caution
+    write_leaderboard(params, workspace)
+    assert "| 2.2 [1.98, 2.42] ≈ |" in (workspace.leaderboard / "leaderboard.md").read_text()
+    assert "2.2 ≈" in (workspace.leaderboard / "index.html").read_text()
+
+
+def test_where_higher_is_better_the_verdict_says_by_how_much_it_is_higher(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FLOOR, "clipsim", 0.0)
+    for name, value in (("perturbed", 0.20), ("unperturbed", 0.30)):
+        result({"clipsim": value}).write(workspace.metrics(name))
+    (group,) = rank_experiments(workspace, params).groups
+    assert judge(group, "builtin").lead.startswith(
+        "clipsim 0.3 [0.27, 0.33], 0.1 [0.06394, 0.1361] higher than perturbed with 0.2"
+    )
+
+
+def test_what_was_measured_in_another_way_stands_apart_with_the_reason(workspace: Workspace, params: Params) -> None:
+    result(VALUES["unperturbed"], real_set="77aa").write(workspace.metrics("unperturbed"))
+    write_leaderboard(params, workspace)
+    for form in ("index.html", "leaderboard.md", "leaderboard.json"):
+        assert "real_set: 77aa instead of 4fe1" in (workspace.leaderboard / form).read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,32 @@ def test_another_protocol_is_another_group_and_never_ranked_against_the_first(
     groups = rank_experiments(workspace, params).groups
     assert [[row.experiment for row in group.rows] for group in groups] == [["perturbed"], ["unperturbed"]]
     assert all(score.rank == 1 for group in groups for row in group.rows for score in row.scores.values())
+
+
+def test_another_extractor_or_other_numbers_of_clips_have_no_rank(workspace: Workspace, params: Params) -> None:
+    other = result(VALUES["unperturbed"])
+    estimates = {
+        "fd_tn2": replace(other.estimates["fd_tn2"], value=1.0, sha256="another file"),
+        "kd_efflite0": replace(other.estimates["kd_efflite0"], n_fake=32),
+        "static_gap": other.estimates["static_gap"],
+    }
+    replace(other, estimates=estimates).write(workspace.metrics("unperturbed"))
+    (group,) = rank_experiments(workspace, params).groups
+    ranks = {row.experiment: [score.rank for score in row.scores.values()] for row in group.rows}
+    assert ranks == {"perturbed": [1, 1, 1], "unperturbed": [None, None, 1]}
+    assert [row.experiment for row in group.rows] == ["perturbed", "unperturbed"]
+
+
+def test_a_difference_from_the_best_that_its_interval_does_not_tell_is_marked(
+    workspace: Workspace, params: Params
+) -> None:
+    result(VALUES["unperturbed"] | {"fd_tn2": 2.2}).write(workspace.metrics("unperturbed"))
+    (group,) = rank_experiments(workspace, params).groups
+    best, second = (row.scores["fd_tn2"] for row in group.rows)
+    assert (best.as_good, best.behind) == (False, None)
+    assert (second.as_good, second.rank) == (True, 2)
+    assert second.behind.value == pytest.approx(0.2)
+    assert group.rows[0].scores["kd_efflite0"].beaten
 
 
 def test_where_higher_is_better_the_higher_one_leads(
@@ -138,6 +165,8 @@ def test_the_table_has_a_row_an_experiment_and_metric(workspace: Workspace, para
         "group": 1,
         "metric": "fd_tn2",
         "value": 2.0,
+        "low": 1.8,
+        "high": 2.2,
         "floor": 0.5,
         "rank": 1,
     }

@@ -1,0 +1,50 @@
+"""With which parameters numbers were made, by what these differ among experiments, and whether they are still those.
+
+Not here: the numbers (ranking.py), and parameters at Git revisions (difference.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lvdm.comparison.lineage import Node, title
+from lvdm.graph import STAGES
+from lvdm.params import Params
+from lvdm.provenance import Provenance, flat
+
+UNKNOWN = "not on record"
+
+
+def differing_params(lineages: Mapping[str, Node]) -> dict[str, dict[str, str]]:
+    """For each experiment: of the parameters that its numbers were made with, those that are not the same in all.
+
+    `lineages` are the trees of the files of metrics; keys are dotted. What a broken tree does not tell is `UNKNOWN`.
+    """
+    made_with = {name: {k: str(v) for k, v in flat(_made_with(tree))} for name, tree in lineages.items()}
+    keys = sorted(set().union(*made_with.values()))
+    differing = [key for key in keys if len({values.get(key, UNKNOWN) for values in made_with.values()}) > 1]
+    return {name: {key: values.get(key, UNKNOWN) for key in differing} for name, values in made_with.items()}
+
+
+def stale_runs(experiment: str, lineage: Node, params: Params) -> tuple[str, ...]:
+    """The runs behind an experiment's numbers that `params` sets otherwise, or does not ask for any more."""
+    runs = {title(maker): maker for maker in lineage.makers()}
+    return tuple(sorted(name for name, maker in runs.items() if not _is_current(maker, experiment, params)))
+
+
+def _is_current(maker: Provenance, experiment: str, params: Params) -> bool:
+    stage = STAGES[maker.stage]
+    if stage.over == "autoencoders" and maker.name != params.experiment(experiment).autoencoder:
+        return False
+    return stage.settings(params, maker.name) == maker.params
+
+
+def _made_with(lineage: Node) -> dict[str, Any]:
+    """Sections of parameters, each as the run nearest to the numbers had it, and the autoencoder's name."""
+    sections: dict[str, Any] = {}
+    for maker in lineage.makers():
+        sections = {**maker.params, **sections}
+        if maker.stage == "train_autoencoder":
+            sections["autoencoder"] = maker.name
+    return sections

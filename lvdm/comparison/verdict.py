@@ -1,0 +1,69 @@
+"""A group of comparable experiments in words: which is best, by how much, on which data, made by which commit.
+
+Not here: ranking (ranking.py), and where the words are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lvdm.comparison.intervals import difference
+from lvdm.comparison.lineage import SHOWN, Node
+from lvdm.comparison.measured import interval_in_words
+from lvdm.comparison.ranking import Group
+
+KNOWN_BY = {"protocol": "name", "real set": "real_set"}
+MAKING = ("train_denoiser", "sample", "evaluate")  # the stages that are an experiment's own
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Four answers, a line each; `caution` is empty where the lead can be told and all metrics agree."""
+
+    best: str
+    lead: str
+    data: str
+    made_by: str
+    caution: str
+
+
+def judge(group: Group, source: str) -> Verdict:
+    """The leader by the group's first metric. `source` is where the real videos are from."""
+    key = group.metrics[0]
+    first, *others = group.rows
+    estimate = first.scores[key].estimate
+    lead, cautions = f"{key} {interval_in_words(estimate)}", []
+    if others and key in others[0].scores:
+        second, other = others[0].experiment, others[0].scores[key].estimate
+        ahead = difference(estimate, other) if estimate.better == "lower" else difference(other, estimate)
+        lead += f", {ahead.in_words()} {estimate.better} than {second} with {interval_in_words(other)}"
+        if not ahead.told_apart:
+            cautions.append(f"{first.experiment} and {second} cannot be told apart by {key}")
+        if ahead.value <= abs(estimate.floor):
+            cautions.append("the lead is smaller than the distance between two sets of real clips")
+    dissent = [other for other in group.metrics[1:] if other in first.scores and first.scores[other].beaten]
+    if dissent:
+        cautions.append(f"{', '.join(dissent)} put{'s' if len(dissent) == 1 else ''} another one first")
+    return Verdict(
+        best=first.experiment,
+        lead=f"{lead}; real against real: {estimate.floor:.4g}",
+        data=_data(group, source),
+        made_by=_made_by(first.lineage),
+        caution="; ".join(cautions),
+    )
+
+
+def _data(group: Group, source: str) -> str:
+    estimate, protocol = group.rows[0].scores[group.metrics[0]].estimate, group.protocol
+    real = f"{estimate.n_real} real clips of the {protocol.get('split', '')} split of {source}"
+    hashes = [f"{title} {str(protocol[key])[:SHOWN]}" for title, key in KNOWN_BY.items() if key in protocol]
+    return f"{estimate.n_fake} samples against {real} ({', '.join(hashes)})"
+
+
+def _made_by(lineage: Node) -> str:
+    """The commits at which the experiment's own stages ran, each with what it ran."""
+    ran: dict[str, list[str]] = {}
+    for maker in lineage.makers():
+        if maker.stage in MAKING and maker.stage not in ran.setdefault(maker.commit or "unknown", []):
+            ran[maker.commit or "unknown"].append(maker.stage)
+    return "; ".join(f"commit {commit} ({', '.join(reversed(stages))})" for commit, stages in ran.items())
