@@ -1,0 +1,105 @@
+"""Training on 1, 2, .. GPUs with DDP, the same batch on each: how many more examples a second.
+
+    python -m benchmarks.scaling --devices 1 2 4             # the preset `reference`, batch 32 a GPU
+    python -m benchmarks.scaling --size tiny --devices 1 2 --batch 2   # processes on a CPU, gloo
+
+Each number of devices is a run of `lvdm.training.fit` in processes of its own, started as `lvdm train_denoiser` starts
+them. Not here: one GPU in detail (training.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import untrained
+from lvdm.machine import Machine, is_first_process
+from lvdm.orphan import DIES_WITH
+
+ROOT = Path(__file__).parents[1]
+ONE_RUN = "--one-run"
+GOALS = {2: 1.9, 4: 3.6}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Training on so many devices."""
+
+    devices: int
+    seconds: float  # a step
+
+    def examples(self, batch: int) -> float:
+        """A second."""
+        return self.devices * batch / self.seconds
+
+
+def one_run(args: argparse.Namespace, devices: int) -> None:
+    """Trains on `devices` devices; the first process prints the seconds a step."""
+    from benchmarks.training import fitted_seconds
+
+    params = untrained.params_of(args)
+    machine = untrained.machine_of(args, devices=devices, strategy="ddp" if devices > 1 else "auto")
+    network = untrained.denoiser(params.train_denoiser, untrained.latent_shape(params)[0])
+    if machine.compile:
+        network.compile()
+    seconds = fitted_seconds(network, params, machine, args.batch, args.steps)
+    if is_first_process():
+        print(f"seconds a step: {seconds!r}")
+
+
+def measured(arguments: list[str], devices: int) -> Run:
+    """Runs this module again for one number of devices.
+
+    Raises:
+        SystemExit: the run failed; what it said is shown.
+    """
+    command = [sys.executable, "-m", "benchmarks.scaling", *arguments, ONE_RUN, str(devices)]
+    environment = os.environ | {DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    said = [line for line in result.stdout.splitlines() if line.startswith("seconds a step: ")]
+    if result.returncode or not said:
+        raise SystemExit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
+    return Run(devices, float(said[-1].split(": ")[1]))
+
+
+def table(runs: list[Run], batch: int) -> list[str]:
+    """The runs in Markdown, each against the first."""
+    lines = ["| devices | ms a step | examples/s | against the first | wanted |", "|---|---|---|---|---|"]
+    for run in runs:
+        rate, goal = run.examples(batch), GOALS.get(run.devices)
+        more = rate / runs[0].examples(batch)
+        cells = [
+            f"{run.devices}",
+            f"{run.seconds * 1e3:.4g}",
+            f"{rate:,.0f}",
+            f"{more:.2f}x",
+            f"{goal}x" if goal else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> list[Run]:
+    """Measures and prints."""
+    options = untrained.parser(__doc__)
+    options.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4], help="(default: 1 2 4)")
+    options.add_argument("--batch", type=int, default=32, help="examples a device (default: 32)")
+    options.add_argument("--steps", type=int, default=30, help="that are timed (default: 30)")
+    options.add_argument(ONE_RUN, type=int, help=argparse.SUPPRESS)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = options.parse_args(arguments)
+    if args.one_run:
+        one_run(args, args.one_run)
+        return []
+    print(f"training the denoiser, DDP, batch {args.batch} a device, on {Machine().device.type}", flush=True)
+    runs = [measured(arguments, devices) for devices in args.devices]
+    print("\n".join(table(runs, args.batch)))
+    return runs
+
+
+if __name__ == "__main__":
+    main()
