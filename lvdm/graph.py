@@ -61,6 +61,7 @@ STAGES: dict[str, Stage] = {
             code=(
                 "data/appearance.py",
                 "data/bounded.py",
+                "data/bucket.py",
                 "data/captions.py",
                 "data/frame_folders.py",
                 "data/ingest.py",

@@ -27,7 +27,7 @@ LADDER = {
 }
 ONE_IMPORTER = {
     "decord": "lvdm/data/video.py",
-    "s3fs": "lvdm/data/sources.py",
+    "s3fs": "lvdm/data/bucket.py",
     "great_expectations": "lvdm/data/expectations.py",
 }
 FORBIDDEN = {

@@ -1,7 +1,8 @@
 """Where videos come from: a folder, a folder with a recipe (the built-in set), or s3://bucket/prefix.
 
-The only importer of s3fs. After `collect` every source is a list of local videos.
-Not here: what is inside a file; a candidate is told by its name alone, and what a name says of it by layouts.py.
+After `collect` every source is a list of local videos.
+Not here: what is inside a file; a candidate is told by its name alone, what a name says of it by layouts.py; nor
+how S3 is spoken to (bucket.py).
 """
 
 from __future__ import annotations
@@ -9,19 +10,18 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
 
 from lvdm.data import sprites
+from lvdm.data.bucket import Object, Prefix
 from lvdm.data.frame_folders import is_image, numeric_aware
 from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
 from lvdm.errors import SourceError
 from lvdm.params.layouts import Layout
 from lvdm.progress import progress
-from lvdm.workspace import Workspace, atomic_file, atomic_folder, fingerprint, link_or_copy
+from lvdm.workspace import Workspace, atomic_folder, fingerprint, link_or_copy
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,6 @@ VIDEO_SUFFIXES = frozenset(
 CAPTIONS = frozenset({"captions.csv", "captions.jsonl", "captions.parquet"})
 SIDECAR = ".txt"  # x.txt beside x.mp4 holds its caption
 TEXT_SUFFIXES = (SIDECAR, ".json")  # of captions and of the lists of a dataset's splits
-ATTEMPTS = 5
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -147,81 +145,29 @@ def _is_utf8(name: str) -> bool:
 
 def _mirror(source: str, layout: Layout, workspace: Workspace) -> None:
     """Makes `workspace.videos` the content of the prefix. Files fetched before, by their etag and size, are kept."""
-    from botocore.exceptions import NoCredentialsError
-
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    prefix = source.removeprefix("s3://").strip("/")
-    mirror = workspace.root / ".lvdm" / "mirror" / fingerprint(endpoint, prefix)
-    mirror.mkdir(parents=True, exist_ok=True)
-    try:
-        bucket = _Bucket(endpoint)
-        wanted = bucket.list(prefix, reads_frames(layout))
-        with atomic_folder(workspace.videos) as beside:
-            kept = set()
-            for name, entry in progress(wanted.items(), len(wanted), "fetching", "file"):
-                cached = mirror / fingerprint(name, entry["ETag"], entry["size"])
-                if not cached.exists():
-                    bucket.fetch(entry, cached)
-                kept.add(cached)
-                (beside / name).parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(cached, beside / name)
-    except FileNotFoundError as error:
-        raise SourceError(f"{source}: not there", got=str(error), remedy="check ingest.source") from None
-    except (PermissionError, NoCredentialsError) as error:
-        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to ones that may read it"
-        raise SourceError(f"{source}: no access", got=str(error), remedy=remedy) from None
-    for stale in set(mirror.iterdir()) - kept:
+    prefix = Prefix(source)
+    wanted = _wanted(prefix.list(), reads_frames(layout))
+    mirror = workspace.root / ".lvdm" / "mirror" / fingerprint(prefix.where)
+    copies = {name: mirror / fingerprint(name, entry.etag, entry.size) for name, entry in wanted.items()}
+    partial = mirror / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    missing = [(wanted[name], partial / copy.name) for name, copy in copies.items() if not copy.exists()]
+    for fetched in progress(prefix.fetch_all(missing), len(missing), "fetching", "file"):
+        fetched.rename(mirror / fetched.name)
+    with atomic_folder(workspace.videos) as beside:
+        for name, copy in copies.items():
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(copy, beside / name)
+    partial.rmdir()
+    for stale in set(mirror.iterdir()) - set(copies.values()):
         stale.unlink()
 
 
-class _Bucket:
-    """The two calls to S3 that a mirror needs, tried again with growing pauses."""
-
-    def __init__(self, endpoint: str | None):
-        import s3fs
-
-        once = {"retries": {"max_attempts": 0}, "connect_timeout": 10, "read_timeout": 60}
-        self.remote = s3fs.S3FileSystem(
-            endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once
-        )
-        self.remote.retries = 1
-        self.where = endpoint or "S3"
-
-    def list(self, prefix: str, images: bool) -> dict[str, dict[str, Any]]:
-        """The videos, texts and, if asked for, images below the prefix: {path within it: what S3 says of it}."""
-        found = self._retried(lambda: self.remote.find(prefix, detail=True))
-        if not found:
-            raise FileNotFoundError("no object has this prefix")
-        named = {key.removeprefix(f"{prefix}/"): entry for key, entry in sorted(found.items())}
-        texts = [name for name in named if _is_text(name) or (images and is_image(PurePosixPath(name)))]
-        names = [*filter(_is_candidate, named), *texts]
-        safe = [name for name in names if ".." not in PurePosixPath(name).parts]
-        logger.info("%s: %d objects, %d to mirror", prefix, len(found), len(safe))
-        return {name: named[name] for name in safe}
-
-    def fetch(self, entry: dict[str, Any], cached: Path) -> None:
-        def once() -> None:
-            with atomic_file(cached) as beside:
-                self.remote.get_file(entry["name"], str(beside))
-                if beside.stat().st_size != entry["size"]:
-                    raise OSError(f"{entry['name']}: {beside.stat().st_size} of {entry['size']} bytes came")
-
-        self._retried(once)
-
-    def _retried(self, call: Callable[[], T]) -> T:
-        from botocore.exceptions import BotoCoreError, NoCredentialsError
-
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return call()
-            except (FileNotFoundError, PermissionError, NoCredentialsError):
-                raise
-            except (OSError, BotoCoreError) as error:
-                if attempt == ATTEMPTS:
-                    remedy = "check AWS_ENDPOINT_URL_S3 and the network, then run this again: what came is kept"
-                    raise SourceError(
-                        f"{self.where}: {ATTEMPTS} attempts failed", got=str(error), remedy=remedy
-                    ) from None
-                logger.warning("attempt %d of %d: %s", attempt, ATTEMPTS, error)
-                time.sleep(0.25 * 2**attempt)
-        raise AssertionError("unreachable")
+def _wanted(found: dict[str, Object], images: bool) -> dict[str, Object]:
+    """The videos, texts and, if asked for, images among what a prefix holds."""
+    texts = [name for name in found if _is_text(name) or (images and is_image(PurePosixPath(name)))]
+    names = [*filter(_is_candidate, found), *texts]
+    safe = [name for name in names if ".." not in PurePosixPath(name).parts]
+    logger.info("%d objects, %d to mirror", len(found), len(safe))
+    return {name: found[name] for name in safe}

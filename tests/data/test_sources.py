@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lvdm.data import sources
 from lvdm.data.sources import collect
 from lvdm.errors import SourceError
 from lvdm.params.layouts import Folder
 from lvdm.workspace import Workspace
-
-from .footage import video
 
 FOLDER = Folder(kind="folder")
 
@@ -91,78 +86,3 @@ def test_a_folder_with_a_recipe_is_rendered(workspace):
     source = collect("builtin", FOLDER, workspace)
     assert [video.path for video in source.videos] == ["artifacts/videos/00000.mp4", "artifacts/videos/00001.mp4"]
     assert source.folder == workspace.videos
-
-
-@pytest.fixture(scope="module")
-def s3():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-        client.create_bucket(Bucket="raw")
-        yield client
-        client.close()
-    server.stop()
-
-
-def put(s3, key: str, content: bytes) -> None:
-    s3.put_object(Bucket="raw", Key=key, Body=content)
-
-
-def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, monkeypatch):
-    content = video(tmp_path / "v.mp4").read_bytes()
-    put(s3, "set/b c/ü.mp4", content)
-    put(s3, "set/a.mp4", b"short")
-    put(s3, "set/captions.csv", b"path,label\na.mp4,one\n")
-    put(s3, "set/page.html", b"x")
-    put(s3, "set/../../escape.mp4", b"x")
-    put(s3, "settled/other.mp4", b"x")
-    source = collect("s3://raw/set/", FOLDER, workspace)
-    assert ids(source) == ["a.mp4", "b c/ü.mp4"]
-    assert (workspace.root / source.videos[1].path).read_bytes() == content
-    assert (source.folder / "captions.csv").is_file()
-
-    fetched = []
-    fetch = sources._Bucket.fetch
-    monkeypatch.setattr(sources._Bucket, "fetch", lambda *a: (fetched.append(a[1]["name"]), fetch(*a))[1])
-    shutil.rmtree(workspace.videos)
-    put(s3, "set/a.mp4", b"other")
-    s3.delete_object(Bucket="raw", Key="set/captions.csv")
-    source = collect("s3://raw/set", FOLDER, workspace)
-    assert fetched == ["raw/set/a.mp4"]
-    assert (workspace.videos / "a.mp4").read_bytes() == b"other"
-    assert not (workspace.videos / "captions.csv").exists()
-    assert len(list((workspace.root / ".lvdm" / "mirror").glob("*/*"))) == 2
-
-
-def test_a_fetch_that_breaks_off_keeps_what_came_and_leaves_no_half(workspace, s3, monkeypatch):
-    put(s3, "two/a.mp4", b"a" * 100)
-    put(s3, "two/b.mp4", b"b" * 100)
-    fetch = sources._Bucket.fetch
-
-    def broken(self, entry, cached):
-        if entry["name"].endswith("b.mp4"):
-            raise KeyboardInterrupt
-        fetch(self, entry, cached)
-
-    monkeypatch.setattr(sources._Bucket, "fetch", broken)
-    with pytest.raises(KeyboardInterrupt):
-        collect("s3://raw/two", FOLDER, workspace)
-    assert not workspace.videos.exists()
-    assert [path.read_bytes() for path in (workspace.root / ".lvdm" / "mirror").glob("*/*")] == [b"a" * 100]
-
-
-def test_an_empty_prefix_and_a_missing_bucket_are_one_line(workspace, s3):
-    for source in ("s3://raw/nothing", "s3://no-such-bucket/x"):
-        with pytest.raises(SourceError, match=r"ingest\.source"):
-            collect(source, FOLDER, workspace)
-
-
-def test_a_server_that_is_away_is_tried_again_and_then_one_line(workspace, monkeypatch, caplog):
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setattr(sources, "ATTEMPTS", 2)
-    with pytest.raises(SourceError, match="AWS_ENDPOINT_URL_S3"):
-        collect("s3://raw/set", FOLDER, workspace)
-    assert "attempt 1 of 2" in caplog.text

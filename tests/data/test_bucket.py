@@ -1,0 +1,220 @@
+"""Sources on S3, spoken to a real server through a proxy that injects faults."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import shutil
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from lvdm.data import bucket
+from lvdm.data.bucket import Prefix
+from lvdm.data.sources import collect
+from lvdm.errors import LvdmError, SourceError
+from lvdm.params.layouts import Folder
+from lvdm.workspace import Workspace
+
+from .faulty_proxy import FAULTS, faulty_proxy
+from .footage import video
+
+FOLDER = Folder(kind="folder")
+SECRET = "mArKeD0123456789/secret+of0this1test2only"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A bucket `raw`: its client, which meets no faults, and the proxy, which everything else goes through."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+    client.create_bucket(Bucket="raw")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    with faulty_proxy((host, port)) as proxy:
+        yield client, proxy
+    client.close()
+    moto.stop()
+
+
+@pytest.fixture
+def s3(server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server[1].url)
+    return server[0]
+
+
+@pytest.fixture
+def proxy(server, monkeypatch):
+    monkeypatch.setattr(bucket, "PAUSE", 0.001)
+    proxy = server[1]
+    proxy.seen.clear()
+    yield proxy
+    proxy.fault = lambda method, path: ""
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace.at(tmp_path)
+
+
+def ids(source):
+    return [video.id for video in source.videos]
+
+
+def put(s3, key: str, content: bytes) -> None:
+    s3.put_object(Bucket="raw", Key=key, Body=content)
+
+
+def gets(proxy) -> list[str]:
+    """The names of the objects that were asked for, each as often as it was."""
+    return [path.rsplit("/", 1)[1] for method, path in proxy.seen if method == "GET" and "list-type" not in path]
+
+
+def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
+    content = video(tmp_path / "v.mp4").read_bytes()
+    put(s3, "set/b c/ü.mp4", content)
+    put(s3, "set/a.mp4", b"short")
+    put(s3, "set/empty.mp4", b"")
+    put(s3, "set/captions.csv", b"path,label\na.mp4,one\n")
+    put(s3, "set/page.html", b"x")
+    put(s3, "set/../../escape.mp4", b"x")
+    put(s3, "settled/other.mp4", b"x")
+    source = collect("s3://raw/set/", FOLDER, workspace)
+    assert ids(source) == ["a.mp4", "b c/ü.mp4", "empty.mp4"]
+    assert (workspace.root / source.videos[1].path).read_bytes() == content
+    assert (source.folder / "captions.csv").is_file()
+
+    proxy.seen.clear()
+    shutil.rmtree(workspace.videos)
+    put(s3, "set/a.mp4", b"other")
+    s3.delete_object(Bucket="raw", Key="set/captions.csv")
+    collect("s3://raw/set", FOLDER, workspace)
+    assert gets(proxy) == ["a.mp4"]
+    assert (workspace.videos / "a.mp4").read_bytes() == b"other"
+    assert not (workspace.videos / "captions.csv").exists()
+
+
+def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch):
+    names = [f"{i}.mp4" for i in range(5)]
+    for name in names:
+        put(s3, f"pages/{name}", b"x")
+    prefix, asked = Prefix("s3://raw/pages"), []
+    call = prefix._s3.call_s3
+    monkeypatch.setattr(prefix._s3, "call_s3", lambda m, **a: (asked.append(m), call(m, MaxKeys=2, **a))[1])
+    proxy.fault = fault_at_random(1, ("500", "cut"), 0.3)
+    assert list(prefix.list()) == names
+    assert len(asked) > 3
+
+
+def test_an_empty_prefix_a_missing_bucket_and_one_that_is_away_are_one_line(workspace, s3, proxy, monkeypatch):
+    for source in ("s3://raw/nothing", "s3://no-such-bucket/x"):
+        with pytest.raises(SourceError, match=r"ingest\.source"):
+            collect(source, FOLDER, workspace)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match=r"s3://raw/set at http://127.0.0.1:9: 8 attempts failed"):
+        collect("s3://raw/set", FOLDER, workspace)
+
+
+def fault_at_random(seed: int, faults, share: float):
+    draw = random.Random(seed)
+    return lambda method, path: draw.choice(faults) if draw.random() < share else ""
+
+
+@pytest.fixture(scope="module")
+def three(server):
+    """Three objects of several blocks below raw/three, and their content."""
+    contents = {f"{i}.mp4": random.Random(i).randbytes(2500) for i in range(3)}
+    for name, content in contents.items():
+        put(server[0], f"three/{name}", content)
+    return contents
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_ends_in_the_very_bytes_or_in_one_error(fault, workspace, three, s3, proxy, monkeypatch):
+    monkeypatch.setattr(bucket, "BLOCK", 1000)
+    monkeypatch.setattr(bucket, "READ_SECONDS", 0.3)
+    proxy.fault = lambda method, path: fault if "2.mp4" in path else ""
+    if fault == "slow":
+        collect("s3://raw/three", FOLDER, workspace)
+    else:
+        with pytest.raises(SourceError, match=r"s3://raw/three/2\.mp4 at http://127\.0\.0\.1:\d+: .+ run this again"):
+            collect("s3://raw/three", FOLDER, workspace)
+        assert not workspace.videos.exists()
+    proxy.fault = fault_at_random(3, (fault,), 0.2)
+    source = collect("s3://raw/three", FOLDER, workspace)
+    assert {v.id: (workspace.root / v.path).read_bytes() for v in source.videos} == three
+    assert not list((workspace.root / ".lvdm").rglob(".*")), "nothing half fetched is left"
+
+
+def test_what_came_before_an_error_is_not_fetched_again(workspace, three, s3, proxy, monkeypatch):
+    monkeypatch.setattr(bucket, "PARALLEL", 1)
+    proxy.fault = lambda method, path: "500" if "2.mp4" in path else ""
+    with pytest.raises(SourceError):
+        collect("s3://raw/three", FOLDER, workspace)
+    proxy.fault = lambda method, path: ""
+    proxy.seen.clear()
+    collect("s3://raw/three", FOLDER, workspace)
+    assert gets(proxy) == ["2.mp4"]
+
+
+def test_an_object_that_changes_while_it_is_fetched_is_never_put_together_of_both(tmp_path, s3, proxy, monkeypatch):
+    monkeypatch.setattr(bucket, "BLOCK", 1000)
+    put(s3, "changing/a.mp4", b"a" * 1500)
+    prefix = Prefix("s3://raw/changing")
+    entry = prefix.list()["a.mp4"]
+
+    def change_after_the_first_block(method: str, path: str) -> str:
+        if len(gets(proxy)) == 2:
+            put(s3, "changing/a.mp4", b"b" * 1500)
+        return ""
+
+    proxy.seen.clear()
+    proxy.fault = change_after_the_first_block
+    with pytest.raises(SourceError, match="changed meanwhile"):
+        prefix.fetch(entry, tmp_path / "a.mp4")
+
+
+def test_an_etag_of_several_parts_is_taken_for_no_checksum(tmp_path, s3):
+    parts = [b"a" * 5 * 2**20, b"b"]
+    upload = {"Bucket": "raw", "Key": "parts/a.mp4"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    etags = [s3.upload_part(**upload, PartNumber=n, Body=part)["ETag"] for n, part in enumerate(parts, 1)]
+    listed = [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, 1)]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": listed})
+    prefix = Prefix("s3://raw/parts")
+    assert prefix.fetch(prefix.list()["a.mp4"], tmp_path / "a.mp4").read_bytes() == b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_ENDPOINT_URL_S3", f"http://me:{SECRET}@127.0.0.1:9"), ("url", f"s3://me:{SECRET}@raw/x")]
+)
+def test_an_address_with_a_password_is_refused_without_saying_it(name, value, monkeypatch):
+    if name != "url":
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SourceError, match="a user or a password") as caught:
+        Prefix(value if name == "url" else "s3://raw/x")
+    assert SECRET not in str(caught.value)
+
+
+def test_credentials_are_in_nothing_that_is_written_or_said(workspace, three, s3, proxy, monkeypatch, caplog):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", f"token-{SECRET}")
+    caplog.set_level(logging.INFO)
+    said = []
+    for fault in ("", "500", "cut", "reset"):
+        proxy.fault = lambda method, path, fault=fault: fault
+        try:
+            collect("s3://raw/three", FOLDER, workspace)
+        except LvdmError as error:
+            said.append(repr(error))
+    written = b"".join(path.read_bytes() for path in Path(workspace.root).rglob("*") if path.is_file())
+    assert len(said) == 3
+    assert re.search("attempt 2 of 8", caplog.text)
+    assert SECRET not in "".join(said) + caplog.text
+    assert SECRET.encode() not in written
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] == SECRET
