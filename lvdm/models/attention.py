@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lvdm.models.layers import channel_norm, zero_initialised
+from lvdm.params.sections import MAX_WINDOW
 
 ROTARY_BASE = 100.0  # wavelengths of 6 to 600 latents
 
@@ -25,10 +26,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zero_initialised(nn.Linear(channels, channels))
 
-    def attend(self, tokens: Float[Tensor, "g n c"], rotary: Tensor | None = None) -> Float[Tensor, "g n c"]:
+    def attend(self, tokens: Float[Tensor, "g n c"], turns: Tensor | None = None) -> Float[Tensor, "g n c"]:
         q, k, v = rearrange(self.qkv(tokens), "g n (three m d) -> three g m n d", three=3, d=self.head_channels)
-        if rotary is not None:
-            q, k = rotate(q, rotary), rotate(k, rotary)
+        if turns is not None:
+            q, k = rotate(q, turns), rotate(k, turns)
         return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "g m n d -> g n (m d)"))
 
 
@@ -44,10 +45,15 @@ class SpatialAttention(SelfAttention):
 class TemporalAttention(SelfAttention):
     """Every frame of a position attends to all frames of that position, told apart by rotary positions."""
 
+    def __init__(self, channels: int, head_channels: int):
+        super().__init__(channels, head_channels)
+        self.register_buffer("turns", rotary_turns(MAX_WINDOW, head_channels), persistent=False)
+        self.turns: Tensor
+
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
         b, _, t, h, _ = x.shape
         tokens = rearrange(channel_norm(x), "b c t h w -> (b h w) t c")
-        attended = self.attend(tokens, rotary_angles(t, self.head_channels, x.device))
+        attended = self.attend(tokens, self.turns[:, :t])
         return x + rearrange(attended, "(b h w) t c -> b c t h w", b=b, h=h)
 
 
@@ -78,14 +84,15 @@ class CrossAttention(nn.Module):
         )
 
 
-def rotary_angles(length: int, channels: int, device: torch.device) -> Float[Tensor, "n e"]:
-    """The angle of each position and pair of channels (Su et al., arXiv 2104.09864), of the index alone."""
-    pairs = torch.arange(0, channels, 2, device=device, dtype=torch.float32)
-    return torch.arange(length, device=device)[:, None] * ROTARY_BASE ** (-pairs / channels)
+def rotary_turns(length: int, channels: int) -> Float[Tensor, "two n e"]:
+    """Cosine and sine of the angle of each position and pair of channels (Su et al., arXiv 2104.09864)."""
+    pairs = torch.arange(0, channels, 2, dtype=torch.float32)
+    angles = torch.arange(length)[:, None] * ROTARY_BASE ** (-pairs / channels)
+    return torch.stack([angles.cos(), angles.sin()])
 
 
-def rotate(x: Float[Tensor, "*g n d"], angles: Float[Tensor, "n e"]) -> Float[Tensor, "*g n d"]:
+def rotate(x: Float[Tensor, "*g n d"], turns: Float[Tensor, "two n e"]) -> Float[Tensor, "*g n d"]:
     """`x` with each pair of channels (i, i + d/2) turned by the angle of its position."""
     real, imaginary = x.chunk(2, dim=-1)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    cos, sin = turns.to(x.dtype)
     return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)

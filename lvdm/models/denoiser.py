@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lvdm.models.attention import CrossAttention, SpatialAttention, TemporalAttention
 from lvdm.models.condition import Condition, Prompts, Vocabulary
-from lvdm.models.layers import channel_norm, channels_last, zero_initialised
+from lvdm.models.layers import channel_norm, channels_last, resized, zero_initialised
 from lvdm.params import DenoiserNetwork
 
 MAX_PERIOD = 10_000.0
@@ -67,8 +67,7 @@ class Denoiser(nn.Module):
         x = self.after[-1](torch.cat([self.middle(skips[-1], *told), skips.pop()], dim=1), *told)
         for up, level_after in zip(reversed(self.ups), reversed(self.after[:-1]), strict=True):
             skip = skips.pop()
-            x = F.interpolate(up(x), size=skip.shape[2:], mode="nearest")
-            x = level_after(torch.cat([x, skip], dim=1), *told)
+            x = level_after(torch.cat([resized(up(x), *skip.shape[3:]), skip], dim=1), *told)
         return self.last(F.silu(channel_norm(x)))
 
 

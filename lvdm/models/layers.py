@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,8 +35,8 @@ class CausalState:
 
     def extend(self, layer: nn.Module, x: Tensor, num_before: int) -> Tensor:
         """`x` after the last `num_before` input frames of `layer`; at the start of a video, after its first frame."""
-        before = self._last.get(layer)
-        x = torch.cat([x[:, :, :1].expand(-1, -1, num_before, -1, -1) if before is None else before, x], dim=2)
+        before = [self._last[layer]] if layer in self._last else [x[:, :, :1]] * num_before
+        x = torch.cat([*before, x], dim=2)
         self._last[layer] = x[:, :, -num_before:].clone()
         return x
 
@@ -61,13 +62,23 @@ class CausalConvolution(nn.Conv3d):
 def space_to_depth(x: Float[Tensor, "b c t h w"], factors: Factors) -> Float[Tensor, "b d u i j"]:
     """Gathers blocks of `factors` frames, rows and columns into channels; output frame i holds all of group i."""
     t, h, w = factors
-    return rearrange(x, "b c (u t) (i h) (j w) -> b (t h w c) u i j", t=t, h=h, w=w)
+    return _as_channels_last(rearrange(x, "b c (u t) (i h) (j w) -> b u i j (t h w c)", t=t, h=h, w=w))
 
 
 def depth_to_space(x: Float[Tensor, "b d u i j"], factors: Factors) -> Float[Tensor, "b c t h w"]:
     """The inverse of `space_to_depth`."""
     t, h, w = factors
-    return rearrange(x, "b (t h w c) u i j -> b c (u t) (i h) (j w)", t=t, h=h, w=w)
+    return _as_channels_last(rearrange(x, "b (t h w c) u i j -> b (u t) (i h) (j w) c", t=t, h=h, w=w))
+
+
+def resized(x: Float[Tensor, "b c t i j"], height: int, width: int) -> Float[Tensor, "b c t h w"]:
+    """Each frame at another size, by its nearest pixels."""
+    frames = rearrange(x, "b c t i j -> (b t) c i j")  # of five dimensions, torch would lay out channels first
+    return rearrange(F.interpolate(frames, (height, width)), "(b t) c h w -> b c t h w", b=len(x))
+
+
+def _as_channels_last(x: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b c t h w"]:
+    return rearrange(x, "b t h w c -> b c t h w")
 
 
 def channels_last(network: nn.Module) -> None:

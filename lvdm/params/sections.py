@@ -20,6 +20,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MAX_WINDOW = 256  # latents that a denoiser can tell the order of
 
 
 class Ingest(Section):
@@ -218,7 +219,7 @@ class DenoiserObjective(Section):
 
 
 class TrainDenoiser(Section):
-    window: Annotated[int, Field(ge=2)]  # latents that the network sees at once
+    window: Annotated[int, Field(ge=2, le=MAX_WINDOW)]  # latents that the network sees at once
     strides: Annotated[tuple[Count, ...], Field(min_length=1)]  # between the latents of a window, finest first
     separate_interpolator: bool  # gaps have a network of their own, as in the paper; false: one network does all
     network: DenoiserNetwork

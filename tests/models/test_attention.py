@@ -9,7 +9,7 @@ from lvdm.models.attention import (
     SelfAttention,
     SpatialAttention,
     TemporalAttention,
-    rotary_angles,
+    rotary_turns,
     rotate,
 )
 
@@ -46,8 +46,8 @@ def test_attention_begins_as_the_identity():
 
 def test_rotated_products_depend_on_the_distance_alone():
     q, k = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)).double()
-    angles = rotary_angles(20, 8, torch.device("cpu")).double()
-    products = rotate(q.expand(20, 8), angles) @ rotate(k.expand(20, 8), angles).T
+    turns = rotary_turns(20, 8).double()
+    products = rotate(q.expand(20, 8), turns) @ rotate(k.expand(20, 8), turns).T
     torch.testing.assert_close(products[3:, 3:], products[:-3, :-3], rtol=0, atol=1e-5)
     assert (products[0] - products[0, 0]).abs()[1:].min() > 1e-3
 
