@@ -1,9 +1,14 @@
-"""The group `evaluation`: the metrics of each experiment, and the leaderboard over all of them."""
+"""The group `evaluation`: the metrics of each experiment, and the leaderboard over all of them.
+
+Over time Dagster plots what was measured when, over partitions the highest value that a number ever had: there look at
+`score ...`, of which higher is better for every metric.
+"""
 
 import dagster as dg
 
 from assets.catalog import made_by
 from assets.materialization import Results, materialise
+from assets.numbers import leaderboard_table, scores
 from assets.runner import StageRunner
 
 
@@ -15,7 +20,7 @@ from assets.runner import StageRunner
     pool="gpu",
 )
 def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
-    yield from materialise(context, runner, "evaluate")
+    yield from materialise(context, runner, "evaluate", beside=scores)
 
 
 @dg.asset(
@@ -25,4 +30,4 @@ def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRun
     deps=["manifest", "validated", "autoencoder", "latents", "denoiser", "samples", "metrics"],
 )
 def leaderboard(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
-    yield from materialise(context, runner, "compare")
+    yield from materialise(context, runner, "compare", beside=leaderboard_table)

@@ -1,7 +1,7 @@
 """A stage's report as Dagster shows it: plottable numbers, pictures, links, versions and checks."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -10,10 +10,18 @@ from assets.runner import StageFailed, StageRun, StageRunner
 from lvdm.workspace import Report
 
 Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult]
+Metadata = Mapping[str, dg.MetadataValue]
 
 
-def materialise(context: dg.AssetExecutionContext, runner: StageRunner, stage: str) -> Results:
+def materialise(
+    context: dg.AssetExecutionContext,
+    runner: StageRunner,
+    stage: str,
+    beside: Callable[[StageRun], Metadata] = lambda run: {},
+) -> Results:
     """Runs the stage for the partition at hand and yields its checks and its materialization.
+
+    What is shown is what every stage has, and what `beside` makes of the run.
 
     Raises:
         dagster.Failure: the stage failed; the message is its own line of what to mend.
@@ -26,7 +34,7 @@ def materialise(context: dg.AssetExecutionContext, runner: StageRunner, stage: s
             yield from check_results(failure.report)
         raise dg.Failure(description=str(failure), allow_retries=False) from failure
     yield dg.MaterializeResult(
-        metadata=metadata(run),
+        metadata={**metadata(run), **beside(run)},
         data_version=dg.DataVersion("+".join(run.outputs.values())),
         check_results=list(check_results(run.report)),
     )
@@ -39,6 +47,9 @@ def metadata(run: StageRun) -> dict[str, dg.MetadataValue]:
     values |= {title: dg.MetadataValue.md(inline_picture(path)) for title, path in report.pictures.items()}
     if report.summary:
         values["summary"] = dg.MetadataValue.md(report.summary)
+    if report.cost:
+        seconds = {"wall seconds": report.cost.wall_seconds, "GPU seconds": report.cost.gpu_seconds}
+        values |= {title: dg.MetadataValue.float(value) for title, value in seconds.items()}
     values |= {title: dg.MetadataValue.path(path) for title, path in report.links.items()}
     values |= {f"hash {path}": dg.MetadataValue.text(value) for path, value in run.outputs.items()}
     values["skipped, nothing changed"] = dg.MetadataValue.bool(run.skipped)

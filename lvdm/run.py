@@ -11,7 +11,10 @@ import contextlib
 import functools
 import importlib
 import logging
+import time
+from dataclasses import replace
 
+from lvdm.cost import cost_since
 from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.params import Params
@@ -44,7 +47,10 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
         for path in stage.inputs(workspace, params, name):
             need(path, _maker(path, params, workspace))
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
-        report: Report = function(params, workspace, name).write(workspace)
+        began, after_killed = time.monotonic(), workspace.scratches(verb, name) != []
+        report: Report = function(params, workspace, name)
+        cost = cost_since(began, workspace.machine, after_killed=after_killed)
+        report = replace(report, cost=cost).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)
         workspace.clear_scratch(verb, name)
     for metric, value in report.metrics.items():

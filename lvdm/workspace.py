@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lvdm.cost import Cost
 from lvdm.errors import ArtefactError
 from lvdm.machine import Machine, load_machine
 
@@ -265,6 +266,7 @@ class Report:
     links: dict[str, Path] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     summary: str = ""  # Markdown
+    cost: Cost | None = None  # of the run; whoever runs the stage measures it
 
     def write(self, workspace: Workspace) -> Report:
         """Writes report.json and copies of the pictures into the stage's report folder; returns the report of these."""
@@ -292,4 +294,5 @@ class Report:
         for paths in ("pictures", "links"):
             document[paths] = {k: workspace.root / v for k, v in document[paths].items()}
         document["checks"] = tuple(Check(**{**c, "examples": tuple(c["examples"])}) for c in document["checks"])
+        document["cost"] = Cost(**document["cost"]) if document.get("cost") else None
         return cls(**document)

@@ -16,7 +16,7 @@ from lvdm.models.autoencoder import IdentityAutoencoder
 from lvdm.models.checkpoint import load_autoencoder
 from lvdm.params import Params, parse_params
 from lvdm.run import run_stage
-from lvdm.workspace import Workspace
+from lvdm.workspace import Report, Workspace
 
 ROOT = Path(__file__).parents[1]
 SHORT = {"steps": 2, "batch_size": 2, "warmup_steps": 0, "validate_every": 2}
@@ -118,3 +118,9 @@ def test_the_report_has_every_term_by_its_name_and_how_clips_come_back(workspace
     assert set(header.split(",")) == {"step", *terms}
     assert len(rows) == 2
     assert torch.isfinite(torch.tensor(list(report.metrics.values()))).all()
+
+
+def test_a_report_says_what_the_run_cost(workspace: Workspace) -> None:
+    cost = Report.read(workspace, "ingest", "").cost
+    assert 0 < cost.wall_seconds < 600
+    assert (cost.gpu_seconds, cost.device, cost.after_killed) == (0.0, "cpu", False)

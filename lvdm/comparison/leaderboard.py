@@ -6,19 +6,21 @@ Not here: ranking (ranking.py), following a number to its data (lineage.py), wha
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from lvdm.comparison.measured import interval_in_words
 from lvdm.comparison.page import render_page
-from lvdm.comparison.ranking import Group, Leaderboard, Score, rank_experiments
-from lvdm.comparison.verdict import judge
+from lvdm.comparison.ranking import Group, Leaderboard, Row, Score, rank_experiments
+from lvdm.comparison.verdict import cell, judge, made_by
 from lvdm.evaluation.metrics import METRICS
 from lvdm.params import Params
 from lvdm.workspace import Workspace, atomic_folder, write_json
 
 
 def write_leaderboard(params: Params, workspace: Workspace) -> Leaderboard:
-    """Writes index.html, leaderboard.json, leaderboard.md and leaderboard.csv into the leaderboard folder.
+    """Writes index.html, leaderboard.json, .md and .csv, and a table a metric to plot, into the leaderboard folder.
 
     Raises:
         ArtefactError: no experiment has been evaluated, or a file of metrics or provenance cannot be read.
@@ -27,8 +29,12 @@ def write_leaderboard(params: Params, workspace: Workspace) -> Leaderboard:
     with atomic_folder(workspace.leaderboard) as folder:
         (folder / "index.html").write_text(render_page(board, workspace, params))
         (folder / "leaderboard.md").write_text(markdown(board, params.ingest.source))
-        write_json(folder / "leaderboard.json", board.document())
-        _write_csv(folder / "leaderboard.csv", board)
+        write_json(folder / "leaderboard.json", document(board, params.ingest.source))
+        table = board.table()
+        _write_csv(folder / "leaderboard.csv", table)
+        (folder / "plots").mkdir()
+        for metric in {row["metric"] for row in table}:
+            _write_csv(folder / "plots" / f"{metric}.csv", [row for row in table if row["metric"] == metric])
     return board
 
 
@@ -84,16 +90,39 @@ def _table(group: Group) -> list[str]:
 
 
 def _cell(score: Score | None) -> str:
-    if score is None:
-        return "–"
-    text = interval_in_words(score.estimate)
-    if score.rank is None:
-        return f"{text} †"
-    return f"**{text}**" if score.rank == 1 else f"{text} ≈" if score.as_good else text
+    return f"**{cell(score)}**" if score and score.rank == 1 else cell(score)
 
 
-def _write_csv(path: Path, board: Leaderboard) -> None:
-    table = board.table()
+def document(board: Leaderboard, source: str) -> dict[str, Any]:
+    """Plain values for leaderboard.json."""
+    return {
+        "not_evaluated": list(board.not_evaluated),
+        "lineage": {row.experiment: row.lineage.document() for row in board.rows},
+        "groups": [
+            {
+                "protocol": dict(group.protocol),
+                "apart": list(group.apart),
+                "verdict": asdict(judge(group, source)),
+                "rows": [_row(row) for row in group.rows],
+            }
+            for group in board.groups
+        ],
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "experiment": row.experiment,
+        "scores": {key: {**score.document(), "text": cell(score)} for key, score in row.scores.items()},
+        "drift": row.result.drift,
+        "not_available": row.result.not_available,
+        "differs": dict(row.differs),
+        "stale": list(row.stale),
+        "made_by": made_by(row.lineage),
+    }
+
+
+def _write_csv(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
         rows.writeheader()

@@ -91,31 +91,6 @@ class Leaderboard:
     def rows(self) -> tuple[Row, ...]:
         return tuple(row for group in self.groups for row in group.rows)
 
-    def document(self) -> dict[str, Any]:
-        """Plain values for leaderboard.json."""
-        return {
-            "not_evaluated": list(self.not_evaluated),
-            "lineage": {row.experiment: row.lineage.document() for row in self.rows},
-            "groups": [
-                {
-                    "protocol": dict(group.protocol),
-                    "apart": list(group.apart),
-                    "rows": [
-                        {
-                            "experiment": row.experiment,
-                            "scores": {key: score.document() for key, score in row.scores.items()},
-                            "drift": row.result.drift,
-                            "not_available": row.result.not_available,
-                            "differs": dict(row.differs),
-                            "stale": list(row.stale),
-                        }
-                        for row in group.rows
-                    ],
-                }
-                for group in self.groups
-            ],
-        }
-
     def table(self) -> list[dict[str, str | float | None]]:
         """One row an experiment and metric, for leaderboard.csv and `dvc plots`."""
         return [

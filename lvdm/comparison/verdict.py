@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from lvdm.comparison.intervals import difference
 from lvdm.comparison.lineage import SHOWN, Node
 from lvdm.comparison.measured import interval_in_words
-from lvdm.comparison.ranking import Group
+from lvdm.comparison.ranking import Group, Score
 
 KNOWN_BY = {"protocol": "name", "real set": "real_set"}
+NONE = "–"
 MAKING = ("train_denoiser", "sample", "evaluate")  # the stages that are an experiment's own
 
 
@@ -48,9 +49,17 @@ def judge(group: Group, source: str) -> Verdict:
         best=first.experiment,
         lead=f"{lead}; real against real: {estimate.floor:.4g}",
         data=_data(group, source),
-        made_by=_made_by(first.lineage),
+        made_by=made_by(first.lineage),
         caution="; ".join(cautions),
     )
+
+
+def cell(score: Score | None) -> str:
+    """A score in a table: ≈ cannot be told apart from the best, † has no rank."""
+    if score is None:
+        return NONE
+    text = interval_in_words(score.estimate)
+    return f"{text} †" if score.rank is None else f"{text} ≈" if score.as_good else text
 
 
 def _data(group: Group, source: str) -> str:
@@ -60,7 +69,7 @@ def _data(group: Group, source: str) -> str:
     return f"{estimate.n_fake} samples against {real} ({', '.join(hashes)})"
 
 
-def _made_by(lineage: Node) -> str:
+def made_by(lineage: Node) -> str:
     """The commits at which the experiment's own stages ran, each with what it ran."""
     ran: dict[str, list[str]] = {}
     for maker in lineage.makers():

@@ -91,7 +91,8 @@ def test_writing_twice_gives_the_same_bytes(workspace: Workspace, params: Params
     written = []
     for _ in range(2):
         write_leaderboard(params, workspace)
-        written.append({path.name: path.read_bytes() for path in workspace.leaderboard.iterdir()})
+        files = (path for path in workspace.leaderboard.rglob("*") if path.is_file())
+        written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1]
 
 

@@ -125,11 +125,46 @@ def test_the_leaderboard_follows_every_number_to_the_raw_videos(materialized):
     assert "data:video/mp4;base64," in page
 
 
-def test_the_metrics_of_dvc_are_those_of_the_stage(copy):
-    shown = json.loads(copy.run("dvc", "metrics", "show", "--json"))
-    for name in ("perturbed", "unperturbed"):
-        written = json.loads((copy.root / f"metrics/{name}.json").read_text())
-        assert shown[""]["data"][f"metrics/{name}.json"]["data"]["metrics"] == written["metrics"]
+def test_whoever_shows_a_number_shows_the_same(copy, monkeypatch):
+    """The file of metrics against dvc metrics diff, exp show and plots, the leaderboard, and Dagster's assets."""
+    names, files = ("perturbed", "unperturbed"), "metrics/{}.json"
+    written = {name: json.loads((copy.root / files.format(name)).read_text())["metrics"] for name in names}
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "results")
+    differences = json.loads(copy.run("dvc", "metrics", "diff", "--all", "--json", "HEAD"))
+    (experiment, *_) = json.loads(copy.run("dvc", "exp", "show", "--json"))
+    plotted = json.loads(copy.run("dvc", "plots", "show", "--json"))["data"]
+    board = json.loads((copy.root / "artifacts/leaderboard/leaderboard.json").read_text())
+    rows = {row["experiment"]: row["scores"] for group in board["groups"] for row in group["rows"]}
+    monkeypatch.setenv("DAGSTER_HOME", str(copy.root))
+    monkeypatch.chdir(copy.root)
+    with dg.DagsterInstance.get() as instance:
+        of_each, of_all = (
+            {record.partition_key: record.asset_materialization.metadata for record in found.records}
+            for found in (instance.fetch_materializations(dg.AssetKey(a), limit=9) for a in ("metrics", "leaderboard"))
+        )
+    table = {record.data["experiment"]: record.data for record in of_all[None]["leaderboard"].records}
+    for name in names:
+        for metric, value in written[name].items():
+            assert differences[files.format(name)][f"metrics.{metric}"]["new"] == value
+            assert experiment["data"]["metrics"][files.format(name)]["data"]["metrics"][metric] == value
+            (plot,) = plotted[f"artifacts/leaderboard/plots/{metric}.csv"]
+            points = {point["experiment"]: float(point["value"]) for point in plot["content"]["data"]["values"]}
+            assert points == {other: written[other][metric] for other in names}
+            assert rows[name][metric]["value"] == value
+            assert of_each[name][metric].value == value
+            assert of_all[None][f"{name} {metric}"].value == value
+            assert table[name][metric] == rows[name][metric]["text"]
+            assert float(table[name][metric].split()[0]) == pytest.approx(value, rel=1e-3)
+        assert of_each[name]["score fd_tn2"].value == -written[name]["fd_tn2"], "higher is better"
+
+
+def test_a_number_of_the_whole_path_is_followed_by_dvc_lock_to_what_was_given(copy):
+    said = copy.run("lvdm", "lineage", "perturbed.fd_tn2").splitlines()
+    assert said[-1] == "every hash leads back to what was given"
+    assert [line.split("  <- ")[0].split()[-2] for line in said if line.endswith("<- given")] == ["builtin"] * 2 + [
+        "weights"
+    ]
 
 
 def test_changing_one_experiment_runs_again_only_what_depends_on_it(copy):
