@@ -177,6 +177,7 @@ STAGES: dict[str, Stage] = {
                 "data/sprites.py",
                 "data/video.py",
                 "evaluation",
+                "sharing.py",
             ),
             inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),
             outputs=lambda w, p, n: (w.metrics(n), w.curve("evaluate", n)),

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lvdm.data.samples import Sample, write_sample
+from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import load_autoencoder, load_denoiser
@@ -29,7 +30,7 @@ from lvdm.models.condition import Prompt
 from lvdm.params import Params
 from lvdm.prompting import understood
 from lvdm.sharing import Share, share_out
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, fingerprint
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
 SEEDS_A_KIND = 1_000_000
@@ -54,6 +55,28 @@ def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) 
         for kind, count, frames in kinds
         for number in range(count)
     ]
+
+
+def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]:
+    """What stands beside the numbers of an experiment's samples: how they are made, and by which networks.
+
+    `joins` are the latents of a long video that another window made than the latent before.
+    """
+    experiment = params.experiment(name)
+    denoiser, autoencoder = workspace.denoiser(name), workspace.autoencoder(experiment.autoencoder)
+    train, asked = load_denoiser(denoiser).params, experiment.sample
+    factor = load_autoencoder(autoencoder).config.time_factor
+    long_latents = math.ceil(asked.long_frames / factor)
+    plan = plan_long_video(long_latents, train.window, train.strides, asked.overlap, asked.scheme)
+    return {
+        "sample": asked.model_dump(mode="json"),
+        "ema_decay": train.training.ema_decay,  # sampled is the average of the weights
+        "denoiser": fingerprint(files=[denoiser]),
+        "autoencoder": fingerprint(files=[autoencoder]),
+        "time_factor": factor,
+        "long_latents": long_latents,
+        "joins": list(plan.joins),
+    }
 
 
 def as_request(sample: Sample, names: Sequence[str], time_factor: int) -> VideoRequest:

@@ -9,6 +9,8 @@ Not here: how anything is computed. Whoever runs a stage calls lvdm.run.run_stag
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lvdm.params import Params
 from lvdm.provenance import scratch_of
 from lvdm.workspace import Report, Workspace, atomic_folder
@@ -100,7 +102,7 @@ def sample(params: Params, workspace: Workspace, name: str, resume: bool = False
     wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).prompts)
     making.make_samples(wanted, params, workspace, name, scratch)
     with atomic_folder(workspace.samples(name)) as folder:
-        gather_samples(folder, making.made_below(scratch), wanted)
+        gather_samples(folder, making.made_below(scratch), wanted, making.made_with(params, workspace, name))
     return reports.of_sample(name, SampleSet(workspace.samples(name)), fps, workspace)
 
 
@@ -108,19 +110,18 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
     from lvdm.data.manifest import read_manifest
     from lvdm.data.samples import SampleSet
-    from lvdm.evaluation import protocol, sets
+    from lvdm.evaluation import long_videos, measuring, sets
+    from lvdm.evaluation.protocol import protocol_of
 
     samples, manifest = SampleSet(workspace.samples(name)), read_manifest(workspace.validated)
-    rules = sets.protocol_of(params)
-    real = sets.real_clips(manifest, rules, workspace.root, sets.asked_by(samples))
-    result = protocol.evaluate(
-        real, sets.fake_clips(samples), rules, params.evaluate.metrics, workspace, workspace.machine.device
-    )
-    drift = sets.drift_of(samples, manifest, params, workspace)
-    identity = sets.identity_of(samples, manifest, params, workspace)
-    result = identity.added_to(drift.added_to(result), params.evaluate.metrics)
+    rules, asked = protocol_of(params), params.evaluate.metrics
+    reals = sets.real_clips(manifest, rules, workspace.root, sets.asked_by(samples))
+    fake = sets.fake_clips(samples, rules)
+    result = measuring.evaluate(reals, fake, rules, asked, workspace, workspace.machine.device)
+    long = long_videos.measure_long_videos(samples, manifest, params, workspace, reals[rules.split])
+    result = replace(long.added_to(result, asked), made_with=samples.made_with | {"clips": samples.digest})
     result.write(workspace.metrics(name))
-    return reports.of_evaluate(name, result, drift, workspace)
+    return reports.of_evaluate(name, result, long.drift, workspace)
 
 
 def compare(params: Params, workspace: Workspace, name: str) -> Report:

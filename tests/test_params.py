@@ -97,7 +97,7 @@ def changed(path: str, value: object) -> dict:
         (
             "evaluate.num_clips",
             33,
-            "evaluate.num_clips: expected at most sample.num_clips of perturbed, which is 32, got",
+            "sample.num_clips of perturbed: expected at least 33, which evaluate.protocol small measures, got 32",
         ),
         (
             "experiments.unperturbed.sample",

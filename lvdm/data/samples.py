@@ -1,7 +1,8 @@
 """The sample set of an experiment on disk: short clips to measure, exact, and videos to look at.
 
 clips.safetensors holds the short clips as they are (compression would be measured too); clips/*.mp4 shows the first of
-them; long/*.mp4 are the long videos, written as they are decoded; index.json says what is what.
+them; long/*.mp4 are the long videos, written as they are decoded; index.json says what is what, made_with.json how it
+was made.
 While they are made, each sample has files of its own, so that several processes can write and a killed one goes on.
 Not here: making the latents (lvdm/diffusion) and measuring the clips (lvdm/evaluation).
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,8 +26,9 @@ from torch import Tensor
 
 from lvdm.data.clips import to_frames
 from lvdm.data.video import write_video
-from lvdm.workspace import atomic_file, need, write_json
+from lvdm.workspace import atomic_file, need, sha256, write_json
 
+CLIPS, MADE_WITH = "clips.safetensors", "made_with.json"
 SHOWN = 16  # short clips that are written as mp4 too
 
 
@@ -79,15 +82,18 @@ def write_sample(made: Path, sample: Sample, chunks: Iterable[Float[Tensor, "1 3
         save_file({"clip": torch.from_numpy(clip)}, beside)
 
 
-def gather_samples(folder: Path, made: Path, samples: Sequence[Sample]) -> None:
+def gather_samples(
+    folder: Path, made: Path, samples: Sequence[Sample], made_with: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Makes a sample set in `folder` of samples that lie in `made`; all short clips have one length."""
     for sample in samples:
         if sample.is_shown:
             (folder / sample.file).parent.mkdir(exist_ok=True)
             shutil.copyfile(made / sample.file, folder / sample.file)
     exact = [sample.exact(made) for sample in samples if sample.kind == "clip"]
-    _stack(folder / "clips.safetensors", exact)
+    _stack(folder / CLIPS, exact)
     write_json(folder / "index.json", [asdict(sample) for sample in samples])
+    write_json(folder / MADE_WITH, dict(made_with))
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,18 @@ class SampleSet:
 
     def clips(self) -> UInt8[Tensor, "n t h w 3"]:
         """The short clips, exact; mapped from the file, so those that are not looked at take no memory."""
-        return load_file(need(self.folder / "clips.safetensors", f"sample {self.folder.name}"))["clips"]
+        return load_file(need(self.folder / CLIPS, f"sample {self.folder.name}"))["clips"]
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the short clips."""
+        return sha256(need(self.folder / CLIPS, f"sample {self.folder.name}"))
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What made it (see making.made_with); empty for a sample set of before this was written."""
+        path = self.folder / MADE_WITH
+        return json.loads(path.read_text()) if path.is_file() else {}
 
     def samples(self, kind: Literal["clip", "long"]) -> list[Sample]:
         """What was made, in order."""

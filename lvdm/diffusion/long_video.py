@@ -47,6 +47,13 @@ class Plan:
     def extent(self) -> int:
         return 1 + max(w.positions[-1] for windows in self.rounds for w in windows)
 
+    @property
+    def joins(self) -> tuple[int, ...]:
+        """The latents that another window made than the latent before."""
+        windows = enumerate(window for windows in self.rounds for window in windows)
+        maker = {position: number for number, window in windows for position in window.made}
+        return tuple(p for p in range(1, self.num_latents) if maker[p] != maker[p - 1])
+
 
 def plan_long_video(
     num_latents: int,

@@ -1,9 +1,10 @@
-"""How a long video changes along its length, against windows of real videos of any length.
+"""How a long video changes along its length, window of 16 frames by window, against real videos of any length.
 
-With a handful of long videos no distance between distributions can be estimated. So this measures, for each window of
-16 frames, how far its features lie from the mean of real windows, in units of how far real windows themselves lie:
-1 is like real video, at the start and at the end. It is no Frechet distance and does not see missing variety.
-Not here: short clips (protocol.py).
+The relative distance is how far the features of a window lie from the mean of real windows, in units of how far real
+windows lie: 1 is like real video, at the start and at the end. It means something for a handful of videos, but it is no
+distance of distributions and does not see missing variety. That does the Frechet distance of the n-th windows of all
+videos to as many real clips, once there are enough videos. Intervals are over videos.
+Not here: short clips (measuring.py), single frames (continuity.py), which videos (long_videos.py).
 """
 
 from __future__ import annotations
@@ -11,97 +12,156 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from statistics import mean
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lvdm.evaluation.extraction import Clips, content_hash, extract, extract_once
+from lvdm.evaluation.distances import Features, frechet_distance
+from lvdm.evaluation.extraction import ClipSet, extract
 from lvdm.evaluation.features import Extractor
-from lvdm.evaluation.result import Result
+from lvdm.evaluation.interval import groups_of, interval
+from lvdm.evaluation.result import Interval
 from lvdm.workspace import Workspace, atomic_file
 
 log = logging.getLogger(__name__)
 
 WINDOW = 16  # frames
 END_SHARE = 0.15  # of the windows, at either end
+ENOUGH = 32  # long videos for a Frechet distance a window
+
+
+def _end(values: Sequence[float]) -> int:
+    return max(1, round(END_SHARE * len(values)))
+
+
+def _slope(values: Sequence[float]) -> float:
+    y = torch.tensor(values, dtype=torch.float64)
+    x = torch.arange(len(y), dtype=torch.float64) * WINDOW / 1000
+    x = x - x.mean()
+    return (x @ y / (x @ x)).item() if len(y) > 1 else 0.0
+
+
+SUMMARIES: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "mean": mean,
+    "first": lambda values: mean(values[: _end(values)]),
+    "last": lambda values: mean(values[-_end(values) :]),
+    "change": lambda values: mean(values[-_end(values) :]) - mean(values[: _end(values)]),
+    "slope_per_1000_frames": _slope,
+}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A value for each window along the video, averaged over the videos; `real` ends where real videos do."""
+    """A value for each window along the video, over all videos, and the same `without` each group of the videos."""
 
-    fake: tuple[float, ...]
-    real: tuple[float, ...]
+    values: tuple[float, ...]
+    without: tuple[tuple[float, ...], ...] = ()
+
+    def intervals(self) -> list[Interval | None]:
+        """Of each value, over the videos."""
+        return [interval(value, [curve[i] for curve in self.without]) for i, value in enumerate(self.values)]
+
+    def numbers(self) -> dict[str, float]:
+        """Mean over all, the first and the last 15 % of the windows, their difference, the slope; each with interval.
+
+        The interval of KEY is KEY_low to KEY_high, where there are videos enough.
+        """
+        found: dict[str, float] = {}
+        for key, summary in SUMMARIES.items() if self.values else ():
+            found[key] = summary(self.values)
+            found |= bounds(key, interval(found[key], [summary(curve) for curve in self.without]))
+        return found
+
+
+def bounds(key: str, of: Interval | None) -> dict[str, float]:
+    """An interval as two numbers."""
+    return {} if of is None else {f"{key}_low": of[0], f"{key}_high": of[1]}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Samples and real video; the curve of the latter ends where real videos do."""
+
+    fake: Curve
+    real: Curve
+
+    def numbers(self) -> dict[str, float]:
+        sides = {"fake": self.fake, "real": self.real}
+        return {f"{side}_{key}": value for side, curve in sides.items() for key, value in curve.numbers().items()}
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Curves by name: an extractor's name for its relative distance, "static" for the share of static frames.
+    """Curves by name: an extractor's for its relative distance, "fd_" before it for Frechet, "static" for static ones.
 
     Where there is too little video to measure there are none, and `not_available` says why.
     """
 
-    curves: Mapping[str, Curve]
+    curves: Mapping[str, Pair]
     not_available: str = ""
 
-    def added_to(self, result: Result) -> Result:
-        """The result with the numbers of the drift, or with the reason why there are none."""
-        missing = {"drift": self.not_available} if self.not_available else {}
-        return replace(result, drift=self.numbers(), not_available={**result.not_available, **missing})
-
     def numbers(self) -> dict[str, dict[str, float]]:
-        """Per curve: mean over the first and the last 15 % of the windows, slope per 1,000 frames; fake and real."""
-        return {
-            name: {
-                f"{side}_{key}": value
-                for side, values in (("fake", curve.fake), ("real", curve.real))
-                for key, value in _ends_and_slope(values).items()
-            }
-            for name, curve in self.curves.items()
-        }
+        return {name: pair.numbers() for name, pair in self.curves.items()}
 
     def write_csv(self, path: Path) -> None:
-        """The first curve for `dvc plots`: frame, fake, real; nan where real videos have ended."""
-        first = next(iter(self.curves.values()), Curve((), ()))
+        """The first curve for `dvc plots`: frame, fake with its interval, real; nan where there is none."""
+        first = next(iter(self.curves.values()), Pair(Curve(()), Curve(())))
         with atomic_file(path) as beside, beside.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["frame", "fake", "real"])
-            pairs = zip_longest(first.fake, first.real, fillvalue=math.nan)
-            rows.writerows([i * WINDOW, *pair] for i, pair in enumerate(pairs))
+            rows.writerow(["frame", "fake", "fake_low", "fake_high", "real"])
+            nothing = (math.nan, math.nan)
+            fake = [(v, *(i or nothing)) for v, i in zip(first.fake.values, first.fake.intervals(), strict=True)]
+            pairs = zip_longest(fake, first.real.values)
+            nan = math.nan
+            rows.writerows(
+                [i * WINDOW, *(f or (nan, nan, nan)), nan if r is None else r] for i, (f, r) in enumerate(pairs)
+            )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of `WINDOW` frames of some videos, end to end, video after video, `counts` of them."""
+
+    clips: ClipSet
+    counts: tuple[int, ...]
 
 
 def measure_drift(
-    real: Sequence[Clips], fake: Sequence[Clips], extractors: Sequence[Extractor], workspace: Workspace
+    real: Windows, fake: Windows, extractors: Sequence[Extractor], workspace: Workspace, clips: ClipSet | None = None
 ) -> Drift:
-    """Curves over the windows that all fake, or all real, videos have. Each real video is measured against the others.
+    """Curves over the windows that all fake videos have, and those that all real ones have which reach as far.
 
-    A video is its windows of `WINDOW` frames, end to end, read one at a time; every real one has at least one. An
-    extractor without a network ("static", "motion") gives its value as it is.
+    Each real video is measured against the others; where less than two reach as far, the curve is of all, and shorter.
+    An extractor without a network ("static", "motion") gives its value as it is. `clips` are short real clips, of as
+    many frames as a window, to which the windows of many videos have a Frechet distance.
     """
     if problem := _too_little(real, fake):
         log.warning("drift: not available: %s", problem)
         return Drift({}, problem)
-    contents = [content_hash(video, len(video)) for video in real]
     curves = {}
     for extractor in extractors:
-        of_fake = [extract(extractor, video, len(video)).mean(dim=1) for video in fake]
-        of_real = [
-            extract_once(extractor, video, len(video), None, content, workspace).mean(dim=1)  # over its frames
-            for video, content in zip(real, contents, strict=True)
-        ]
+        of_fake, of_real = (_by_video(extractor, side, workspace) for side in (fake, real))
         if extractor.num_features == 1:
-            curves[extractor.name] = Curve(_mean([v[:, 0] for v in of_fake]), _mean([v[:, 0] for v in of_real]))
+            curves[extractor.name] = Pair(
+                _mean([video[:, 0] for video in of_fake]), _mean(_reaching(of_fake, [video[:, 0] for video in of_real]))
+            )
             continue
         others = [torch.cat(of_real[:j] + of_real[j + 1 :]) for j in range(len(of_real))]
-        curves[extractor.name] = Curve(
+        curves[extractor.name] = Pair(
             _mean([relative_distance(video, torch.cat(of_real)) for video in of_fake]),
-            _mean([relative_distance(video, rest) for video, rest in zip(of_real, others, strict=True)]),
+            _mean(_reaching(of_fake, [relative_distance(v, rest) for v, rest in zip(of_real, others, strict=True)])),
         )
+        if clips is not None and len(clips) >= len(of_fake) >= ENOUGH:
+            reference = extract(extractor, clips, workspace)[: len(of_fake)].flatten(0, 1)[:, None]
+            whole = _reaching(of_fake, of_real)[: len(of_fake)]
+            alike = whole if len(whole) == len(of_fake) else []  # fewer would have another floor
+            curves[f"fd_{extractor.name}"] = Pair(*(frechet_curve(side, reference) for side in (of_fake, alike)))
     return Drift(curves)
 
 
@@ -112,28 +172,47 @@ def relative_distance(features: Float64[Tensor, "n d"], reference: Float64[Tenso
     return (features - center).norm(dim=1) / spread.clamp_min(torch.finfo(torch.float64).tiny)
 
 
-def _too_little(real: Sequence[Clips], fake: Sequence[Clips]) -> str:
+def frechet_curve(videos: Sequence[Float64[Tensor, "_ d"]], reference: Features) -> Curve:
+    """For each window that all videos have, the Frechet distance of those to `reference`; empty without videos."""
+    groups = groups_of(len(videos))
+    shared = min(map(len, videos), default=0)
+    found = [
+        frechet_distance(reference, torch.stack([video[k] for video in videos])[:, None].float(), groups)
+        for k in range(shared)
+    ]
+    without = zip(*(one.without for one in found), strict=True)
+    return Curve(tuple(one.value for one in found), tuple(without))
+
+
+def _by_video(extractor: Extractor, windows: Windows, workspace: Workspace) -> list[Float64[Tensor, "_ d"]]:
+    features = extract(extractor, windows.clips, workspace).double().mean(dim=1)  # over its frames
+    return list(features.split(list(windows.counts)))
+
+
+def _reaching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> list[Tensor]:
+    """Those of `real` that are as long as what all of `fake` have, or all where that is not two."""
+    whole = [video for video in real if len(video) >= min(map(len, fake))]
+    return whole if len(whole) >= 2 else list(real)
+
+
+def _too_little(real: Windows, fake: Windows) -> str:
     """Why nothing can be measured; empty if it can. The others of any real video must have two windows to spread."""
-    if not fake or not all(map(len, fake)):
+    if not fake.counts or not all(fake.counts):
         return f"needs long videos of at least {WINDOW} frames; raise sample.long_frames"
-    windows = [len(video) for video in real]
-    if len(windows) < 2 or sum(windows) - max(windows) < 2:
+    if len(real.counts) < 2 or sum(real.counts) - max(real.counts) < 2:
         return (
-            f"needs two held-out videos of at least {WINDOW} frames at clips.stride, and two such windows beside those "
-            f"of any one of them, got {len(windows)} videos with {sum(windows)} windows; add videos to split test"
+            f"needs two real videos of at least {WINDOW} frames at clips.stride, and two such windows beside those of "
+            f"any one of them, got {len(real.counts)} videos with {sum(real.counts)} windows; add videos to the split"
         )
     return ""
 
 
-def _mean(curves: Sequence[Float64[Tensor, "_"]]) -> tuple[float, ...]:
+def _mean(curves: Sequence[Float64[Tensor, "_"]]) -> Curve:
     shared = min(len(curve) for curve in curves)
-    return tuple(torch.stack([curve[:shared] for curve in curves]).mean(dim=0).tolist())
-
-
-def _ends_and_slope(values: Sequence[float]) -> dict[str, float]:
-    y = torch.tensor(values, dtype=torch.float64)
-    x = torch.arange(len(y), dtype=torch.float64) * WINDOW / 1000
-    x = x - x.mean()
-    end = max(1, round(END_SHARE * len(y)))
-    slope = (x @ y / (x @ x)).item() if len(y) > 1 else 0.0
-    return {"first": y[:end].mean().item(), "last": y[-end:].mean().item(), "slope_per_1000_frames": slope}
+    stacked = torch.stack([curve[:shared] for curve in curves])
+    total = stacked.sum(dim=0)
+    without = [
+        (total - stacked[group.start : group.stop].sum(dim=0)) / (len(stacked) - len(group))
+        for group in groups_of(len(stacked))
+    ]
+    return Curve(tuple((total / len(stacked)).tolist()), tuple(tuple(curve.tolist()) for curve in without))

@@ -1,24 +1,34 @@
-"""Features of many clips: one network over each clip, those of real clips kept for the next experiment.
+"""Features of many clips: one network over each clip, on every device, kept in files and read a part at a time.
 
-A clip is always seen alone, so no batch size can change a number. Not here: the networks (features.py), what is done
-with the features (protocol.py, drift.py).
+A clip is always seen alone, so no batch size, number of processes or order can change a number; memory does not grow
+with the number of clips. Killed, what was extracted stays; equal clips are never extracted again.
+Not here: the networks (features.py), what is done with the features (distances.py).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float64
-from safetensors.torch import load_file, save_file
+from jaxtyping import Float
 from torch import Tensor
 
 from lvdm.evaluation.features import Extractor
 from lvdm.progress import progress
+from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace, atomic_file, fingerprint
+
+SHARD = 16  # clips a file while they are extracted
+LVDM = Path(__file__).parents[1]
+DECIDING = [LVDM / "evaluation" / f"{name}.py" for name in ("features", "efficientnet", "transnet", "extraction")]
+DECIDING += [LVDM / "data" / f"{name}.py" for name in ("clips", "video", "frame_folders")]  # how clips are read
 
 
 @runtime_checkable
@@ -30,34 +40,77 @@ class Clips(Protocol):
     def __getitem__(self, index: int, /) -> Tensor: ...
 
 
-def extract(
-    extractor: Extractor, clips: Clips, count: int, captions: Sequence[str] | None = None
-) -> Float64[Tensor, "n rows d"]:
-    """The features of the first `count` clips."""
-    return torch.stack(
-        [
-            extractor(clips[i], captions[i] if captions is not None and extractor.needs_captions else None)
-            for i in progress(range(count), count, f"{extractor.name} features", "clip")
-        ]
-    )
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips, a caption for each where there are captions, and a hash of what they are (default: of their pixels)."""
+
+    clips: Clips
+    captions: Sequence[str] | None = None
+    content: str = ""
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """`content`, or the sha256 of the pixels."""
+        if self.content:
+            return self.content
+        digest = hashlib.sha256()
+        for index in range(len(self.clips)):
+            digest.update(self.clips[index].cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
-def extract_once(
-    extractor: Extractor, clips: Clips, count: int, captions: Sequence[str] | None, content: str, workspace: Workspace
-) -> Float64[Tensor, "n rows d"]:
-    """The same, from the cache if clips of this content (see `content_hash`) went through this network before."""
-    code = sorted(Path(__file__).parent.glob("*.py"))
-    key = fingerprint(content, extractor.sha256, captions if extractor.needs_captions else None, files=code)
-    path = workspace.cache / "features" / f"{extractor.name}-{key}.safetensors"
-    if not path.is_file():
-        with atomic_file(path) as beside:
-            save_file({"features": extract(extractor, clips, count, captions)}, beside)
-    return load_file(path)["features"]
+def extract(extractor: Extractor, given: ClipSet, workspace: Workspace) -> Float[Tensor, "n rows d"]:
+    """The features of all clips, float32 as the network gives them, mapped from a file.
+
+    Raises:
+        ArtefactError: a process of several died.
+        WeightsError: the network answers in another shape than the one it is known for.
+    """
+    captions = given.captions if extractor.needs_captions else None
+    key = fingerprint(given.hash, len(given), extractor.sha256, captions, files=DECIDING)
+    whole = workspace.cache / "features" / f"{extractor.name}-{key}.npy"
+    if not whole.is_file():
+        shards = whole.with_suffix("")
+        devices = workspace.machine.shared_devices
+        left = [start for start in range(0, len(given), SHARD) if not _shard(shards, start).is_file()]
+        if left:
+            devices = devices[: len(left)]
+            portable = extractor if len(devices) == 1 else extractor.on(torch.device("cpu"))
+            work = functools.partial(_extract_share, portable, given.clips, captions, shards, left)
+            share_out(work, devices, f"{extractor.name} features")
+        _join(whole, [_shard(shards, start) for start in range(0, len(given), SHARD)])
+        shutil.rmtree(shards)
+    return torch.from_numpy(np.load(whole, mmap_mode="c"))
 
 
-def content_hash(clips: Clips, count: int) -> str:
-    """The sha256 of the pixels of the first `count` clips."""
-    digest = hashlib.sha256()
-    for index in range(count):
-        digest.update(clips[index].cpu().numpy().tobytes())
-    return digest.hexdigest()
+def _extract_share(
+    extractor: Extractor, clips: Clips, captions: Sequence[str] | None, shards: Path, left: Sequence[int], share: Share
+) -> None:
+    extractor = extractor.on(share.device)
+    mine = left[share.pieces]
+    for start in progress(mine, len(mine), f"{extractor.name} features", f"{SHARD} clips"):
+        indices = range(start, min(start + SHARD, len(clips)))
+        features = [extractor(clips[i], None if captions is None else captions[i]) for i in indices]
+        with atomic_file(_shard(shards, start)) as beside, beside.open("wb") as file:
+            np.save(file, torch.stack(features).float().numpy())
+
+
+def _shard(shards: Path, start: int) -> Path:
+    return shards / f"{start:06d}.npy"
+
+
+def _join(whole: Path, shards: Sequence[Path]) -> None:
+    """One array of many, a shard in memory at a time."""
+    shapes = [np.load(shard, mmap_mode="r").shape for shard in shards]
+    with atomic_file(whole) as beside:
+        joined = np.lib.format.open_memmap(
+            beside, mode="w+", dtype=np.float32, shape=(sum(shape[0] for shape in shapes), *shapes[0][1:])
+        )
+        at = 0
+        for shard, shape in zip(shards, shapes, strict=True):
+            joined[at : at + shape[0]] = np.load(shard)
+            at += shape[0]
+        joined.flush()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,36 +46,37 @@ class StaticShare(nn.Module):
         return (largest <= STATIC_LEVELS).float().mean(dim=1, keepdim=True)
 
 
-class I3DFeatures(nn.Module):
+class _Torchscript(nn.Module):
+    """A network as a file holds it; sent to another process, it is read there again."""
+
+    def __init__(self, network: nn.Module, path: Path):
+        super().__init__()
+        self.network, self.path = network, path
+
+    @classmethod
+    def load(cls, path: Path) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.jit.* is (deprecated|not supported)", DeprecationWarning)
+            return cls(torch.jit.load(str(path), map_location="cpu").eval(), path)
+
+    def __reduce__(self) -> tuple[Callable[[Path], nn.Module], tuple[Path]]:
+        return type(self).load, (self.path,)
+
+
+class I3DFeatures(_Torchscript):
     """400 logits a clip. The torchscript resizes to 224x224 (bilinear, no antialias) and scales to [-1, 1] itself."""
 
     num_features = 400
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    @classmethod
-    def load(cls, path: Path) -> I3DFeatures:
-        return cls(_torchscript(path))
 
     def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b d"]:
         clip = frames.permute(0, 4, 1, 2, 3).float()
         return self.network(clip, rescale=True, resize=True, return_features=True)
 
 
-class InceptionFeatures(nn.Module):
+class InceptionFeatures(_Torchscript):
     """2048 numbers a frame, not a clip. The torchscript takes uint8 and resizes to 299x299 itself."""
 
     num_features = 2048
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    @classmethod
-    def load(cls, path: Path) -> InceptionFeatures:
-        return cls(_torchscript(path))
 
     def forward(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "n d"]:
         return self.network(frames.flatten(0, 1).permute(0, 3, 1, 2), return_features=True)
@@ -128,6 +129,10 @@ class Extractor:
     def num_features(self) -> int:
         return int(self.network.num_features)  # type: ignore[arg-type]
 
+    def on(self, device: torch.device) -> Extractor:
+        """The same on another device; this one is gone."""
+        return replace(self, network=self.network.to(device), device=device)
+
     @torch.inference_mode()
     def __call__(self, frames: UInt8[Tensor, "t h w 3"], caption: str | None = None) -> Float64[Tensor, "n d"]:
         """Features of one clip, on the CPU: one row, or one a frame where the network sees single frames.
@@ -169,9 +174,3 @@ def load_extractor(
     network = networks[name]
     module = _FROM_FILE[name](locate(network, workspace)).eval().requires_grad_(False).to(device)
     return Extractor(name, network.sha256, module, device)
-
-
-def _torchscript(path: Path) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is (deprecated|not supported)", DeprecationWarning)
-        return torch.jit.load(str(path), map_location="cpu").eval()

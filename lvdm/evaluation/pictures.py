@@ -45,14 +45,18 @@ def draw_curves(
 
 
 def draw_drift(path: Path, drift: Drift, *, title: str) -> None:
-    """A panel a curve: the samples against real video, along the frames."""
+    """A panel a curve: the samples, with their interval, against real video, along the frames."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 2.2 * len(drift.curves)), dpi=110, layout="constrained")
     panels = figure.subplots(len(drift.curves), sharex=True, squeeze=False)[:, 0]
-    for axes, (name, curve) in zip(panels, drift.curves.items(), strict=True):
-        for label, values, colour in (("real", curve.real, GREY), ("samples", curve.fake, BLUE)):
-            axes.plot([i * WINDOW for i in range(len(values))], values, label=label, color=colour, linewidth=1.6)
+    for axes, (name, pair) in zip(panels, drift.curves.items(), strict=True):
+        for label, curve, colour in (("real", pair.real, GREY), ("samples", pair.fake, BLUE)):
+            frames = [i * WINDOW for i in range(len(curve.values))]
+            axes.plot(frames, curve.values, label=label, color=colour, linewidth=1.6)
+            if curve.without:
+                low, high = zip(*(bounds for bounds in curve.intervals() if bounds), strict=True)
+                axes.fill_between(frames, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set(ylabel=name, ylim=(0, None))
     panels[0].set_title(title)
     panels[0].legend(frameon=False, ncols=2)

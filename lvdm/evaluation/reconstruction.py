@@ -19,7 +19,7 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 from lvdm.data.clips import to_frames
 from lvdm.errors import WeightsError
 from lvdm.evaluation.distances import distance
-from lvdm.evaluation.extraction import content_hash, extract, extract_once
+from lvdm.evaluation.extraction import ClipSet, extract
 from lvdm.evaluation.features import load_extractor
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.perceptual import load_perceptual
@@ -95,16 +95,15 @@ def frechet_distances(
     """
     if len(clips) < 2:
         return {}
-    content, numbers = content_hash(clips, len(clips)), {}
+    numbers = {}
     for metric in METRICS.values():
         if metric.measure != "frechet":
             continue
         name = f"r{metric.key}"
         with _left_out_without_network(name):
             extractor = load_extractor(metric.features, workspace, workspace.machine.device)
-            of_clips = extract_once(extractor, clips, len(clips), None, content, workspace)
-            of_others = extract(extractor, others, len(others))
-            numbers[name] = distance(metric, of_clips.flatten(0, 1), of_others.flatten(0, 1))
+            of_clips, of_others = (extract(extractor, ClipSet(side), workspace) for side in (clips, others))
+            numbers[name] = distance(metric, of_clips, of_others).value
     return numbers
 
 

@@ -5,8 +5,7 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
-import functools
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,29 +18,43 @@ from torch import Tensor
 
 from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import SampleSet
-from lvdm.data.sprites import RECIPE, load_recipe
 from lvdm.data.video import read_frames
-from lvdm.errors import WeightsError
-from lvdm.evaluation.drift import WINDOW, Drift, measure_drift
-from lvdm.evaluation.features import Extractor, load_extractor
-from lvdm.evaluation.identity import Identity, measure_identity
-from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows
-from lvdm.params import Params
-from lvdm.workspace import Workspace
+from lvdm.evaluation.extraction import ClipSet
+from lvdm.evaluation.protocol import Protocol, Split
+from lvdm.workspace import fingerprint
 
 Said = Literal["label", "caption"]
 
-SPLIT = "test"
 MAX_REAL_VIDEOS = 8  # that drift and identity are measured against
 CROWD = 32  # real videos whose areas are measured, or twice as many as samples
 BLOCK = 32  # frames decoded at once where single ones are asked for
 
 
-def protocol_of(params: Params) -> Protocol:
-    """How this params.yaml measures."""
-    clips, asked = params.clips, params.evaluate
-    return Protocol("small", asked.num_clips, clips.frames, clips.stride, clips.size, SPLIT, asked.seed)
+@dataclass(frozen=True)
+class Window:
+    """A clip of a video: frames start, start + stride, ..., as many as a clip has."""
+
+    video: int
+    start: int
+
+
+def choose_windows(num_frames: Sequence[int], protocol: Protocol, count: int) -> list[Window]:
+    """Up to `count` windows of videos that have `num_frames` frames each, as `protocol.real` says, in seeded order.
+
+    Disjoint windows of a video lie end to end from a random offset. Videos shorter than a clip give none. Fewer are the
+    first of more.
+    """
+    generator = torch.Generator().manual_seed(protocol.seed)
+    rounds: list[list[Window]] = []
+    for video in torch.randperm(len(num_frames), generator=generator).tolist():
+        possible = num_frames[video] // protocol.span
+        windows = min(possible, 1) if protocol.real == "one of every video" else possible
+        offset = int(torch.randint(num_frames[video] - windows * protocol.span + 1, (1,), generator=generator))
+        order = torch.randperm(windows, generator=generator).tolist()
+        rounds += [[] for _ in range(windows - len(rounds))]
+        for place, window in enumerate(order):
+            rounds[place].append(Window(video, offset + window * protocol.span))
+    return [window for windows in rounds for window in windows][:count]
 
 
 @dataclass(frozen=True)
@@ -58,15 +71,46 @@ class VideoClips:
     def __getitem__(self, index: int, /) -> UInt8[Tensor, "t h w 3"]:
         window, p = self.windows[index], self.protocol
         frames = read_frames(self.paths[window.video], range(window.start, window.start + p.span, p.stride))
-        return _as_seen(frames, p.size)
+        return as_seen(frames, p.size)
 
 
-def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said) -> ClipSet:
-    """The real side: windows of videos of the protocol's split, twice as many as are measured if there are."""
-    rows = manifest[manifest["split"] == protocol.split].reset_index(drop=True)
-    windows = tuple(choose_windows(rows["frames"].tolist(), protocol, 2 * protocol.num_clips))
+def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said) -> dict[Split, ClipSet]:
+    """The real sides by split: that of the protocol twice as large as is measured if it can be, for the floor.
+
+    Of split train there are those that are searched for copies too.
+    """
+    n = protocol.num_clips
+    counts: dict[Split, int] = {"train": max(n, protocol.searched), "test": n}
+    counts[protocol.split] = max(2 * n, counts.get(protocol.split, 0))
+    return {split: _real_clips(manifest, replace(protocol, split=split), root, said, counts[split]) for split in counts}
+
+
+def _real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said, count: int) -> ClipSet:
+    rows = of_split(manifest, protocol.split).reset_index(drop=True)
+    windows = tuple(choose_windows(rows["frames"].tolist(), protocol, count))
+    which = [(rows["checksum"][window.video], window.start) for window in windows]
+    content = fingerprint(which, protocol.clip_frames, protocol.stride, protocol.size, protocol.resize)
     captions = _captions([rows[said][window.video] for window in windows])
-    return ClipSet(VideoClips(tuple(root / path for path in rows["path"]), windows, protocol), captions)
+    return ClipSet(VideoClips(tuple(root / path for path in rows["path"]), windows, protocol), captions, content)
+
+
+def of_split(manifest: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """The videos of a split, in the order of their paths."""
+    return manifest[manifest["split"].isin(split.split("+"))].sort_values("path")
+
+
+@dataclass(frozen=True)
+class SampleClips:
+    """The first `count` short clips of a sample set, read one at a time."""
+
+    samples: SampleSet
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> UInt8[Tensor, "t h w 3"]:
+        return self.samples.clips()[index]
 
 
 def asked_by(samples: SampleSet) -> Said:
@@ -74,97 +118,14 @@ def asked_by(samples: SampleSet) -> Said:
     return "caption" if any(sample.caption is not None for sample in samples.samples("clip")) else "label"
 
 
-def fake_clips(samples: SampleSet) -> ClipSet:
-    """The fake side: the short clips of a sample set."""
-    return ClipSet(samples.clips(), _captions([sample.prompt for sample in samples.samples("clip")]))
+def fake_clips(samples: SampleSet, protocol: Protocol) -> ClipSet:
+    """The fake side: the short clips of a sample set that are measured, or all if they are too few."""
+    prompts = [sample.prompt for sample in samples.samples("clip")][: protocol.num_clips]
+    content = fingerprint(samples.digest, len(prompts))
+    return ClipSet(SampleClips(samples, len(prompts)), _captions(prompts), content)
 
 
-def drift_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Drift:
-    """The long videos of a sample set against held-out real ones, as far along these as the samples are long.
-
-    The real ones have the labels of the samples, where two of those are held out; the longest of them are chosen.
-    """
-    long = samples.samples("long")
-    of_real = replace(protocol_of(params), clip_frames=WINDOW)
-    of_fake = replace(of_real, stride=1)
-    reach = max(sample.frames for sample in long)
-    held_out = manifest[manifest["split"] == of_real.split].sample(frac=1, random_state=of_real.seed)
-    held_out = held_out.assign(windows=(held_out["frames"] - of_real.span) // (WINDOW * of_real.stride) + 1)
-    held_out = held_out[held_out["windows"] >= 1]
-    alike = held_out[held_out["label"].isin([sample.label for sample in long if sample.label is not None])]
-    chosen = (alike if len(alike) >= 2 else held_out).nlargest(MAX_REAL_VIDEOS, "windows")
-    real = [
-        _in_windows(workspace.root / row["path"], min(row["windows"], reach // WINDOW), of_real)
-        for _, row in chosen.iterrows()
-    ]
-    fake = [_in_windows(samples.folder / sample.file, sample.frames // WINDOW, of_fake) for sample in long]
-    return measure_drift(real, fake, _extractors_for_drift(params, workspace), workspace)
-
-
-@dataclass(frozen=True)
-class VideoFrames:
-    """The frames of a video by index, as the networks see them, decoded a block at a time."""
-
-    path: Path
-    frames: int
-    stride: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.frames
-
-    def __getitem__(self, index: int, /) -> UInt8[np.ndarray, "{self.size} {self.size} 3"]:
-        start = index // BLOCK * BLOCK
-        return _block(self, start)[index - start]
-
-
-@functools.lru_cache(maxsize=4)
-def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
-    indices = range(start * video.stride, min(start + BLOCK, video.frames) * video.stride, video.stride)
-    return _as_seen(read_frames(video.path, indices), video.size).numpy()
-
-
-def identity_of(samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Identity:
-    """The sprites of the long videos of a sample set beside held-out real ones; empty if the videos are no sprites.
-
-    The recipe lies beside the videos that were rendered from it, and nowhere else.
-    """
-    if not (workspace.videos / RECIPE).is_file():
-        return Identity({}, {}, math.nan)
-    protocol = protocol_of(params)
-    held_out = manifest[manifest["split"] == protocol.split].sample(frac=1, random_state=protocol.seed)
-
-    def real(rows: pd.DataFrame) -> list[VideoFrames]:
-        lengths = (int(frames) // protocol.stride for frames in rows["frames"])
-        paths = (workspace.root / path for path in rows["path"])
-        return [VideoFrames(path, n, protocol.stride, protocol.size) for path, n in zip(paths, lengths, strict=True)]
-
-    fake = [VideoFrames(samples.folder / s.file, s.frames, 1, protocol.size) for s in samples.samples("long")]
-    longest = real(held_out.nlargest(MAX_REAL_VIDEOS, "frames"))
-    crowd = real(held_out.head(max(CROWD, 2 * len(fake))))
-    return measure_identity(fake, longest, crowd, load_recipe(workspace.videos / RECIPE))
-
-
-def _in_windows(path: Path, count: int, protocol: Protocol) -> VideoClips:
-    """The first `count` windows of a video, end to end."""
-    starts = range(0, count * WINDOW * protocol.stride, WINDOW * protocol.stride)
-    return VideoClips((path,), tuple(Window(0, start) for start in starts), protocol)
-
-
-def _extractors_for_drift(params: Params, workspace: Workspace) -> list[Extractor]:
-    """Those of the metrics asked for that compare features, as far as their weights are there, and static frames."""
-    asked = [METRICS[key] for key in params.evaluate.metrics]
-    names = [metric.features for metric in asked if metric.measure not in ("caption", "identity")]
-    extractors = []
-    for name in dict.fromkeys((*names, "static")):
-        try:
-            extractors.append(load_extractor(name, workspace, workspace.machine.device))
-        except WeightsError:  # the metric itself is reported as not available, with the remedy
-            continue
-    return extractors
-
-
-def _as_seen(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[Tensor, "t {size} {size} 3"]:
+def as_seen(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[Tensor, "t {size} {size} 3"]:
     """Frames as the networks of this project see them: resized and cropped, in uint8."""
     return torch.from_numpy(to_frames(to_clip(frames, size)))
 

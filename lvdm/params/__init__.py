@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from pydantic import Field, model_validator
 
 from lvdm.errors import ParamsError
+from lvdm.evaluation.protocol import protocol_of
+from lvdm.params.evaluate import Evaluate
 from lvdm.params.sections import (
     AutoencoderNetwork,
     AutoencoderObjective,
@@ -21,7 +23,6 @@ from lvdm.params.sections import (
     DenoiserNetwork,
     DenoiserObjective,
     EncodeLatents,
-    Evaluate,
     Ingest,
     Sample,
     Tasks,
@@ -165,13 +166,29 @@ def parse_params(document: Any) -> Params:
                 raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
     for name in params.autoencoders:
         params.autoencoder(name)
-    measured = params.evaluate.num_clips
-    for name in params.experiments:
-        made = params.experiment(name).sample.num_clips
-        if made < measured:
-            expected = f"at most sample.num_clips of {name}, which is {made}"
-            raise ParamsError("params.yaml: evaluate.num_clips", expected=expected, got=measured)
+    _check_enough_is_made(params)
     return params
+
+
+def _check_enough_is_made(params: Params) -> None:
+    """
+    Raises:
+        ParamsError: an experiment makes fewer or shorter samples than the protocol measures.
+    """
+    protocol = protocol_of(params)
+    if params.clips.frames != protocol.clip_frames:
+        expected = f"{protocol.clip_frames}, which evaluate.protocol {protocol.name} measures"
+        raise ParamsError("params.yaml: clips.frames", expected=expected, got=params.clips.frames)
+    needs = {
+        "num_clips": protocol.num_clips,
+        "num_long_videos": protocol.long_videos,
+        "long_frames": protocol.long_frames,
+    }
+    for name in params.experiments:
+        for field, needed in needs.items():
+            if (made := getattr(params.experiment(name).sample, field)) < needed:
+                expected = f"at least {needed}, which evaluate.protocol {protocol.name} measures"
+                raise ParamsError(f"params.yaml: sample.{field} of {name}", expected=expected, got=made)
 
 
 S = TypeVar("S", bound=Section)

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lvdm.evaluation.metrics import METRICS
 from lvdm.params.layouts import Layout
 from lvdm.section import Section, distinct
 
@@ -268,15 +267,3 @@ class Sample(Section):
         if self.refine_strength < 1 and self.scheme == "autoregressive":
             raise ValueError("refine_strength 1 with autoregressive, which has no gaps to refine")
         return self
-
-
-def _known_metric(key: str) -> str:
-    if key not in METRICS:
-        raise ValueError(f"one of {', '.join(METRICS)}")
-    return key
-
-
-class Evaluate(Section):
-    metrics: Annotated[tuple[Annotated[str, AfterValidator(_known_metric)], ...], Field(min_length=1)]
-    num_clips: Count  # on both sides
-    seed: Seed

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
+from scipy import linalg
+from sklearn.metrics.pairwise import polynomial_kernel
 from torch import Tensor
 
-from lvdm.evaluation.distances import distance, frechet_distance, kernel_distance
+from lvdm.evaluation import distances
+from lvdm.evaluation.distances import distance
+from lvdm.evaluation.interval import groups_of, interval
 from lvdm.evaluation.metrics import METRICS
 
 
 def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """Of a row a clip."""
+    return distances.frechet_distance(real[:, None], fake[:, None]).value
+
+
+def kernel_distance(real: Tensor, fake: Tensor) -> float:
+    return distances.kernel_distance(real[:, None], fake[:, None]).value
 
 
 def whitened(x: Tensor) -> Tensor:
@@ -63,6 +78,78 @@ def test_kernel_distance_of_equal_distributions_is_zero_on_average() -> None:
 
 
 def test_gaps_of_means_and_caption_means_are_what_they_say() -> None:
-    real, fake = torch.tensor([[1.0], [3.0]]).double(), torch.tensor([[4.0], [8.0]]).double()
-    assert distance(METRICS["motion_gap"], real, fake) == 4
-    assert distance(METRICS["clipsim"], real, fake) == 6
+    real, fake = torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([[[4.0]], [[8.0]]])
+    assert distance(METRICS["motion_gap"], real, fake).value == 4
+    assert distance(METRICS["clipsim"], real, fake).value == 6
+
+
+@pytest.mark.parametrize(("n", "rows", "d"), [(40, 1, 6), (12, 3, 64)])
+def test_distances_equal_those_of_scipy_and_scikit_learn(n: int, rows: int, d: int) -> None:
+    real, fake = normal(0, n, rows, d), 1.3 * normal(1, n, rows, d) + 0.2
+    x, y = real.flatten(0, 1).numpy(), fake.flatten(0, 1).numpy()
+    one, other = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    jitter = 1e-9 * np.eye(d)  # sqrtm of a singular matrix is not defined
+    root = linalg.sqrtm((one + jitter) @ (other + jitter)).real
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(one + other - 2 * root)
+    assert distances.frechet_distance(real, fake).value == pytest.approx(expected, rel=1e-4)
+    kernel = functools.partial(polynomial_kernel, degree=3, gamma=1 / d, coef0=1)
+    m = len(x)
+    within = [(k.sum() - k.trace()) / (m * (m - 1)) for k in (kernel(x, x), kernel(y, y))]
+    expected = sum(within) - 2 * kernel(x, y).mean()
+    assert distances.kernel_distance(real, fake).value == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("key", ["fd_tn2", "kd_efflite0", "motion_gap", "clipsim"])
+def test_what_a_distance_is_without_a_group_is_the_distance_of_the_rest(key: str) -> None:
+    d = 1 if METRICS[key].measure in ("mean_gap", "caption") else 8
+    real, fake = normal(0, 24, 2, d), 2 * normal(1, 24, 2, d)
+    groups = groups_of(24)
+    found = distance(METRICS[key], real, fake, groups)
+    assert len(found.without) == 20
+    for group, value in zip(groups, found.without, strict=True):
+        rest = torch.cat([fake[: group.start], fake[group.stop :]])
+        assert value == pytest.approx(distance(METRICS[key], real, rest).value, rel=1e-6, abs=1e-9)
+    assert distance(METRICS[key], real, fake).value == pytest.approx(found.value, rel=1e-12)
+
+
+def test_rows_are_taken_a_block_at_a_time_without_changing_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = normal(0, 50, 1, 8), normal(1, 50, 1, 8) + 1
+    whole = [distance(METRICS[key], real, fake).value for key in ("fd_tn2", "kd_efflite0", "motion_gap")]
+    monkeypatch.setattr(distances, "BLOCK", 7)
+    blocks = [distance(METRICS[key], real, fake).value for key in ("fd_tn2", "kd_efflite0", "motion_gap")]
+    assert blocks == pytest.approx(whole, rel=1e-10)
+
+
+def test_divided_by_n_a_frechet_distance_is_that_of_smaller_covariances() -> None:
+    real, fake = normal(0, 10, 1, 3), 2 * normal(1, 10, 1, 3)
+    mean = (real.mean(dim=0) - fake.mean(dim=0)).square().sum().item()
+    one, other = (distances.frechet_distance(real, fake, covariance=by).value for by in ("n", "n - 1"))
+    assert one - mean == pytest.approx((other - mean) * 9 / 10)
+
+
+def test_the_interval_covers_the_mean_of_other_samples_and_a_bootstrap_lies_above_it() -> None:
+    """64 Gaussian samples of 16 features from a true distance of 1.6: the number is biased, its interval is not."""
+    real, generator = normal(0, 64, 1, 16), torch.Generator().manual_seed(5)
+    values, intervals, resampled = [], [], []
+    for seed in range(100, 160):
+        fake = normal(seed, 64, 1, 16) * 1.2 + 0.245
+        found = distances.frechet_distance(real, fake, groups_of(64))
+        values.append(found.value)
+        intervals.append(interval(found.value, found.without))
+        again = fake[torch.randint(64, (64,), generator=generator)]
+        resampled.append(distances.frechet_distance(real, again).value)
+    centre = sum(values) / 60
+    covered = sum(low <= centre <= high for low, high in filter(None, intervals))
+    assert 53 <= covered <= 60
+    assert sum(resampled) / 60 > centre + 3 * np.std(values)
+
+
+def test_of_three_clips_there_is_no_interval() -> None:
+    assert groups_of(3) == []
+    assert interval(1.0, ()) is None
+
+
+def test_groups_are_contiguous_and_all_there_is() -> None:
+    groups = groups_of(1024)
+    assert [i for group in groups for i in group] == list(range(1024))
+    assert {len(group) for group in groups} == {51, 52}

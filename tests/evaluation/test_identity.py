@@ -14,7 +14,6 @@ import pytest
 from lvdm.data.samples import Sample, SampleSet
 from lvdm.data.sprites import RECIPE, Recipe, Scene, Sprite, draw, load_recipe, scene
 from lvdm.data.video import read_frames, write_video
-from lvdm.evaluation import sets
 from lvdm.evaluation.identity import (
     AFTER,
     FIRST,
@@ -29,6 +28,7 @@ from lvdm.evaluation.identity import (
     moment_after,
     seen,
 )
+from lvdm.evaluation.long_videos import measure_long_videos
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Result
 from lvdm.params import load_params
@@ -208,10 +208,10 @@ def test_it_is_measured_of_the_built_in_set_alone(recipe, tmp_path):
     write_video(folder / sample.file, draw(recipe, scenes(recipe, 144, False)[5]), 8.0)
     write_json(folder / "index.json", [vars(sample)])
     paths = [str(Path("artifacts/videos") / f"{i}.mp4") for i in range(3)]
-    manifest = pd.DataFrame({"path": paths, "frames": 144, "split": "test", "label": "a"})
-    assert sets.identity_of(SampleSet(folder), manifest, params, workspace).kept == {}
+    manifest = pd.DataFrame({"path": paths, "frames": 144, "split": "test", "label": "a", "checksum": paths})
+    assert measure_long_videos(SampleSet(folder), manifest, params, workspace).identity.kept == {}
     (workspace.videos / RECIPE).write_bytes((PROJECT / "builtin" / RECIPE).read_bytes())
-    found = sets.identity_of(SampleSet(folder), manifest, params, workspace)
+    found = measure_long_videos(SampleSet(folder), manifest, params, workspace).identity
     assert isinstance(found, Identity)
     assert found.kept == {64: (Kept(1, 1, 1), Kept(3, 3, 3))}
     assert set(found.area_gaps) == {128}

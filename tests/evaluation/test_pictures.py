@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lvdm.evaluation.drift import Curve, Drift
+from lvdm.evaluation.drift import Curve, Drift, Pair
 from lvdm.evaluation.pictures import MAX_BYTES, draw_curves, draw_drift, draw_reconstructions, draw_strip
 from tests.evaluation.conftest import moving_square
 
@@ -15,7 +15,9 @@ from tests.evaluation.conftest import moving_square
 def test_curves_and_drift_are_drawn(tmp_path: Path) -> None:
     line = ([1, 2, 3], [3.0, 2.0, 1.0])
     draw_curves(tmp_path / "a.png", {"l1": line}, title="Loss", x_label="step", y_label="loss", log_scale=True)
-    draw_drift(tmp_path / "b.png", Drift({"tn2": Curve((1.0, 2.0), (1.0, 1.0))}), title="Drift")
+    draw_drift(
+        tmp_path / "b.png", Drift({"tn2": Pair(Curve((1.0, 2.0), ((1.0, 2.1),) * 4), Curve((1.0, 1.0)))}), title="Drift"
+    )
     for name in ("a.png", "b.png"):
         image = Image.open(tmp_path / name)
         assert image.width > 500

@@ -1,4 +1,4 @@
-"""The real side of drift: held-out videos of any length, of the samples' labels, read a window at a time."""
+"""Which real clips and videos samples are held against, and how they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
-from lvdm.evaluation import sets
+from lvdm.evaluation import long_videos, sets
+from lvdm.evaluation.protocol import protocol_of
 from lvdm.machine import Machine
 from lvdm.params import Params, load_params
 from lvdm.workspace import Workspace, write_json
@@ -44,7 +45,7 @@ def manifest(root: Path, *videos: tuple[int, str | None, str]) -> pd.DataFrame:
     for i, (frames, _, _) in enumerate(videos):
         write_video(root / f"{i}.mp4", [moving_square(i, frames).numpy()], 8.0)
     rows = [
-        {"path": f"{i}.mp4", "frames": frames, "label": label, "split": split}
+        {"path": f"{i}.mp4", "frames": frames, "label": label, "split": split, "checksum": str(i)}
         for i, (frames, label, split) in enumerate(videos)
     ]
     return pd.DataFrame(rows).astype({"frames": "Int64", "label": "string"})
@@ -58,20 +59,23 @@ def read_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, range]]:
         reads.append((path.name, indices))
         return read_frames(path, indices)
 
-    monkeypatch.setattr(sets, "read_frames", recorded)
+    for room in (sets, long_videos):
+        monkeypatch.setattr(room, "read_frames", recorded)
     return reads
 
 
 def test_real_videos_shorter_than_the_samples_are_a_reference(workspace: Workspace, params: Params) -> None:
     rows = manifest(workspace.root, (70, "a", "test"), (63, "a", "test"), (30, "a", "test"))
-    (curve,) = sets.drift_of(samples(workspace), rows, params, workspace).curves.values()
-    assert (len(curve.fake), len(curve.real)) == (4, 2)  # 63 frames at stride 2 hold two windows, 30 none
+    measured = long_videos.measure_long_videos(samples(workspace), rows, params, workspace)
+    (pair,) = measured.drift.curves.values()
+    assert (len(pair.fake.values), len(pair.real.values)) == (4, 2)  # 63 frames at stride 2 hold two windows, 30 none
 
 
 def test_real_clips_are_captioned_by_what_the_samples_were_asked_for_by(workspace: Workspace, params: Params) -> None:
     rows = manifest(workspace.root, (70, "a", "test"), (70, "a", "test")).assign(caption=["a square", "a dot"])
-    rules = sets.protocol_of(params)
-    asked = {column: sets.real_clips(rows, rules, workspace.root, column).captions for column in ("label", "caption")}
+    rules = protocol_of(params)
+    sides = {column: sets.real_clips(rows, rules, workspace.root, column) for column in ("label", "caption")}
+    asked = {column: side["test"].captions for column, side in sides.items()}
     assert set(asked["label"]) == {"a"} and set(asked["caption"]) == {"a square", "a dot"}
     for caption, column in ((None, "label"), ("a square", "caption")):
         made = SampleSet(workspace.root / column)
@@ -80,13 +84,13 @@ def test_real_clips_are_captioned_by_what_the_samples_were_asked_for_by(workspac
         made.folder.mkdir()
         gather_samples(made.folder, workspace.root / "made" / column, [clip])
         assert sets.asked_by(made) == column
-        assert sets.fake_clips(made).captions == [caption or "a"]
+        assert sets.fake_clips(made, rules).captions == [caption or "a"]
 
 
 def test_without_two_real_videos_drift_is_a_reason(workspace: Workspace, params: Params) -> None:
     rows = manifest(workspace.root, (300, "a", "test"), (30, "a", "test"), (300, "a", "train"))
-    drift = sets.drift_of(samples(workspace), rows, params, workspace)
-    assert (drift.curves, "two held-out videos" in drift.not_available) == ({}, True)
+    drift = long_videos.measure_long_videos(samples(workspace), rows, params, workspace).drift
+    assert (drift.curves, "two real videos" in drift.not_available) == ({}, True)
 
 
 def test_real_videos_have_the_labels_of_the_samples_where_two_are_held_out(
@@ -96,15 +100,15 @@ def test_real_videos_have_the_labels_of_the_samples_where_two_are_held_out(
     rows, reads = manifest(workspace.root, *labelled), read_of(monkeypatch)
     for label, expected in (("a", {"1.mp4", "2.mp4"}), ("c", {f"{i}.mp4" for i in range(4)})):
         reads.clear()
-        sets.drift_of(samples(workspace, label), rows, params, workspace)
+        long_videos.measure_long_videos(samples(workspace, label), rows, params, workspace)
         assert {name for name, _ in reads} == expected | {"0000.mp4"}
 
 
-def test_videos_are_read_a_window_at_a_time_and_no_further_than_the_samples_reach(
+def test_videos_are_read_a_few_frames_at_a_time_and_no_further_than_the_samples_reach(
     workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, reads = manifest(workspace.root, (400, "a", "test"), (400, "a", "test")), read_of(monkeypatch)
-    sets.drift_of(samples(workspace), rows, params, workspace)
-    assert {len(frames) for _, frames in reads} == {16}
+    long_videos.measure_long_videos(samples(workspace), rows, params, workspace)
+    assert max(len(frames) for _, frames in reads) == long_videos.BLOCK
     assert max(frames[-1] for name, frames in reads if name == "0.mp4") == 2 * (REACH - 1)
     assert max(frames[-1] for name, frames in reads if name == "0000.mp4") == REACH - 1

@@ -13,18 +13,25 @@ import torch
 from torch import Tensor
 
 from lvdm.errors import ArtefactError
-from lvdm.evaluation.protocol import ClipSet, Protocol, Window, choose_windows, evaluate
+from lvdm.evaluation.extraction import ClipSet
+from lvdm.evaluation.measuring import evaluate
+from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.evaluation.result import Estimate, Result
+from lvdm.evaluation.sets import Window, choose_windows
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
 
 N = 24
-PROTOCOL = Protocol("small", num_clips=N, clip_frames=16, stride=1, size=32, split="test", seed=0)
+PROTOCOL = replace(PROTOCOLS["small"], num_clips=N, clip_frames=16, stride=1, size=32)
 Fault = Callable[[Tensor], Tensor]
 
 
 def clips(first: int, count: int, fault: Fault = lambda clip: clip) -> ClipSet:
     return ClipSet([fault(moving_square(seed)) for seed in range(first, first + count)])
+
+
+def reals(first: int, count: int, fault: Fault = lambda clip: clip) -> dict[Split, ClipSet]:
+    return {"test": clips(first, count, fault)}
 
 
 def noisy(clip: Tensor) -> Tensor:
@@ -58,7 +65,7 @@ def test_a_stand_in_sees_the_faults_that_it_is_there_for(
     metric: str, seen: tuple[Fault, ...], unseen: tuple[Fault, ...], with_weights: Workspace
 ) -> None:
     protocol = replace(PROTOCOL, num_clips=12, clip_frames=8)
-    real = clips(0, 24, lambda clip: clip[:8])
+    real = reals(0, 24, lambda clip: clip[:8])
 
     def measure(fault: Fault) -> Result:
         return evaluate(real, clips(1000, 12, lambda clip: fault(clip[:8])), protocol, (metric,), with_weights, CPU)
@@ -73,7 +80,7 @@ def test_a_stand_in_sees_the_faults_that_it_is_there_for(
 
 def test_a_frozen_video_shows_without_any_network(workspace: Workspace) -> None:
     clean, still = (
-        evaluate(clips(0, N), clips(1000, N, fault), PROTOCOL, (), workspace, CPU) for fault in (Tensor.clone, frozen)
+        evaluate(reals(0, N), clips(1000, N, fault), PROTOCOL, (), workspace, CPU) for fault in (Tensor.clone, frozen)
     )
     assert still.metrics["static_gap"] == 1
     assert still.measured["motion"]["fake"] == 0
@@ -82,7 +89,7 @@ def test_a_frozen_video_shows_without_any_network(workspace: Workspace) -> None:
 
 def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Workspace) -> None:
     networks = install_detector(workspace, TinyDetector())
-    result = evaluate(clips(0, 2 * N), clips(1000, N), PROTOCOL, ("fvd", "kvd"), workspace, CPU, networks)
+    result = evaluate(reals(0, 2 * N), clips(1000, N), PROTOCOL, ("fvd", "kvd"), workspace, CPU, networks)
     assert set(result.metrics) == set(result.floor) == {"fvd", "kvd", "motion_gap", "static_gap"}
     fvd = result.estimates["fvd"]
     assert (fvd.extractor, fvd.sha256, fvd.better) == ("i3d", networks["i3d"].sha256, "lower")
@@ -92,7 +99,7 @@ def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Work
 
 def test_a_set_against_itself_is_at_distance_zero(workspace: Workspace) -> None:
     networks = install_detector(workspace, TinyDetector())
-    result = evaluate(clips(0, N), clips(0, N), PROTOCOL, ("fvd",), workspace, CPU, networks)
+    result = evaluate(reals(0, N), clips(0, N), PROTOCOL, ("fvd",), workspace, CPU, networks)
     assert result.metrics["fvd"] == pytest.approx(0, abs=1e-3)
     assert result.metrics["motion_gap"] == result.metrics["static_gap"] == 0
     assert result.estimates["fvd"].floor_n == N // 2
@@ -104,22 +111,22 @@ def test_the_same_clips_give_the_same_bytes_with_and_without_the_cache(tmp_path:
         workspace = Workspace(tmp_path / name)
         networks = install_detector(workspace, TinyDetector())
         for i in range(2):
-            evaluate(clips(0, 2 * N), clips(50, N), PROTOCOL, ("fvd",), workspace, CPU, networks).write(
+            evaluate(reals(0, 2 * N), clips(50, N), PROTOCOL, ("fvd",), workspace, CPU, networks).write(
                 workspace.metrics(f"run{i}")
             )
             written.append(workspace.metrics(f"run{i}").read_bytes())
-        assert len(list((workspace.cache / "features").iterdir())) == 3
+        assert len(list((workspace.cache / "features").iterdir())) == 6
     assert len(set(written)) == 1
 
 
 def test_another_real_set_is_never_answered_from_the_cache(workspace: Workspace) -> None:
-    first, second = (evaluate(clips(i, N), clips(500, N), PROTOCOL, (), workspace, CPU) for i in (0, 1))
+    first, second = (evaluate(reals(i, N), clips(500, N), PROTOCOL, (), workspace, CPU) for i in (0, 1))
     assert first.protocol["real_set"] != second.protocol["real_set"]
     assert first.metrics["motion_gap"] != second.metrics["motion_gap"]
 
 
 def test_metrics_without_their_network_are_named_with_the_remedy(workspace: Workspace) -> None:
-    result = evaluate(clips(0, N), clips(1, N), PROTOCOL, ("fd_tn2", "fvd", "clipsim"), workspace, CPU)
+    result = evaluate(reals(0, N), clips(1, N), PROTOCOL, ("fd_tn2", "fvd", "clipsim"), workspace, CPU)
     assert set(result.metrics) == {"motion_gap", "static_gap"}
     assert "lvdm weights --install i3d=PATH" in result.not_available["fvd"]
     assert "lvdm weights --install tn2" in result.not_available["fd_tn2"]
@@ -129,13 +136,13 @@ def test_metrics_without_their_network_are_named_with_the_remedy(workspace: Work
 
 @pytest.mark.parametrize(("num_real", "num_fake", "side"), [(N - 1, N, "real"), (N, N - 1, "fake")])
 def test_too_few_samples_are_an_error(workspace: Workspace, num_real: int, num_fake: int, side: str) -> None:
-    with pytest.raises(ArtefactError, match=f"{side} clips: expected at least {N}, got {N - 1}"):
-        evaluate(clips(0, num_real), clips(0, num_fake), PROTOCOL, (), workspace, CPU)
+    with pytest.raises(ArtefactError, match=f"{side} clips: expected at least {N}, .* small .*, got {N - 1}"):
+        evaluate(reals(0, num_real), clips(0, num_fake), PROTOCOL, (), workspace, CPU)
 
 
 def test_a_clip_of_another_shape_is_an_error(workspace: Workspace) -> None:
     with pytest.raises(ArtefactError, match=r"uint8 \(16, 32, 32, 3\)"):
-        evaluate(clips(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace, CPU)
+        evaluate(reals(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace, CPU)
 
 
 def test_windows_are_disjoint_inside_their_video_and_spread_over_the_videos_first() -> None:

@@ -1,0 +1,47 @@
+"""Intervals over clips by the delete-a-group jackknife.
+
+The interval says where the number would lie, at this many samples, had other ones been made by the same model; what so
+many samples alone cost is not in it, and that is the floor. A bootstrap would not do: clips drawn twice make a set look
+less varied, so the mean of its Frechet distances lies outside of the spread that it is to tell, far above the number.
+Not here: computing the values (distances.py). docs/evaluation.md has the coverage, measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import mean
+
+from scipy import stats
+
+from lvdm.evaluation.result import Interval
+
+LEVEL = 0.95
+MOST_GROUPS = 20
+FEWEST = 4  # things to leave out one after the other; with fewer nothing can be said
+
+
+def groups_of(count: int) -> list[range]:
+    """`count` things in contiguous groups, so that labels taken in turn are in all of them; none if too few."""
+    if count < FEWEST:
+        return []
+    groups = min(MOST_GROUPS, count)
+    edges = [count * i // groups for i in range(groups + 1)]
+    return [range(a, b) for a, b in pairwise(edges)]
+
+
+def interval(value: float, without: Sequence[float], least: float | None = None) -> Interval | None:
+    """95 % about `value`, from what it is `without` each group; no lower than `least`, the lowest value there is.
+
+    The variance is (g - 1) / g sum (v_i - mean v)^2 over g groups (Shao and Tu, The Jackknife and Bootstrap, 1995),
+    the quantile that of Student's t with g - 1 degrees of freedom.
+    """
+    g = len(without)
+    if g < FEWEST:
+        return None
+    centre = mean(without)
+    error = math.sqrt((g - 1) / g * sum((v - centre) ** 2 for v in without))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, g - 1)) * error
+    low = value - reach
+    return (low if least is None else max(low, least)), value + reach

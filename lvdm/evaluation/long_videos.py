@@ -1,0 +1,185 @@
+"""The long videos of an experiment beside real ones: which, how they are read, and all that is measured of them.
+
+Not here: the measures themselves (drift.py, continuity.py, identity.py) and short clips (sets.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+
+from lvdm.data.samples import Sample, SampleSet
+from lvdm.data.sprites import RECIPE, load_recipe
+from lvdm.data.video import read_frames
+from lvdm.errors import ArtefactError, WeightsError
+from lvdm.evaluation.continuity import Joins, measure_continuity
+from lvdm.evaluation.drift import WINDOW, Drift, Windows, measure_drift
+from lvdm.evaluation.extraction import ClipSet
+from lvdm.evaluation.features import Extractor, load_extractor
+from lvdm.evaluation.identity import Identity, measure_identity
+from lvdm.evaluation.metrics import METRICS
+from lvdm.evaluation.protocol import Protocol, protocol_of
+from lvdm.evaluation.result import Result
+from lvdm.evaluation.sets import VideoClips, Window, as_seen, of_split
+from lvdm.params import Params
+from lvdm.workspace import Workspace, fingerprint, sha256
+
+FEWEST_REAL = 8  # real videos that long ones are measured against; as many as there are samples, if these are more
+CROWD = 32  # real videos whose areas are measured, or twice as many as samples
+BLOCK = 32  # frames decoded at once where single ones are asked for
+
+
+@dataclass(frozen=True)
+class LongVideos:
+    """All that was measured of the long videos of an experiment."""
+
+    drift: Drift
+    continuity: Mapping[str, Mapping[str, float]]
+    identity: Identity
+
+    def added_to(self, result: Result, asked: Sequence[str]) -> Result:
+        """The result with these numbers, and with the reason where there are none."""
+        missing = {"drift": self.drift.not_available} if self.drift.not_available else {}
+        result = replace(
+            result,
+            drift={**self.drift.numbers(), **self.continuity},
+            not_available={**result.not_available, **missing},
+        )
+        return self.identity.added_to(result, asked)
+
+
+def measure_long_videos(
+    samples: SampleSet, manifest: pd.DataFrame, params: Params, workspace: Workspace, clips: ClipSet | None = None
+) -> LongVideos:
+    """The long videos of a sample set against real ones, as far along these as the samples are long.
+
+    The real ones have the labels of the samples, where the split has two of these; the longest of them are chosen.
+    `clips` are the short real clips of the protocol.
+
+    Raises:
+        ArtefactError: fewer or shorter long videos than the protocol measures.
+    """
+    protocol = protocol_of(params)
+    long = _long(samples, protocol)
+    reach = protocol.long_frames or max(sample.frames for sample in long)
+    rows = _chosen(manifest, protocol, long)
+    fake = [VideoFrames(samples.folder / s.file, min(s.frames, reach), 1, protocol.size) for s in long]
+    real = [replace(video, frames=min(len(video), reach)) for video in _real(rows, protocol, workspace)]
+    alike = clips if protocol.clip_frames == WINDOW else None
+    drift = measure_drift(
+        _windows(real, protocol, rows["checksum"].tolist()),
+        _windows(fake, protocol, [sha256(video.path) for video in fake]),
+        _extractors(params, workspace),
+        workspace,
+        alike,
+    )
+    continuity = measure_continuity(real, fake, joins_of(samples))
+    return LongVideos(drift, continuity, _identity(fake, manifest, params, workspace))
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """The frames of a video by index, as the networks see them, decoded a block at a time."""
+
+    path: Path
+    frames: int
+    stride: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, index: int, /) -> UInt8[np.ndarray, "{self.size} {self.size} 3"]:
+        start = index // BLOCK * BLOCK
+        return _block(self, start)[index - start]
+
+
+@functools.lru_cache(maxsize=4)
+def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
+    indices = range(start * video.stride, min(start + BLOCK, video.frames) * video.stride, video.stride)
+    return as_seen(read_frames(video.path, indices), video.size).numpy()
+
+
+def joins_of(samples: SampleSet) -> Joins | None:
+    """Where latents and windows of latents begin in the long videos, if the sample set says how it was made."""
+    made_with = samples.made_with
+    if not made_with:
+        return None
+    factor, num_latents = made_with["time_factor"], made_with["long_latents"]
+    return Joins(
+        latents=tuple(factor * latent for latent in range(1, num_latents)),
+        windows=frozenset(factor * latent for latent in made_with["joins"]),
+    )
+
+
+def _long(samples: SampleSet, protocol: Protocol) -> list[Sample]:
+    long = samples.samples("long")
+    enough = [sample for sample in long if sample.frames >= protocol.long_frames]
+    if len(enough) < protocol.long_videos:
+        raise ArtefactError(
+            f"{samples.folder}: long videos",
+            expected=f"{protocol.long_videos} of {protocol.long_frames} frames, as protocol {protocol.name} measures",
+            got=len(enough),
+            remedy="raise sample.num_long_videos and sample.long_frames, or choose another protocol",
+        )
+    return enough[: protocol.long_videos or None]
+
+
+def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[Sample]) -> pd.DataFrame:
+    """Real videos that have a window, the longest first."""
+    rows = of_split(manifest, protocol.split).sample(frac=1, random_state=protocol.seed)
+    rows = rows[rows["frames"] > (WINDOW - 1) * protocol.stride]
+    alike = rows[rows["label"].isin([sample.label for sample in long if sample.label is not None])]
+    return (alike if len(alike) >= 2 else rows).nlargest(max(FEWEST_REAL, len(long)), "frames")
+
+
+def _real(rows: pd.DataFrame, protocol: Protocol, workspace: Workspace) -> list[VideoFrames]:
+    """Real videos at the stride of the protocol, whole: n frames have ceil(n / stride) of these."""
+    stride, lengths = protocol.stride, (-(-int(frames) // protocol.stride) for frames in rows["frames"])
+    paths = (workspace.root / path for path in rows["path"])
+    return [VideoFrames(path, n, stride, protocol.size) for path, n in zip(paths, lengths, strict=True)]
+
+
+def _windows(videos: Sequence[VideoFrames], protocol: Protocol, hashes: Sequence[str]) -> Windows:
+    """The windows of videos whose bytes have `hashes`."""
+    counts = tuple(video.frames // WINDOW for video in videos)
+    stride = videos[0].stride if videos else 1
+    span = WINDOW * stride
+    windows = tuple(Window(i, w * span) for i, count in enumerate(counts) for w in range(count))
+    content = fingerprint(hashes, counts, stride, protocol.size, protocol.resize)
+    shape = replace(protocol, clip_frames=WINDOW, stride=stride)
+    return Windows(ClipSet(VideoClips(tuple(video.path for video in videos), windows, shape), None, content), counts)
+
+
+def _identity(fake: Sequence[VideoFrames], manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Identity:
+    """The sprites of long videos beside those of real ones; empty if the videos are no sprites.
+
+    The recipe lies beside the videos that were rendered from it, and nowhere else.
+    """
+    if not (workspace.videos / RECIPE).is_file():
+        return Identity({}, {}, math.nan)
+    protocol = protocol_of(params)
+    rows = of_split(manifest, protocol.split).sample(frac=1, random_state=protocol.seed)
+    longest = _real(rows.nlargest(FEWEST_REAL, "frames"), protocol, workspace)
+    crowd = _real(rows.head(max(CROWD, 2 * len(fake))), protocol, workspace)
+    return measure_identity(fake, longest, crowd, load_recipe(workspace.videos / RECIPE))
+
+
+def _extractors(params: Params, workspace: Workspace) -> list[Extractor]:
+    """Those of the metrics asked for that compare features, as far as their weights are there, and static frames."""
+    asked = [METRICS[key] for key in params.evaluate.metrics]
+    names = [metric.features for metric in asked if metric.measure not in ("caption", "identity")]
+    extractors = []
+    for name in dict.fromkeys((*names, "static")):
+        try:
+            extractors.append(load_extractor(name, workspace, workspace.machine.device))
+        except WeightsError:  # the metric itself is reported as not available, with the remedy
+            continue
+    return extractors
