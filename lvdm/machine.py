@@ -84,6 +84,12 @@ class Machine(Section):
         return torch.autocast(self.device.type, dtype, enabled=self.arithmetic != "float32")
 
 
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on `device`, without waiting for what the device was told before."""
+    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+    return pinned.to(device, non_blocking=True)
+
+
 class TrainingLeft(Exception):
     """A process that only helped to train has no more to do in this stage; run.py ends the stage for it."""
 

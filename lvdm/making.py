@@ -24,6 +24,7 @@ from torch import Tensor
 from lvdm.data.samples import Sample, write_sample
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
+from lvdm.machine import sent
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import load_autoencoder, load_denoiser
 from lvdm.models.condition import Prompt
@@ -161,7 +162,7 @@ def decoded(
 ) -> Iterator[Float[Tensor, "1 3 f y x"]]:
     """The frames of a latent video, chunk by chunk, on the autoencoder's device, each decoded under `autocast`."""
     device = autoencoder.latent_mean.device
-    chunks = autoencoder.decode_stream(chunk[None].to(device) for chunk in latent.split(DECODED_AT_ONCE, dim=1))
+    chunks = autoencoder.decode_stream(sent(chunk[None], device) for chunk in latent.split(DECODED_AT_ONCE, dim=1))
     while True:
         with autocast():
             frames = next(chunks, None)

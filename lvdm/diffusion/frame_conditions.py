@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lvdm.diffusion.noise import draw_uniform
 from lvdm.diffusion.schedule import Schedule
+from lvdm.machine import sent
 from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
 
@@ -33,7 +34,7 @@ class FrameConditions:
     level: Float[Tensor, "b t"]
 
     def to(self, device: torch.device) -> FrameConditions:
-        return FrameConditions(self.given.to(device), self.level.to(device))
+        return FrameConditions(sent(self.given, device), sent(self.level, device))
 
     @property
     def raised(self) -> Bool[Tensor, "b t"]:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lvdm.machine import sent
+
 
 def seed_of(*key: int | str) -> int:
     """A seed that is a function of `key` alone, on every machine and in every process."""
@@ -26,7 +28,7 @@ def generator_of(*key: int | str) -> torch.Generator:
 def draw_noise(generators: Sequence[torch.Generator], like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """Standard normal noise of the shape, dtype and device of `like`; row i comes from generator i alone."""
     rows = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype, device=g.device) for g in generators]
-    return torch.stack(rows).to(like.device)
+    return sent(torch.stack(rows), like.device)
 
 
 def draw_uniform(generators: Sequence[torch.Generator], count: int) -> Float[Tensor, "b count"]:

@@ -17,6 +17,7 @@ from lvdm.diffusion.frame_conditions import Denoiser, draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, draw_uniform
 from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Prediction, Schedule, target_of
+from lvdm.machine import sent
 from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
 
@@ -54,7 +55,7 @@ def denoising_loss(
     dropped = (draw_uniform(generators, 1).squeeze(1) < objective.drop_condition) | conditions.raised.any(dim=1)
     if level is not None:
         conditions = conditions.at(level)
-    conditions, dropped = conditions.to(latent.device), dropped.to(latent.device)
+    conditions, dropped = conditions.to(latent.device), sent(dropped, latent.device)
     noise = draw_noise(generators, latent)
 
     z = add_perturbed_condition(

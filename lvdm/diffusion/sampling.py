@@ -29,6 +29,7 @@ from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.perturbation import given_noise
 from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
+from lvdm.machine import sent
 from lvdm.models.condition import Condition, Prompts
 from lvdm.params import Sample, TrainDenoiser
 from lvdm.progress import progress
@@ -164,31 +165,30 @@ def _batches(planned: Iterable[tuple[int, VideoRequest, Plan]], batch_size: int)
 def _make(
     denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, batch: Sequence[_Job], videos: Mapping[int, Tensor]
 ) -> Float[Tensor, "b c made h w"]:
-    """The latents that a batch of windows makes."""
+    """The latents that a batch of windows makes; the device is waited for once, at the end."""
     objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
     device, schedule = parameter.device, Schedule(objective.schedule)
-    made = [i for i, given in enumerate(window.given) if not given]
+    made = sent(torch.tensor([i for i, given in enumerate(window.given) if not given]), device)
     prompted = batch[0].request.prompt is not None
     frames_weight, condition_weight = sample.guidance, sample.condition_guidance
     if not any(window.given):  # both guide away from the prompt alone, in one pass
         frames_weight, condition_weight = 0.0, frames_weight + condition_weight
     guidance = Guidance(frames_weight, condition_weight if prompted else 0.0)
     numbers = [spec.prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
-    stride = torch.tensor([job.window.stride for job in batch], device=device)
-    condition = Condition(torch.tensor(numbers, device=device), spec.prompts)
-    given = torch.tensor(window.given, device=device).expand(len(batch), -1)
+    stride = sent(torch.tensor([job.window.stride for job in batch]), device)
+    condition = Condition(sent(torch.tensor(numbers), device), spec.prompts)
+    given = sent(torch.tensor(window.given), device).expand(len(batch), -1)
 
-    clean = torch.stack([videos[job.video][:, job.window.positions] for job in batch]).to(device)
-    noise = torch.stack([given_noise(j.request.seed, j.window.positions, spec.latent_shape) for j in batch]).to(device)
+    clean = sent(torch.stack([videos[job.video][:, job.window.positions] for job in batch]), device)
+    of_given = [given_noise(job.request.seed, job.window.positions, spec.latent_shape) for job in batch]
+    noise = sent(torch.stack(of_given), device)
     perturbed = schedule.diffuse(clean, noise, torch.full(given.shape, sample.perturbation_level, device=device))
 
     def denoise(z: Tensor, level: float) -> Tensor:
-        frames = perturbed.clone()
-        frames[:, :, made] = z
         levels = torch.full(given.shape, level, device=device).masked_fill(given, sample.perturbation_level)
         prediction = guided_prediction(
             denoiser,
-            frames.to(parameter.dtype),
+            perturbed.index_copy(2, made, z).to(parameter.dtype),
             FrameConditions(given, levels),
             stride,
             condition,
@@ -196,11 +196,11 @@ def _make(
             guidance=guidance,
             perturbation_alpha=objective.perturbation.alpha,
         )
-        alpha, sigma = schedule.alpha_sigma(torch.tensor(level, device=device))
-        return x0_of(objective.prediction, prediction[:, :, made].to(z.dtype), z, alpha, sigma)
+        alpha, sigma = schedule.alpha_sigma(torch.full((), level, device=device))
+        return x0_of(objective.prediction, prediction.index_select(2, made).to(z.dtype), z, alpha, sigma)
 
     generators = [generator_of(job.request.seed, "window", job.window.made[0]) for job in batch]
-    start = draw_noise(generators, clean[:, :, made])
+    start = draw_noise(generators, clean.index_select(2, made))
     strength = 1.0
     if window.fills_a_gap and sample.refine_strength < 1:
         strength = sample.refine_strength

@@ -80,7 +80,7 @@ def _interpolated(level: Tensor) -> Tensor:
     table = _scaled_linear(level.device, level.dtype)
     position = level * NUM_INDICES
     below = position.detach().floor().clamp(0, NUM_INDICES - 1).long()
-    return torch.lerp(table[below], table[below + 1], position - below)
+    return torch.lerp(table.take(below), table.take(below + 1), position - below)
 
 
 @functools.cache

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from lvdm.machine import sent
+
 MAX_TOKENS = 77  # of a text: CLIP's limit, and more than captions have; what is beyond is cut off
 
 
@@ -73,7 +75,7 @@ class Prompts:
         return Prompts(self.tokens[numbers], self.mask[numbers])
 
     def to(self, device: torch.device) -> Prompts:
-        return Prompts(self.tokens.to(device), self.mask.to(device))
+        return Prompts(sent(self.tokens, device), sent(self.mask, device))
 
 
 @dataclass(frozen=True)
