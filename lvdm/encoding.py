@@ -24,6 +24,7 @@ from lvdm.workspace import Workspace, fingerprint
 PACKAGE = Path(__file__).parent
 CODE = (  # that decides what the latents of a video are; tests/test_architecture.py compares it with what is imported
     "data/clips.py",
+    "data/decoding.py",
     "data/frame_folders.py",
     "data/video.py",
     "encoding.py",

@@ -63,6 +63,7 @@ STAGES: dict[str, Stage] = {
                 "data/bounded.py",
                 "data/bucket.py",
                 "data/captions.py",
+                "data/decoding.py",
                 "data/frame_folders.py",
                 "data/ingest.py",
                 "data/inspection.py",
@@ -71,6 +72,7 @@ STAGES: dict[str, Stage] = {
                 "data/probing.py",
                 "data/sources.py",
                 "data/sprites.py",
+                "data/straightening.py",
                 "data/video.py",
             ),
             inputs=lambda w, p, n: (),  # the source itself: the manifest holds the checksum of each of its videos
@@ -92,6 +94,7 @@ STAGES: dict[str, Stage] = {
             sections=("clips", "train_autoencoder"),
             code=(
                 "data/clips.py",
+                "data/decoding.py",
                 "data/frame_folders.py",
                 "data/manifest.py",
                 "data/video.py",
@@ -113,6 +116,7 @@ STAGES: dict[str, Stage] = {
             code=(
                 "caching.py",
                 "data/clips.py",
+                "data/decoding.py",
                 "data/frame_folders.py",
                 "data/latent_plan.py",
                 "data/latent_store.py",
@@ -150,6 +154,7 @@ STAGES: dict[str, Stage] = {
             sections=("clips", "sample"),
             code=(
                 "data/clips.py",
+                "data/decoding.py",
                 "data/frame_folders.py",
                 "data/latents.py",
                 "data/samples.py",
@@ -171,6 +176,7 @@ STAGES: dict[str, Stage] = {
             sections=("clips", "evaluate"),
             code=(
                 "data/clips.py",
+                "data/decoding.py",
                 "data/frame_folders.py",
                 "data/manifest.py",
                 "data/samples.py",

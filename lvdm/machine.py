@@ -30,6 +30,7 @@ class Machine(Section):
     compile: bool = False  # torch.compile of the networks in training
     data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
     probe_workers: Count = 2  # processes that probe videos at ingest
+    probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold
 
     @model_validator(mode="after")
     def _possible(self) -> Machine:

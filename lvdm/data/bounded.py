@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,21 +23,26 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Lost:
-    """An item without a result: its process died (`crashed`) or was killed at its limit (`timeout`)."""
+    """An item without a result: its process died (`crashed`), or was killed at its limit of time (`timeout`)."""
 
     reason: Literal["crashed", "timeout"]
     detail: str
 
 
 def bounded_map(
-    function: Callable[[T], R], items: Sequence[T], workers: int, seconds: Callable[[T], float]
+    function: Callable[[T], R],
+    items: Sequence[T],
+    workers: int,
+    seconds: Callable[[T], float],
+    max_bytes: int | None = None,
 ) -> Iterator[tuple[int, R | Lost]]:
     """Yields (index, result) as results come, with `workers` processes at work.
 
-    `function` and the items are pickled. `seconds(item)` is the wall-clock limit of an item, math.inf for none; an
-    exception in `function` counts as a crash.
+    `function` and the items are pickled. `seconds(item)` is how long an item may take without a `beat`, math.inf for
+    ever; `max_bytes` how much memory its process may hold, beyond which it sees a MemoryError. An exception in
+    `function` counts as a crash.
     """
-    crew = [_Worker(function) for _ in range(min(workers, len(items)))]
+    crew = [_Worker(function, max_bytes) for _ in range(min(workers, len(items)))]
     waiting = iter(enumerate(items))
     try:
         for worker in crew:
@@ -54,17 +60,23 @@ def bounded_map(
 
 
 class _Worker(Generic[T, R]):
-    def __init__(self, function: Callable[[T], R]):
-        self.function = function
+    def __init__(self, function: Callable[[T], R], max_bytes: int | None):
+        self.function, self.max_bytes = function, max_bytes
         self.index: int | None = None  # of the item in work
-        self.deadline = 0.0
+        self.seconds = math.inf  # that it may take without a beat
         self.start()
+
+    @property
+    def deadline(self) -> float:
+        return self.last_beat.value + self.seconds
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork is unsafe beside the threads of torch and s3fs
         self.connection: Connection
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
+        self.last_beat: Any = context.RawValue("d", 0.0)  # by the clock that all processes share
+        arguments = (self.function, theirs, self.last_beat, self.max_bytes)
+        self.process = context.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
 
@@ -80,7 +92,7 @@ class _Worker(Generic[T, R]):
         if self.connection.closed:
             self.start()
         self.index, item = numbered
-        self.deadline = time.monotonic() + seconds(item)
+        self.seconds, self.last_beat.value = seconds(item), time.monotonic()
         self.connection.send(item)
 
     def finish(self) -> tuple[int, R | Lost]:
@@ -88,7 +100,9 @@ class _Worker(Generic[T, R]):
         result: R | Lost
         try:
             result = (
-                self.connection.recv() if self.connection.poll() else Lost("timeout", "the wall-clock limit passed")
+                self.connection.recv()
+                if self.connection.poll()
+                else Lost("timeout", "no sign of life within its limit")
             )
         except (EOFError, ConnectionResetError):
             self.process.join()
@@ -98,9 +112,22 @@ class _Worker(Generic[T, R]):
         return self.index, result
 
 
-def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
+_last_beat: Any = None  # of this process, if it works for a map
+
+
+def beat() -> None:
+    """Says, from within an item, that it goes on: its time begins anew. Elsewhere it does nothing."""
+    if _last_beat is not None:
+        _last_beat.value = time.monotonic()
+
+
+def _serve(function: Callable[[Any], Any], connection: Connection, last_beat: Any, max_bytes: int | None) -> None:
+    global _last_beat
+    _last_beat = last_beat
     watch_over_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if max_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
     while True:
         try:
             item = connection.recv()

@@ -34,13 +34,14 @@ def build_manifest(ingest: Ingest, workspace: Workspace) -> pd.DataFrame:
     source = collect(ingest.source, ingest.layout, workspace)
     said = captions_of(source, workspace)
     rows = []
-    for video, found in zip(source.videos, probed([v.path for v in source.videos], workspace), strict=True):
+    findings = probed([v.path for v in source.videos], workspace, ingest.transcode)
+    for video, found in zip(source.videos, findings, strict=True):
         written = {column: text for column, text in said[video.id].items() if text is not None}
         row = {"id": video.id, "path": video.path} | found | asdict(video.told) | written
         if found.get("codec") == "images":
             row["fps"], row["duration"] = source.fps, found["frames"] / source.fps
-        if row["split"] is None and found.get("checksum"):
-            row["split"] = _split(ingest, row["group"] or found["checksum"])
+        if row["split"] is None and found.get("source_checksum"):
+            row["split"] = _split(ingest, row["group"] or found["source_checksum"])
         rows.append(row)
     manifest = as_manifest(pa.Table.from_pylist(rows, schema=SCHEMA))
     logger.info("%d videos, %d of them cannot be read", len(manifest), manifest["error"].notna().sum())

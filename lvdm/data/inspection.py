@@ -1,43 +1,75 @@
 """What is in one video, a file or a folder of frames: counted by decoding all of it, not believed.
 
-PyAV decodes here, as it sees damage that decord decodes over. Not here: reading clips (video.py), all videos of a
-source (probing.py), and which are good enough (expectations.py).
+A file that decord reads exactly as a sequential decoder does stays as it is; any other readable one is straightened
+once. Not here: decoding (decoding.py), reading clips (video.py), all videos of a source (probing.py), and which are
+good enough (expectations.py).
 """
 
 from __future__ import annotations
 
+import stat
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import av
+import numpy as np
+from jaxtyping import UInt8
 
 from lvdm.data.appearance import appearance, sampled_indices
+from lvdm.data.bounded import beat
+from lvdm.data.decoding import Shown, footage
 from lvdm.data.frame_folders import frame_files, read_frame_files
 from lvdm.data.reasons import UnreadableVideo
-from lvdm.data.video import checksum, read_frames
+from lvdm.data.straightening import straighten
+from lvdm.data.video import checksum, read_frames, why_decord_differs
+from lvdm.params import Transcode
 
 MP4_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"mfra", b"uuid"}
 )
 MATROSKA, MATROSKA_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+KEPT = 12  # frames of a video, at most, that decord is held against
+HELD_AT_MOST = 10  # times as many frames a second as there are, when a video is sampled by time
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What is in a video file, found by decoding all of it."""
+    """What is in a video, found by decoding all of it."""
 
     frames: int
-    fps: float  # average
-    width: int  # as displayed: a quarter turn swaps the coded sides
+    fps: float
+    width: int  # as displayed: turned, and of square pixels
     height: int
     codec: str
     duration: float  # seconds, frames / fps
 
 
+@dataclass
+class _Survey:
+    """One pass over a file: its frames, their times, and a few of them."""
+
+    codec: str
+    rates: list[float]
+    times: list[float | None] = field(default_factory=list)
+    kept: dict[int, UInt8[np.ndarray, "h w 3"]] = field(default_factory=dict)  # evenly spread, and the last one
+    every: int = 1
+    last: Shown | None = None
+
+    def see(self, shown: Shown) -> None:
+        index = len(self.times)
+        self.times.append(shown.time)
+        if index % self.every == 0:
+            if len(self.kept) == KEPT:
+                self.every *= 2
+                self.kept = {i: pixels for i, pixels in self.kept.items() if i % self.every == 0}
+            if index % self.every == 0:
+                self.kept[index] = shown.pixels()
+        self.last = shown
+
+
 def probe(path: Path) -> Probe:
-    """Decodes the whole file with PyAV and reads its last frame: what passes can be read by `read_frames`.
+    """Decodes the whole file with PyAV: how many frames, how large, how fast.
 
     Of a folder of images every one is decoded; they do not say how fast they follow each other, so its fps is 0.
 
@@ -46,36 +78,120 @@ def probe(path: Path) -> Probe:
     """
     if path.is_dir():
         return _probe_folder(path)
+    _check_bytes(path)
+    survey = _surveyed(path)
+    fps, _ = _clock(survey)
+    return _found(survey, fps)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A video to examine, and where it goes if it has to be straightened."""
+
+    path: Path
+    straightened: Path
+    transcode: Transcode | None
+
+
+def examine(request: Request) -> dict[str, Any]:
+    """The fields of `probe` and of its appearance, or error (a code of REASONS) and detail.
+
+    `straightened` says why the video was written once more, to be read from there: then all fields are of what was
+    written, except codec; else it is None. `checksum` is of what is to be read, `source_checksum` of `request.path`.
+    """
+    path = request.path
     try:
+        return _examined(request)
+    except UnreadableVideo as error:
+        unread = error.reason in ("missing", "unreadable", "not-a-file")
+        of_bytes = None if unread else checksum(path)
+        said = {"error": error.reason, "detail": error.detail}
+        return said | {"checksum": of_bytes, "source_checksum": of_bytes, "straightened": None}
+
+
+def _examined(request: Request) -> dict[str, Any]:
+    path, read, why = request.path, request.path, None
+    try:
+        if path.is_dir():
+            found = _probe_folder(path)
+        else:
+            _check_bytes(path)
+            survey = _surveyed(path)
+            fps, constant = _clock(survey)
+            found, why = _found(survey, fps), _why_straighten(path, survey, constant, request.transcode)
+        if why is not None:
+            straighten(path, request.straightened, fps, constant, request.transcode)
+            read = request.straightened
+            found = replace(_found(_surveyed(read), fps), codec=found.codec)
+        seen = appearance(read_frames(read, sampled_indices(found.frames)))
+    except MemoryError:
+        raise UnreadableVideo.of(path, "out-of-memory", "while its frames were looked at") from None
+    checksums = {"checksum": checksum(read), "source_checksum": checksum(path)}
+    return asdict(found) | asdict(seen) | checksums | {"straightened": why}
+
+
+def _surveyed(path: Path) -> _Survey:
+    with footage(path) as source:
+        survey = _Survey(source.codec, source.rates)
+        for shown in source:
+            survey.see(shown)
+            beat()
+    if survey.last is None:
+        raise UnreadableVideo.of(path, "no-video-stream", "a video stream without frames")
+    survey.kept[len(survey.times) - 1] = survey.last.pixels()
+    return survey
+
+
+def _found(survey: _Survey, fps: float) -> Probe:
+    frames, (height, width) = len(survey.times), survey.kept[0].shape[:2]
+    return Probe(frames, fps, width, height, survey.codec, frames / fps if fps else 0.0)
+
+
+def _clock(survey: _Survey) -> tuple[float, bool]:
+    """Frames a second, and whether every frame comes within one frame of its turn; else they are sampled by time.
+
+    What the header says of the rate counts if the times of the frames bear it out.
+    """
+    said = next(iter(survey.rates), 0.0)
+    times = np.array([np.nan if time is None else time for time in survey.times])
+    gaps = np.diff(times)
+    if len(gaps) == 0 or not (gaps > 0).all():  # also where a time is missing
+        return said, True
+    mean = len(gaps) / (times[-1] - times[0])
+    late = (times - times[0]) * mean - np.arange(len(times))
+    if np.abs(late).max() <= 1:
+        return _near(mean, survey.rates, 0.01), True
+    usual = _near(1 / float(np.median(gaps)), survey.rates, 0.05)
+    return min(usual, HELD_AT_MOST * mean), False
+
+
+def _near(rate: float, said: list[float], within: float) -> float:
+    return next((s for s in said if abs(s / rate - 1) < within), round(rate, 3))
+
+
+def _why_straighten(path: Path, survey: _Survey, constant: bool, transcode: Transcode | None) -> str | None:
+    if transcode is not None:
+        return "transcode"
+    if not constant:
+        return "frames at uneven times"
+    return why_decord_differs(path, len(survey.times), survey.kept)
+
+
+def _check_bytes(path: Path) -> None:
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise UnreadableVideo.of(path, "not-a-file", stat.filemode(state.st_mode))
         with path.open("rb") as file:
-            declared, present = _declared_bytes(file), path.stat().st_size
+            declared = _declared_bytes(file)
     except FileNotFoundError as error:
         raise UnreadableVideo.of(path, "missing", error.strerror) from None
     except OSError as error:
         raise UnreadableVideo.of(path, "unreadable", error.strerror) from None
-    if present == 0:
+    if state.st_size == 0:
         raise UnreadableVideo.of(path, "empty", "0 bytes")
-    if declared > present:
-        raise UnreadableVideo.of(path, "truncated", f"{present} of {declared} bytes")
-    found = _decode(path)
-    last = read_frames(path, [found.frames - 1])
-    if last.shape[1:3] != (found.height, found.width):
-        raise UnreadableVideo.of(
-            path, "unsupported", f"{last.shape[2]}x{last.shape[1]} and {found.width}x{found.height}"
-        )
-    return found
-
-
-def examine(path: Path) -> dict[str, Any]:
-    """The fields of `probe` and of its appearance, or error (a code of REASONS) and detail; and checksum, the sha256 of
-    what can be read."""
-    try:
-        found = probe(path)
-        seen = appearance(read_frames(path, sampled_indices(found.frames)))
-        return asdict(found) | asdict(seen) | {"checksum": checksum(path)}
-    except UnreadableVideo as error:
-        unread = error.reason in ("missing", "unreadable")
-        return {"error": error.reason, "detail": error.detail, "checksum": None if unread else checksum(path)}
+    if declared > state.st_size:
+        raise UnreadableVideo.of(path, "truncated", f"{state.st_size} of {declared} bytes")
 
 
 def _probe_folder(path: Path) -> Probe:
@@ -85,38 +201,10 @@ def _probe_folder(path: Path) -> Probe:
         if index and (width, height) != size:
             raise UnreadableVideo.of(path, "corrupt", f"frame {index} is {width}x{height}, those before {size}")
         size = (width, height)
+        beat()
     if not files:
-        raise UnreadableVideo.of(path, "unreadable", "a folder without images")
+        raise UnreadableVideo.of(path, "not-a-file", "a folder without images")
     return Probe(len(files), 0.0, *size, "images", 0.0)
-
-
-def _decode(path: Path) -> Probe:
-    frames, rotation = 0, 0
-    try:
-        with av.open(str(path)) as container:
-            if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
-                raise UnreadableVideo.of(path, "not-a-video", f"a {container.format.name.removesuffix('_pipe')}")
-            moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            if not moving:
-                raise UnreadableVideo.of(path, "no-video-stream", f"{len(container.streams)} other streams")
-            stream = moving[0]
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"err_detect": "explode"}
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise UnreadableVideo.of(path, "corrupt", f"frame {frames} is damaged")
-                frames, rotation = frames + 1, frame.rotation
-            fps = float(stream.average_rate or 0)
-            sides = (stream.width, stream.height) if rotation % 180 == 0 else (stream.height, stream.width)
-            codec = stream.codec_context.name
-    except (av.FFmpegError, IndexError) as error:  # PyAV raises IndexError on some damaged transport streams
-        what = error.strerror if isinstance(error, av.FFmpegError) else error
-        raise UnreadableVideo.of(
-            path, "corrupt" if frames else "not-a-video", f"{what}, after {frames} frames"
-        ) from None
-    if frames == 0:
-        raise UnreadableVideo.of(path, "no-video-stream", "a video stream without frames")
-    return Probe(frames, fps, *sides, codec, frames / fps if fps else 0.0)
 
 
 def _declared_bytes(file: BinaryIO) -> int:

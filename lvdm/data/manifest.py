@@ -16,12 +16,12 @@ from lvdm.workspace import atomic_file, need
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # path within the source
-        ("path", pa.string()),  # relative to the workspace, or absolute
+        ("path", pa.string()),  # of what is read: relative to the workspace, or absolute
         ("frames", pa.int64()),
         ("fps", pa.float64()),
         ("width", pa.int64()),
         ("height", pa.int64()),
-        ("codec", pa.string()),
+        ("codec", pa.string()),  # of the source
         ("duration", pa.float64()),  # seconds
         ("brightness", pa.float64()),  # mean luma, 0 to 255, of sampled frames; see appearance.py
         ("motion", pa.float64()),  # mean |difference| from one of them to the next, 0 to 255
@@ -30,7 +30,9 @@ SCHEMA = pa.schema(
         ("caption", pa.string()),
         ("split", pa.string()),
         ("group", pa.string()),  # videos of one group belong into one split; null: alone
-        ("checksum", pa.string()),  # sha256 of the bytes
+        ("checksum", pa.string()),  # sha256 of the bytes at path
+        ("source_checksum", pa.string()),  # the same, unless the video was written once more
+        ("straightened", pa.string()),  # null, or why it was
         ("error", pa.string()),  # null, or why it cannot be read: a code of reasons.py
         ("detail", pa.string()),  # the same in a sentence
     ]

@@ -14,38 +14,40 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvdm.data import appearance, frame_folders, inspection, video
+from lvdm.data import appearance, decoding, frame_folders, inspection, straightening, video
 from lvdm.data.bounded import Lost, bounded_map
+from lvdm.params import Transcode
 from lvdm.progress import progress
-from lvdm.workspace import Workspace, atomic_file, fingerprint
+from lvdm.workspace import Workspace, atomic_file, fingerprint, link_or_copy
 
 logger = logging.getLogger(__name__)
 
 Findings = dict[str, Any]
+PROBERS = (appearance, decoding, frame_folders, inspection, straightening, video)
 
 
-def probed(paths: Sequence[str], workspace: Workspace) -> list[Findings]:
+def probed(paths: Sequence[str], workspace: Workspace, transcode: Transcode | None = None) -> list[Findings]:
     """What `inspection.examine` says of each path (relative to the workspace), or `error` and `detail` of a lost one.
 
+    A video that was straightened lies in `workspace.videos` as well, and its finding has the `path` to read it from.
     One that is lost (a crash, a timeout) is tried again the next time.
     """
-    memory = workspace.root / ".lvdm" / "probes.jsonl"
-    prober = fingerprint(
-        version("av"),
-        version("decord"),
-        files=[Path(str(m.__file__)) for m in (appearance, frame_folders, inspection, video)],
-    )
-    keys = {path: fingerprint(prober, _state(workspace.root / path)) for path in paths}
-    known = _recalled(memory, keys)
+    memory, store = workspace.root / ".lvdm" / "probes.jsonl", workspace.root / ".lvdm" / "straightened"
+    libraries = [version(library) for library in ("av", "decord", "numpy", "pillow")]
+    settings = transcode.model_dump() if transcode else None
+    prober = fingerprint(libraries, settings, files=[Path(str(m.__file__)) for m in PROBERS])
+    keys = {path: fingerprint(prober, path, _state(workspace.root / path)) for path in paths}
+    known = {path: found for path, found in _recalled(memory, keys).items() if _is_there(found, store, keys[path])}
     new = [path for path in paths if path not in known]
     if known:
         logger.info("%d videos probed before, %d to probe", len(known), len(new))
+    requests = [inspection.Request(workspace.root / p, _stored(store, keys[p]), transcode) for p in new]
     lost: dict[str, Findings] = {}
     _write(memory, known, keys)
     with memory.open("a") as lines:
-        outcomes = bounded_map(
-            inspection.examine, [workspace.root / path for path in new], workspace.machine.probe_workers, _seconds
-        )
+        machine = workspace.machine
+        max_bytes = int(machine.probe_gigabytes * 1e9)
+        outcomes = bounded_map(inspection.examine, requests, machine.probe_workers, _seconds, max_bytes)
         for index, outcome in progress(outcomes, len(new), "probing", "video"):
             path = new[index]
             if isinstance(outcome, Lost):
@@ -55,7 +57,34 @@ def probed(paths: Sequence[str], workspace: Workspace) -> list[Findings]:
             lines.write(_line(path, keys[path], outcome))
             lines.flush()
     findings = known | lost
+    straightened = {path: _stored(store, keys[path]) for path, found in findings.items() if found.get("straightened")}
+    _forget_others(store, set(straightened.values()))
+    for path, file in straightened.items():
+        findings[path] = findings[path] | {"path": _placed(file, findings[path]["checksum"], workspace)}
     return [findings[path] for path in paths]
+
+
+def _stored(store: Path, key: str) -> Path:
+    return store / f"{key}.mp4"
+
+
+def _is_there(found: Findings, store: Path, key: str) -> bool:
+    return not found.get("straightened") or _stored(store, key).is_file()
+
+
+def _forget_others(store: Path, wanted: set[Path]) -> None:
+    for file in set(store.glob("*")) | set(store.glob(".*")):
+        if file not in wanted:
+            file.unlink()
+
+
+def _placed(file: Path, checksum: str, workspace: Workspace) -> str:
+    """Where the artefact lies, named by its content."""
+    path = workspace.videos / "straightened" / f"{checksum}.mp4"
+    if not path.exists():
+        with atomic_file(path) as beside:
+            link_or_copy(file, beside)
+    return path.relative_to(workspace.root).as_posix()
 
 
 def _recalled(memory: Path, keys: Mapping[str, str]) -> dict[str, Findings]:
@@ -89,7 +118,8 @@ def _state(path: Path) -> list[tuple[str, int, int]]:
     return [(file.name, s.st_size, s.st_mtime_ns) for file in files if file.exists() for s in [file.stat()]]
 
 
-def _seconds(path: Path) -> float:
-    """The wall-clock limit of one video; it decodes far faster than a megabyte, or ten frames of a folder, a second."""
+def _seconds(request: inspection.Request) -> float:
+    """How long a video may be silent: its bytes are read, and seeked in, far faster than a megabyte a second."""
+    path = request.path
     files = path.rglob("*") if path.is_dir() else [path]
-    return 60.0 + sum(0.1 + file.stat().st_size / 1e6 for file in files if file.is_file())
+    return 60.0 + sum(file.stat().st_size / 1e6 for file in files if file.is_file())

@@ -12,13 +12,18 @@ from lvdm.errors import VideoError
 
 REASONS = {
     "missing": "there is no such file, or a link leads nowhere",
-    "unreadable": "the system does not let it be read, or it is a folder without frames",
+    "unreadable": "the system does not let it be read",
+    "not-a-file": "a pipe or a device, or a folder without frames",
     "empty": "a file of no bytes",
     "not-a-video": "neither a container nor a codec that is known, or a picture",
     "no-video-stream": "a container without moving pictures: sound, a cover, or a stream of no frames",
     "truncated": "shorter than its own header says",
     "corrupt": "the decoder found damage",
-    "unsupported": "whole, but of a kind that cannot be read rightly",
+    "unsupported": "of a codec that is not known",
+    "hdr": "of a high dynamic range, which 8 bits a channel do not hold",
+    "size-changes": "its frames are not all of one size",
+    "too-large": "its frames have more pixels than are read",
+    "out-of-memory": "decoding it took more memory than its limit",
     "crashed": "the process that decoded it died",
     "timeout": "decoding it took longer than its limit",
 }

@@ -1,8 +1,8 @@
 """Where videos come from: a folder, a folder with a recipe (the built-in set), or s3://bucket/prefix.
 
 After `collect` every source is a list of local videos.
-Not here: what is inside a file; a candidate is told by its name alone, what a name says of it by layouts.py; nor
-how S3 is spoken to (bucket.py).
+Not here: what is inside a file; a candidate is told by its name, or by its first bytes where it has no suffix or that
+of an image. What a name says of a video is in layouts.py, how S3 is spoken to in bucket.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in "3gp apng avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv y4m".split()  # noqa: SIM905
 )
+MAGIC = (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")  # Matroska, FLV, ASF, MPEG
 CAPTIONS = frozenset({"captions.csv", "captions.jsonl", "captions.parquet"})
 SIDECAR = ".txt"  # x.txt beside x.mp4 holds its caption
 TEXT_SUFFIXES = (SIDECAR, ".json")  # of captions and of the lists of a dataset's splits
@@ -92,7 +93,7 @@ def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
         name = video.relative_to(folder).as_posix()
         if _is_text(name):
             texts.append(file)
-        elif video is file and not _is_candidate(name):
+        elif video is file and not (_is_candidate(name) or _begins_like_a_video(file)):
             ignored += name != sprites.RECIPE
         elif not _is_utf8(name):
             logger.warning("ignored %r: its name is not UTF-8", name)
@@ -115,7 +116,8 @@ def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below, links followed; a folder reached twice is read once, one that cannot be read is logged."""
+    """All files below, and empty folders with the name of a video. Links are followed; a folder reached twice is read
+    once, one that cannot be read is logged."""
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: logger.warning("skipped: %s", e)):
         if (real := os.path.realpath(parent)) in seen:
@@ -124,11 +126,27 @@ def _files(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders.sort()
         yield from (Path(parent, name) for name in names)
+        if not (folders or names) and Path(parent).suffix.lower() in VIDEO_SUFFIXES:
+            yield Path(parent)  # a folder by mistake, which the probe is to say
 
 
 def _is_candidate(name: str) -> bool:
     path = PurePosixPath(name)
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _begins_like_a_video(file: Path) -> bool:
+    """Whether a file without a suffix, or with that of an image, is of a container of videos."""
+    if file.name.startswith(".") or (file.suffix and not is_image(file)) or not file.is_file():
+        return False
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(189)
+    except OSError:
+        return False
+    riff = head[:4] == b"RIFF" and (head[8:12] == b"AVI " or (head[8:16] == b"WEBPVP8X" and head[20] & 2))
+    stream = head[:1] == head[188:189] == b"\x47"
+    return head[4:8] == b"ftyp" or head.startswith(MAGIC) or bool(riff) or stream
 
 
 def _is_text(name: str) -> bool:

@@ -6,9 +6,11 @@ Not here: what is in a file, and if it is whole (inspection.py), which files the
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from lvdm.data.decoding import footage
 from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
 from lvdm.data.reasons import UnreadableVideo
 from lvdm.errors import VideoError
@@ -25,26 +28,34 @@ from lvdm.workspace import atomic_file, sha256
 logger = logging.getLogger(__name__)
 
 
-def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
-    """The RGB frames at `indices` (a range will do), turned as displayed.
+@dataclass(frozen=True)
+class Encoding:
+    """How frames become H.264."""
 
-    decord seeks to them. What it cannot read (AV1; widths whose rows its decoder pads, as 48 and 72) PyAV decodes from
-    the start. The reader is opened, used and dropped: a decord reader that stays alive decodes ahead without bound.
+    codec: str
+    pix_fmt: str
+    options: Mapping[str, str]
+
+
+WATCHABLE = Encoding("libx264", "yuv420p", {"crf": "16", "g": "16"})
+SAME_LUMA, SAME_COLOUR = 4, 2  # levels that the same frame may be off: luma anywhere, colour in the mean
+
+
+def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    """The RGB frames at `indices` (a range will do), as displayed.
+
+    decord seeks to them. What it cannot read PyAV decodes from the start; after ingest that is left of some widths of
+    rows that decord's decoder pads, as 48. The reader is opened, used and dropped: a decord reader that stays alive
+    decodes ahead without bound.
 
     Raises:
         UnreadableVideo: the file cannot be read, or it has no such frame.
     """
     if path.is_dir():
         return _read_folder(path, indices)
-
-    import decord
-    from decord.base import DECORDError
-
-    decord.logging.set_level(decord.logging.QUIET)
     try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        return reader.get_batch(list(indices)).asnumpy()
-    except (DECORDError, decord.DECORDLimitReachedError, RuntimeError, IndexError) as error:
+        return _read_by_decord(path, indices)
+    except _Undecodable as error:
         logger.debug("%s: decord: %s", path, error)
         return _read_from_the_start(path, indices)
 
@@ -54,25 +65,52 @@ def checksum(path: Path) -> str:
     return frames_checksum(path) if path.is_dir() else sha256(path)
 
 
-def write_video(path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float) -> None:
+def why_decord_differs(path: Path, num_frames: int, frames: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> str | None:
+    """What decord gets wrong of a file of `num_frames` frames, some of which are known; None if nothing.
+
+    Some it reads forwards, and some in reverse, so that it has to seek.
+    """
+    backwards = sorted(frames, reverse=True)[:: max(1, len(frames) // 4)]
+    try:
+        counted = len(_decord_reader(path))
+        if counted != num_frames:
+            return f"decord counts {counted} of {num_frames} frames"
+        for order in (sorted(frames), backwards):
+            for index, read in zip(order, _read_by_decord(path, order), strict=True):
+                known = frames[index]
+                if read.shape != known.shape:
+                    return f"decord shows {read.shape[1]}x{read.shape[0]}"
+                if _is_another(known, read):
+                    return f"decord shows another frame {index}"
+    except _Undecodable:
+        return "decord cannot read it"
+    return None
+
+
+def write_video(
+    path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float, encoding: Encoding = WATCHABLE
+) -> None:
     """Streams chunks of RGB frames to an H.264 mp4 that appears only when it is whole.
 
     Equal frames give equal bytes: one thread, and nothing that depends on the CPU, with which x264 varies from run to
-    run. An odd side gains a copy of its last line, as yuv420p asks for even sides.
+    run. An odd side gains a copy of its last line where yuv420p asks for even sides.
 
     Raises:
         VideoError: there are no frames.
     """
+    even = 2 if encoding.pix_fmt == "yuv420p" else 1
+    options = {**encoding.options, "threads": "1", "x264-params": "cpu-independent=1"}
     with atomic_file(path) as beside, av.open(str(beside), "w", options={"movflags": "faststart"}) as container:
         stream: Any = None
         for chunk in chunks:
-            even = np.pad(chunk, ((0, 0), (0, chunk.shape[1] % 2), (0, chunk.shape[2] % 2), (0, 0)), mode="edge")
+            below, right = -chunk.shape[1] % even, -chunk.shape[2] % even
+            padded = np.pad(chunk, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
             if stream is None:
-                options = {"crf": "16", "g": "16", "threads": "1", "x264-params": "cpu-independent=1"}
-                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
-                stream.height, stream.width = even.shape[1:3]
-                stream.pix_fmt, stream.thread_count = "yuv420p", 1
-            for frame in even:
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = container.add_stream(encoding.codec, rate=rate, options=options)
+                stream.height, stream.width = padded.shape[1:3]
+                stream.pix_fmt, stream.thread_count = encoding.pix_fmt, 1
+            for frame in padded:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         if stream is None:
             raise VideoError(f"{path}: no frames to write")
@@ -108,15 +146,49 @@ def _read_folder(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w
     return read_frame_files(wanted)
 
 
+def _is_another(known: UInt8[np.ndarray, "h w 3"], read: UInt8[np.ndarray, "h w 3"]) -> bool:
+    """Whether these are different frames; of 10 bits two versions of one library interpolate colour differently."""
+    off = read.astype(np.int16) - known
+    luma = np.abs(off @ np.array([0.299, 0.587, 0.114], np.float32))
+    return bool(luma.max() > SAME_LUMA or np.abs(off).mean() > SAME_COLOUR)
+
+
+class _Undecodable(Exception):
+    """decord does not read this."""
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """All that decord raises, as one."""
+    import decord
+    from decord.base import DECORDError
+
+    try:
+        yield
+    except (DECORDError, decord.DECORDLimitReachedError, RuntimeError, IndexError) as error:
+        raise _Undecodable(str(error)) from None
+
+
+def _decord_reader(path: Path) -> Any:
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    with _refusals():
+        return decord.VideoReader(str(path), num_threads=1)
+
+
+def _read_by_decord(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    reader = _decord_reader(path)
+    with _refusals():
+        return reader.get_batch(list(indices)).asnumpy()
+
+
 def _read_from_the_start(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
     wanted, found = set(indices), {}
-    try:
-        with av.open(str(path)) as container:
-            for index, frame in enumerate(container.decode(video=0)):
-                if index in wanted:
-                    found[index] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                if len(found) == len(wanted):
-                    return np.stack([found[i] for i in indices])
-    except (av.FFmpegError, IndexError) as error:
-        raise UnreadableVideo.of(path, "corrupt", error) from None
+    with footage(path) as source:
+        for index, shown in enumerate(source):
+            if index in wanted:
+                found[index] = shown.pixels()
+            if len(found) == len(wanted):
+                return np.stack([found[i] for i in indices])
     raise UnreadableVideo.of(path, "truncated", f"no frame {min(wanted - set(found))}")

@@ -31,6 +31,7 @@ from lvdm.params.sections import (
     TrainDenoiser,
     TrainedPerturbation,
     Training,
+    Transcode,
     Validate,
 )
 from lvdm.section import Section, parse, read_yaml
@@ -55,6 +56,7 @@ __all__ = [
     "TrainDenoiser",
     "TrainedPerturbation",
     "Training",
+    "Transcode",
     "Validate",
     "load_params",
     "merged",

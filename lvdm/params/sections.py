@@ -22,11 +22,20 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MAX_WINDOW = 256  # latents that a denoiser can tell the order of
 
 
+class Transcode(Section):
+    """Every video written once more at ingest, to be read fast: small, with a key frame every few frames."""
+
+    size: Count  # of the shorter side, pixels; what is smaller stays so
+    keyframe_interval: Count  # frames
+    crf: Annotated[int, Field(ge=0, le=51)]  # of H.264: 0 loses nothing but colour resolution, 16 is hard to see
+
+
 class Ingest(Section):
     source: Annotated[str, Field(min_length=1)]  # builtin, a folder, or s3://bucket/prefix
     layout: Layout
     test_fraction: Fraction  # of the videos whose split no table names
     seed: Seed
+    transcode: Transcode | None = None
 
 
 class Validate(Section):

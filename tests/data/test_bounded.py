@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from lvdm.data.bounded import Lost, bounded_map
+from lvdm.data.bounded import Lost, beat, bounded_map
 
 
 def test_every_item_gets_its_result():
@@ -20,7 +20,7 @@ def test_no_items_need_no_processes():
 
 def test_an_item_that_hangs_is_killed_and_the_rest_goes_on():
     results = dict(bounded_map(time.sleep, [600.0, 0.0, 0.0], 1, lambda item: 3 if item else 60))
-    assert results[0] == Lost("timeout", "the wall-clock limit passed")
+    assert results[0] == Lost("timeout", "no sign of life within its limit")
     assert results[1] is results[2] is None
 
 
@@ -31,6 +31,29 @@ def test_an_item_that_kills_its_process_is_lost_and_the_rest_goes_on():
 
 def test_an_item_may_take_as_long_as_it_takes():
     assert dict(bounded_map(math.sqrt, [4.0], 1, lambda _: math.inf)) == {0: 2.0}
+
+
+def nap(num: int) -> int:
+    for _ in range(num):
+        time.sleep(0.5)
+        beat()
+    return num
+
+
+def test_an_item_that_shows_that_it_lives_has_more_time():
+    assert dict(bounded_map(nap, [8], 1, lambda _: 3)) == {0: 8}
+
+
+def hold(num_bytes: int) -> str:
+    try:
+        return "held" if bytearray(num_bytes) else ""
+    except MemoryError:
+        return "refused"
+
+
+def test_an_item_holds_no_more_memory_than_its_limit():
+    results = dict(bounded_map(hold, [10_000_000, 3_000_000_000, 20_000_000], 1, lambda _: 60, max_bytes=1_000_000_000))
+    assert results == {0: "held", 1: "refused", 2: "held"}
 
 
 MAP_FOR_A_MINUTE = """

@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 import shutil
 
+import av
+import numpy as np
 import pandas as pd
 import pytest
 
 from lvdm.data.ingest import build_manifest
 from lvdm.data.manifest import read_manifest
+from lvdm.data.video import read_frames
 from lvdm.errors import ArtefactError, SourceError
 from lvdm.params import Ingest
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, sha256
 
-from .footage import cut, video
+from .footage import cut, encoded, moving, video
 
 
 @pytest.fixture
@@ -126,3 +129,49 @@ def test_two_tables_in_a_source_are_refused(workspace):
         (workspace.root / "raw" / f"captions.{suffix}").touch()
     with pytest.raises(SourceError, match="one table of captions"):
         build_manifest(ingest(), workspace)
+
+
+def odd(workspace: Workspace) -> pd.Series:
+    """The row of a video that decord cannot read."""
+    return build_manifest(ingest(), workspace).set_index("id").loc["av1.mp4"]
+
+
+def test_a_video_that_is_straightened_is_an_artefact_named_by_its_content(workspace):
+    source = encoded(workspace.root / "raw" / "av1.mp4", "libsvtav1")
+    row = odd(workspace)
+    assert row["path"] == f"artifacts/videos/straightened/{row['checksum']}.mp4"
+    assert sha256(workspace.root / row["path"]) == row["checksum"]
+    assert sha256(source) == row["source_checksum"]
+    assert (row["codec"], row["straightened"]) == ("av1", "decord cannot read it")
+    assert np.abs(read_frames(workspace.root / row["path"], range(24)).astype(int) - moving()).mean() < 3
+
+
+def test_a_video_is_straightened_once_and_again_only_when_its_copy_is_gone(workspace):
+    encoded(workspace.root / "raw" / "av1.mp4", "libsvtav1")
+    first = odd(workspace)
+    (copy,) = (workspace.root / ".lvdm" / "straightened").iterdir()
+    written = copy.stat().st_mtime_ns
+    shutil.rmtree(workspace.videos)  # as DVC does before it runs the stage
+    assert odd(workspace).equals(first)
+    assert copy.stat().st_mtime_ns == written
+    copy.unlink()
+    assert odd(workspace).equals(first)
+    (workspace.root / "raw" / "av1.mp4").unlink()
+    build_manifest(ingest(), workspace)
+    assert list(copy.parent.iterdir()) == []
+
+
+def test_transcoding_makes_every_video_small_and_leaves_it_in_its_split(workspace):
+    fill(workspace, 4)
+    before = build_manifest(ingest(), workspace)
+    transcode = {"size": 24, "keyframe_interval": 2, "crf": 10}
+    after = build_manifest(ingest(transcode=transcode), workspace)
+    assert set(after["straightened"]) == {"transcode"}
+    for column in ("id", "split", "frames", "fps", "source_checksum"):
+        assert after[column].equals(before[column])
+    assert not set(after["checksum"]) & set(before["checksum"])
+    assert set(zip(after["width"], after["height"], strict=True)) == {(32, 24)}
+    with av.open(str(workspace.root / after["path"][0])) as container:
+        keys = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
+    assert keys == [True, False] * 2
+    assert build_manifest(ingest(), workspace).equals(before)

@@ -121,7 +121,7 @@ def test_each_broken_file_has_its_reason(tmp_path):
     assert reason(tmp_path / "text.mp4") == "not-a-video"
     assert reason(tmp_path / "empty.mp4") == "empty"
     assert reason(tmp_path / "dangling.mp4") == "missing"
-    assert reason(tmp_path / "folder.mp4") == "unreadable"
+    assert reason(tmp_path / "folder.mp4") == "not-a-file"
     assert reason(tmp_path / "png.mp4") == "not-a-video"
     assert reason(audio(tmp_path / "audio.mp4")) == "no-video-stream"
 
