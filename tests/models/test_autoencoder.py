@@ -119,6 +119,7 @@ def exhaust(stream: Iterable[torch.Tensor]) -> None:
         pass
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events:UserWarning")  # torch 2.11 says so once
 def test_a_stream_of_4096_frames_needs_the_memory_of_64_and_one_piece_does_not():
     network = autoencoder(space_factor=8)
     few, many = (
