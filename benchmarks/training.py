@@ -152,13 +152,13 @@ class Timed(DenoiserTraining):
         super().__init__(*args)
         self.count, self.start, self.seconds = count, 0.0, 0.0
 
-    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         if self.trainer.global_step == BEFORE:
             self.start = now(self.device)
         if self.trainer.global_step == BEFORE + self.count:
             self.seconds = (now(self.device) - self.start) / self.count
             raise Enough
-        return super().training_step(batch)
+        return super().training_step(batch, batch_idx)
 
 
 def fitted_seconds(network: Denoiser, params: Params, machine: Machine, batch: int, count: int) -> float:

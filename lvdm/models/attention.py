@@ -5,6 +5,8 @@ Not here: which levels of a network attend; that is in denoiser.py.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -15,6 +17,7 @@ from lvdm.models.layers import channel_norm, zero_initialised
 from lvdm.params.sections import MAX_WINDOW
 
 ROTARY_BASE = 100.0  # wavelengths of 6 to 600 latents
+TILE = 64  # tokens that a GPU's attention kernels work on at once: shorter sequences cost as much
 
 
 class SelfAttention(nn.Module):
@@ -26,11 +29,14 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zero_initialised(nn.Linear(channels, channels))
 
-    def attend(self, tokens: Float[Tensor, "g n c"], turns: Tensor | None = None) -> Float[Tensor, "g n c"]:
+    def attend(
+        self, tokens: Float[Tensor, "g n c"], turns: Tensor | None = None, mask: Bool[Tensor, "n n"] | None = None
+    ) -> Float[Tensor, "g n c"]:
         q, k, v = rearrange(self.qkv(tokens), "g n (three m d) -> three g m n d", three=3, d=self.head_channels)
         if turns is not None:
             q, k = rotate(q, turns), rotate(k, turns)
-        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "g m n d -> g n (m d)"))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(rearrange(attended, "g m n d -> g n (m d)"))
 
 
 class SpatialAttention(SelfAttention):
@@ -43,7 +49,11 @@ class SpatialAttention(SelfAttention):
 
 
 class TemporalAttention(SelfAttention):
-    """Every frame of a position attends to all frames of that position, told apart by rotary positions."""
+    """Every frame of a position attends to all frames of that position, told apart by rotary positions.
+
+    Neighbouring positions share a sequence, as many as fill a tile, and a mask keeps them apart: with one sequence of
+    a handful of frames for each position a GPU would compute mostly padding.
+    """
 
     def __init__(self, channels: int, head_channels: int):
         super().__init__(channels, head_channels)
@@ -51,10 +61,13 @@ class TemporalAttention(SelfAttention):
         self.turns: Tensor
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
-        b, _, t, h, _ = x.shape
-        tokens = rearrange(channel_norm(x), "b c t h w -> (b h w) t c")
-        attended = self.attend(tokens, self.turns[:, :t])
-        return x + rearrange(attended, "(b h w) t c -> b c t h w", b=b, h=h)
+        b, _, t, h, w = x.shape
+        p = positions_together(t, h * w)
+        tokens = rearrange(channel_norm(x).flatten(3), "b c t (s p) -> (b s) (t p) c", p=p)
+        position = torch.arange(t * p, device=x.device) % p
+        mask = position[:, None] == position if p > 1 else None
+        attended = self.attend(tokens, self.turns[:, :t].repeat_interleave(p, dim=1), mask)
+        return x + rearrange(attended, "(b s) (t p) c -> b c t (s p)", b=b, p=p).unflatten(3, (h, w))
 
 
 class CrossAttention(nn.Module):
@@ -82,6 +95,11 @@ class CrossAttention(nn.Module):
         return x + rearrange(
             self.out(rearrange(attended, "b m g d -> b g (m d)")), "b (t h w) c -> b c t h w", t=t, h=h
         )
+
+
+def positions_together(frames: int, positions: int) -> int:
+    """How many positions share a sequence: a power of two that divides all of them and whose frames fit into a tile."""
+    return math.gcd(positions, 1 << max(TILE // frames, 1).bit_length() - 1)
 
 
 def rotary_turns(length: int, channels: int) -> Float[Tensor, "two n e"]:

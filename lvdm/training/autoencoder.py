@@ -53,7 +53,7 @@ class AutoencoderTraining(Task):
         for network in self.frozen:
             network.to(self.device)
 
-    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         clip, objective = batch["clip"], self.objective
         mean, logvar = (moment.float() for moment in self.network.moments(clip))
         raw_latent = mean + (0.5 * logvar).exp() * draw_noise(self.generators(), mean)

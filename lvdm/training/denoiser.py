@@ -40,7 +40,7 @@ class DenoiserTraining(Task):
         super().__init__(network, params.training, held_out)
         self.objective, self.prompts = params.objective, prompts
 
-    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         denoising = self._denoising(batch, self.generators())
         return {"loss": denoising.loss, "error": denoising.error.mean()}
 

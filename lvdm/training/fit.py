@@ -58,8 +58,11 @@ class Task(pl.LightningModule):
             shard(self, ["training_step", "validation_means"])
 
     @abstractmethod
-    def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """The `loss` to minimise and what else to trace, all without waiting for the device."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The `loss` to minimise and what else to trace, all without waiting for the device.
+
+        `batch_idx` is Lightning's: on a sharded task it does not see that a method goes without.
+        """
 
     @abstractmethod
     def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
 from lvdm.models.attention import (
@@ -9,6 +12,7 @@ from lvdm.models.attention import (
     SelfAttention,
     SpatialAttention,
     TemporalAttention,
+    positions_together,
     rotary_turns,
     rotate,
 )
@@ -37,6 +41,17 @@ def test_spatial_attention_stays_within_a_frame():
 def test_temporal_attention_stays_within_a_position():
     changed = changed_positions(awake(TemporalAttention(8, 4)))
     assert changed[:, 2, 0].all() and changed.sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("frames", "sides", "together"), [(3, (4, 4), 16), (5, (2, 6), 4), (2, (3, 5), 1), (70, (2, 2), 1)]
+)
+def test_positions_that_share_a_sequence_get_what_each_gets_alone(frames, sides, together):
+    layer = awake(TemporalAttention(8, 4))
+    x = torch.randn(2, 8, frames, *sides, generator=torch.Generator().manual_seed(0))
+    assert positions_together(frames, math.prod(sides)) == together
+    alone = [[layer(x[..., i : i + 1, j : j + 1]) for j in range(sides[1])] for i in range(sides[0])]
+    torch.testing.assert_close(layer(x), torch.cat([torch.cat(row, dim=4) for row in alone], dim=3))
 
 
 def test_attention_begins_as_the_identity():
