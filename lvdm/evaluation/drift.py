@@ -23,7 +23,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from lvdm.evaluation.distances import Features, frechet_distance
-from lvdm.evaluation.extraction import ClipSet, extract
+from lvdm.evaluation.extraction import ClipSet, extract, extract_all
 from lvdm.evaluation.features import Extractor
 from lvdm.evaluation.interval import groups_of, interval
 from lvdm.evaluation.result import Interval
@@ -144,6 +144,7 @@ def measure_drift(
     if problem := _too_little(real, fake):
         log.warning("drift: not available: %s", problem)
         return Drift({}, problem)
+    extract_all(((extractor, side.clips) for extractor in extractors for side in (fake, real)), workspace)
     curves = {}
     for extractor in extractors:
         of_fake, of_real = (_by_video(extractor, side, workspace) for side in (fake, real))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -69,37 +69,66 @@ def extract(extractor: Extractor, given: ClipSet, workspace: Workspace) -> Float
         ArtefactError: a process of several died.
         WeightsError: the network answers in another shape than the one it is known for.
     """
-    captions = given.captions if extractor.needs_captions else None
-    key = fingerprint(given.hash, len(given), extractor.sha256, captions, files=DECIDING)
-    whole = workspace.cache / "features" / f"{extractor.name}-{key}.npy"
-    if not whole.is_file():
-        shards = whole.with_suffix("")
-        devices = workspace.machine.shared_devices
-        left = [start for start in range(0, len(given), SHARD) if not _shard(shards, start).is_file()]
-        if left:
-            devices = devices[: len(left)]
-            portable = extractor if len(devices) == 1 else extractor.on(torch.device("cpu"))
-            work = functools.partial(_extract_share, portable, given.clips, captions, shards, left)
-            share_out(work, devices, f"{extractor.name} features")
-        _join(whole, [_shard(shards, start) for start in range(0, len(given), SHARD)])
-        shutil.rmtree(shards)
-    return torch.from_numpy(np.load(whole, mmap_mode="c"))
+    extract_all([(extractor, given)], workspace)
+    return torch.from_numpy(np.load(_Job.of(extractor, given, workspace).features, mmap_mode="c"))
 
 
-def _extract_share(
-    extractor: Extractor, clips: Clips, captions: Sequence[str] | None, shards: Path, left: Sequence[int], share: Share
-) -> None:
-    extractor = extractor.on(share.device)
+def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspace) -> None:
+    """Extracts what is not there yet, all in one go: what is then asked of `extract` is only read.
+
+    Raises:
+        ArtefactError: a process of several died.
+        WeightsError: a network answers in another shape than the one it is known for.
+    """
+    every = (_Job.of(extractor, given, workspace) for extractor, given in wanted)
+    jobs = list({job.features: job for job in every if not job.features.is_file()}.values())
+    left = [(job, start) for job in jobs for start in job.starts if not job.shard(start).is_file()]
+    if left:
+        devices = workspace.machine.shared_devices[: len(left)]
+        if len(devices) > 1:  # they are sent to other processes
+            left = [(replace(job, extractor=job.extractor.on(torch.device("cpu"))), start) for job, start in left]
+        share_out(functools.partial(_extract_share, left), devices, "features")
+    for job in jobs:
+        _join(job.features, [job.shard(start) for start in job.starts])
+        shutil.rmtree(job.shards)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The features of one set of clips by one network."""
+
+    extractor: Extractor
+    clips: Clips
+    captions: Sequence[str] | None
+    features: Path  # the file for all of them
+
+    @classmethod
+    def of(cls, extractor: Extractor, given: ClipSet, workspace: Workspace) -> _Job:
+        captions = given.captions if extractor.needs_captions else None
+        key = fingerprint(given.hash, len(given), extractor.sha256, captions, files=DECIDING)
+        return cls(extractor, given.clips, captions, workspace.cache / "features" / f"{extractor.name}-{key}.npy")
+
+    @property
+    def starts(self) -> range:
+        """The first clip of each shard."""
+        return range(0, len(self.clips), SHARD)
+
+    @property
+    def shards(self) -> Path:
+        return self.features.with_suffix("")
+
+    def shard(self, start: int) -> Path:
+        return self.shards / f"{start:06d}.npy"
+
+
+def _extract_share(left: Sequence[tuple[_Job, int]], share: Share) -> None:
     mine = left[share.pieces]
-    for start in progress(mine, len(mine), f"{extractor.name} features", f"{SHARD} clips"):
-        indices = range(start, min(start + SHARD, len(clips)))
-        features = [extractor(clips[i], None if captions is None else captions[i]) for i in indices]
-        with atomic_file(_shard(shards, start)) as beside, beside.open("wb") as file:
+    for job, start in progress(mine, len(mine), "features", f"{SHARD} clips"):
+        extractor = job.extractor.on(share.device)
+        indices = range(start, min(start + SHARD, len(job.clips)))
+        features = [extractor(job.clips[i], None if job.captions is None else job.captions[i]) for i in indices]
+        with atomic_file(job.shard(start)) as beside, beside.open("wb") as file:
             np.save(file, torch.stack(features).float().numpy())
-
-
-def _shard(shards: Path, start: int) -> Path:
-    return shards / f"{start:06d}.npy"
 
 
 def _join(whole: Path, shards: Sequence[Path]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.evaluation.distances import Features, distance
-from lvdm.evaluation.extraction import ClipSet, extract
+from lvdm.evaluation.extraction import ClipSet, extract, extract_all
 from lvdm.evaluation.features import Extractor, load_extractor
 from lvdm.evaluation.interval import groups_of, interval
 from lvdm.evaluation.memorisation import nearest_training_clips
@@ -63,16 +63,19 @@ def evaluate(
     chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS)) if METRICS[key].measure != "identity"]
     extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
     result = Result({}, {}, {**protocol.facts(), "real_set": real.hash}, not_available)
+    seen = {name: _seen(extractor, reals, protocol) for name, extractor in extractors.items()}
+    extract_all(((e, clips) for name, e in extractors.items() for clips in (fake, *seen[name].values())), workspace)
     for name, extractor in extractors.items():
         of_fake = extract(extractor, fake, workspace)[:n]
-        usable = {protocol.split: real} if extractor.needs_captions else reals
-        of_reals = {split: extract(extractor, clips, workspace) for split, clips in usable.items() if len(clips)}
+        of_reals = {split: extract(extractor, clips, workspace) for split, clips in seen[name].items()}
         of_real = of_reals[protocol.split]
         ran = [metric for metric in chosen if metric.features == name and metric.key not in not_available]
         estimates = {metric.key: _estimate(metric, of_reals, of_fake, protocol, extractor) for metric in ran}
         measured, memorised = {}, {}
         if extractor.num_features == 1:
             measured[name] = {"real": of_real[:n].double().mean().item(), "fake": of_fake.double().mean().item()}
+            if extractor.needs_captions:
+                measured["clipsim_x100"] = {side: 100 * value for side, value in measured[name].items()}  # as some say
         elif "train" in of_reals and "test" in of_reals and of_fake.shape[1] == 1:
             memorised[name] = nearest_training_clips(of_fake, of_reals["test"][:n], of_reals["train"])
         result = replace(
@@ -82,6 +85,12 @@ def evaluate(
             memorisation={**result.memorisation, **memorised},
         )
     return result
+
+
+def _seen(extractor: Extractor, reals: Mapping[Split, ClipSet], protocol: Protocol) -> dict[Split, ClipSet]:
+    """The real clips that a network looks at: how well captions fit is of interest for the protocol's split alone."""
+    wanted = (protocol.split,) if extractor.needs_captions else reals
+    return {split: reals[split] for split in wanted if len(reals[split])}
 
 
 def _estimate(

@@ -7,17 +7,20 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from lvdm.errors import ArtefactError
-from lvdm.evaluation.extraction import ClipSet
+from lvdm.evaluation.extraction import SHARD, ClipSet, extract
+from lvdm.evaluation.features import load_extractor
 from lvdm.evaluation.measuring import evaluate
 from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.evaluation.result import Estimate, Result
 from lvdm.evaluation.sets import Window, choose_windows
+from lvdm.machine import Machine
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
 
@@ -117,6 +120,39 @@ def test_the_same_clips_give_the_same_bytes_with_and_without_the_cache(tmp_path:
             written.append(workspace.metrics(f"run{i}").read_bytes())
         assert len(list((workspace.cache / "features").iterdir())) == 6
     assert len(set(written)) == 1
+
+
+def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Three shards of clips from each side, by one, two and three processes."""
+    protocol, written = replace(PROTOCOL, num_clips=40, size=16), []
+    one, other = (ClipSet([moving_square(seed, size=16) for seed in range(first, first + 40)]) for first in (0, 50))
+    for devices in (1, 2, 3):
+        workspace = Workspace(tmp_path / str(devices), Machine(accelerator="cpu", devices=devices))
+        networks = install_detector(workspace, TinyDetector())
+        result = evaluate({"test": one}, other, protocol, ("fvd", "kvd"), workspace, CPU, networks)
+        result.write(workspace.metrics("run"))
+        written.append(workspace.metrics("run").read_bytes())
+    assert len(set(written)) == 1
+
+
+def test_killed_in_the_middle_what_was_extracted_stays(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaking(list[Tensor]):
+        def __getitem__(self, index: Any) -> Any:
+            if index == 20:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    shown, extractor = clips(0, N).clips, load_extractor("motion", workspace, CPU)
+    broken, whole = (ClipSet(kind(shown), content="these") for kind in (Breaking, list))
+    with pytest.raises(KeyboardInterrupt):
+        extract(extractor, broken, workspace)
+    (kept,) = (workspace.cache / "features").glob("*/*.npy")
+    looked_at: list[Tensor] = []
+    network = extractor.network.forward
+    monkeypatch.setattr(extractor.network, "forward", lambda frames: (looked_at.append(frames), network(frames))[1])
+    features = extract(extractor, whole, workspace)
+    assert (len(looked_at), kept.exists()) == (N - SHARD, False)
+    assert torch.equal(features[:, 0], torch.stack([extractor(clip)[0] for clip in whole.clips]).float())
 
 
 def test_another_real_set_is_never_answered_from_the_cache(workspace: Workspace) -> None:
