@@ -10,6 +10,7 @@ from assets.catalog import made_by
 from assets.materialization import Results, materialise
 from assets.numbers import leaderboard_table, scores
 from assets.runner import StageRunner
+from lvdm.evaluation.gate import DRIFT
 
 
 @dg.asset(
@@ -17,6 +18,9 @@ from assets.runner import StageRunner
     group_name="evaluation",
     kinds={"pytorch", "dvc"},
     deps=["samples", "validated", "manifest"],
+    check_specs=[
+        dg.AssetCheckSpec(name=DRIFT, asset="metrics", description="long videos drift no further than allowed")
+    ],
     pool="gpu",
 )
 def metrics(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:

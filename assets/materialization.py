@@ -63,7 +63,7 @@ def inline_picture(path: Path) -> str:
 
 
 def check_results(report: Report) -> Iterator[dg.AssetCheckResult]:
-    """The expectations of the data gate as asset checks."""
+    """The gates of data and results as asset checks."""
     for check in report.checks:
         yield dg.AssetCheckResult(
             check_name=check.name,

@@ -14,6 +14,8 @@ from torch import nn
 
 from lvdm.data.video import read_frames, write_gif
 from lvdm.evaluation import pictures
+from lvdm.evaluation.gate import gate_drift
+from lvdm.evaluation.summary import summarise
 from lvdm.workspace import Report, Workspace, atomic_file
 
 if TYPE_CHECKING:
@@ -109,14 +111,16 @@ def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -
     return Report("sample", name, numbers, shown, links)
 
 
-def of_evaluate(name: str, result: Result, drift: Drift, workspace: Workspace) -> Report:
+def of_evaluate(name: str, result: Result, drift: Drift, max_drift: float, workspace: Workspace) -> Report:
     drift.write_csv(workspace.curve("evaluate", name))
     picture = workspace.drafts("evaluate", name) / "drift.png"
     shown = {"drift": picture} if drift.curves else {}
     if shown:
         pictures.draw_drift(picture, drift, title=f"{name}: along a long video")
     numbers = result.metrics | {f"floor of {key}": value for key, value in result.floor.items()}
-    return Report("evaluate", name, numbers, shown, {"metrics": workspace.metrics(name)})
+    links = {"metrics": workspace.metrics(name), "drift as a table": workspace.curve("evaluate", name)}
+    checks = (gate_drift(result, max_drift),)
+    return Report("evaluate", name, numbers, shown, links, checks, summarise(result))
 
 
 def of_compare(board: Leaderboard, summary: str, workspace: Workspace) -> Report:

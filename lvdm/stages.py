@@ -121,7 +121,7 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     long = long_videos.measure_long_videos(samples, manifest, params, workspace, reals[rules.split])
     result = replace(long.added_to(result, asked), made_with=samples.made_with | {"clips": samples.digest})
     result.write(workspace.metrics(name))
-    return reports.of_evaluate(name, result, long.drift, workspace)
+    return reports.of_evaluate(name, result, long.drift, params.evaluate.max_drift, workspace)
 
 
 def compare(params: Params, workspace: Workspace, name: str) -> Report:

@@ -245,7 +245,7 @@ def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation of the data gate, as it came out."""
+    """One gate, of data or of results, as it came out."""
 
     name: str
     passed: bool

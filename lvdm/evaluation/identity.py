@@ -23,6 +23,7 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
 from lvdm.data.sprites import Recipe, Shape, coverage
+from lvdm.evaluation.interval import share_interval
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Estimate, Result, better
 
@@ -105,7 +106,7 @@ def _estimate(key: str, fake: Kept, real: Kept) -> Estimate:
     return Estimate(
         value=fake.share,
         floor=real.share,
-        interval=None,
+        interval=share_interval(fake.share, fake.videos),
         n_real=real.videos,
         n_fake=fake.videos,
         floor_n=real.videos,

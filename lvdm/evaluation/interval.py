@@ -31,7 +31,7 @@ def groups_of(count: int) -> list[range]:
     return [range(a, b) for a, b in pairwise(edges)]
 
 
-def interval(value: float, without: Sequence[float], least: float | None = None) -> Interval | None:
+def interval(value: float, without: Sequence[float], least: float = -math.inf) -> Interval | None:
     """95 % about `value`, from what it is `without` each group; no lower than `least`, the lowest value there is.
 
     The variance is (g - 1) / g sum (v_i - mean v)^2 over g groups (Shao and Tu, The Jackknife and Bootstrap, 1995),
@@ -43,5 +43,13 @@ def interval(value: float, without: Sequence[float], least: float | None = None)
     centre = mean(without)
     error = math.sqrt((g - 1) / g * sum((v - centre) ** 2 for v in without))
     reach = float(stats.t.ppf((1 + LEVEL) / 2, g - 1)) * error
-    low = value - reach
-    return (low if least is None else max(low, least)), value + reach
+    return max(value - reach, least), value + reach
+
+
+def share_interval(share: float, count: int) -> Interval | None:
+    """95 % about a share of which `count` independent things tell (Wilson, 1927): not a point where it is 0 or 1."""
+    if count < 1:
+        return None
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    centre, spread = share + z**2 / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return max((centre - spread) / (1 + z**2 / count), 0.0), min((centre + spread) / (1 + z**2 / count), 1.0)

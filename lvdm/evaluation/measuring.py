@@ -7,6 +7,7 @@ video (drift.py).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -109,7 +110,7 @@ def _estimate(
     return Estimate(
         value=found.value,
         floor=floor.value,
-        interval=interval(found.value, found.without, LEAST.get(metric.measure)),
+        interval=interval(found.value, found.without, LEAST.get(metric.measure, -math.inf)),
         n_real=n,
         n_fake=n,
         floor_n=floor_n,

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import OPEN, PROTOCOLS, Split
-from lvdm.params.sections import Count, Seed
+from lvdm.params.sections import Count, Positive, Seed
 from lvdm.section import Section
 
 
@@ -27,6 +27,7 @@ class Evaluate(Section):
     num_clips: Count | None = None  # on both sides; like the next two, only where the protocol leaves it open
     split: Split | None = None  # of the real clips
     seed: Seed | None = None  # of the choice of real clips
+    max_drift: Positive  # of the relative distance, beyond that of real video: more fails the gate
 
     @property
     def given(self) -> dict[str, Any]:

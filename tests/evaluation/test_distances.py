@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg
+from scipy.stats import binomtest
 from sklearn.metrics.pairwise import polynomial_kernel
 from torch import Tensor
 
 from lvdm.evaluation import distances
 from lvdm.evaluation.distances import distance
-from lvdm.evaluation.interval import groups_of, interval
+from lvdm.evaluation.interval import groups_of, interval, share_interval
 from lvdm.evaluation.metrics import METRICS
 
 
@@ -153,3 +154,9 @@ def test_groups_are_contiguous_and_all_there_is() -> None:
     groups = groups_of(1024)
     assert [i for group in groups for i in group] == list(range(1024))
     assert {len(group) for group in groups} == {51, 52}
+
+
+@pytest.mark.parametrize(("kept", "videos"), [(0, 4), (4, 4), (3, 10)])
+def test_the_interval_of_a_share_is_that_of_wilson(kept: int, videos: int) -> None:
+    expected = binomtest(kept, videos).proportion_ci(method="wilson")
+    assert share_interval(kept / videos, videos) == pytest.approx((expected.low, expected.high))
