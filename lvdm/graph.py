@@ -200,6 +200,7 @@ STAGES: dict[str, Stage] = {
             inputs=lambda w, p, n: (
                 w.metrics("x").parent,
                 w.samples("x").parent,
+                w.curve("evaluate", "x").parent,
                 *(w.reports / verb for verb in STAGES if verb != "compare"),
             ),
             outputs=lambda w, p, n: (w.leaderboard,),

@@ -236,7 +236,16 @@ NEUTRAL = {
         "sharing",
         "stages",
     ),
-    *("workspace", "params", "params/layouts", "params/sections", "data/bounded", "data/reasons", "evaluation/metrics"),
+    *(
+        "cost",
+        "workspace",
+        "params",
+        "params/layouts",
+        "params/sections",
+        "data/bounded",
+        "data/reasons",
+        "evaluation/metrics",
+    ),
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
     "evaluation/weights",  # where the true networks lie, each known by its sha256

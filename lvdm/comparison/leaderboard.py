@@ -1,4 +1,4 @@
-"""The leaderboard folder: one page to look at, and the same as JSON, as Markdown and as a table to plot.
+"""The leaderboard folder: the pages to look at, and the same as JSON, as Markdown and as tables to plot.
 
 Not here: ranking (ranking.py), following a number to its data (lineage.py), what the page looks like (page.py).
 """
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lvdm.comparison.page import render_page
+from lvdm.comparison.page import render_comparison, render_experiment
 from lvdm.comparison.ranking import Group, Leaderboard, Row, Score, rank_experiments
 from lvdm.comparison.verdict import cell, judge, made_by
 from lvdm.evaluation.metrics import METRICS
@@ -20,14 +20,19 @@ from lvdm.workspace import Workspace, atomic_folder, write_json
 
 
 def write_leaderboard(params: Params, workspace: Workspace) -> Leaderboard:
-    """Writes index.html, leaderboard.json, .md and .csv, and a table a metric to plot, into the leaderboard folder.
+    """Writes index.html, experiments/NAME.html, leaderboard.json, .md and .csv, and a table a metric to plot.
 
     Raises:
         ArtefactError: no experiment has been evaluated, or a file of metrics or provenance cannot be read.
     """
     board = rank_experiments(workspace, params)
     with atomic_folder(workspace.leaderboard) as folder:
-        (folder / "index.html").write_text(render_page(board, workspace, params))
+        (folder / "index.html").write_text(render_comparison(board, workspace, params))
+        (folder / "experiments").mkdir()
+        for group in board.groups:
+            for row in group.rows:
+                page = render_experiment(row, group, workspace, params)
+                (folder / "experiments" / f"{row.experiment}.html").write_text(page)
         (folder / "leaderboard.md").write_text(markdown(board, params.ingest.source))
         write_json(folder / "leaderboard.json", document(board, params.ingest.source))
         table = board.table()

@@ -1,25 +1,32 @@
-"""The leaderboard as one HTML file that needs no network: numbers, videos, pictures, parameters, lineage.
+"""The pages: one of all experiments, one of each, every one a single HTML file that needs no network.
 
-Not here: ranking (ranking.py), and what it looks like (page.html.jinja, page.css).
+Not here: ranking (ranking.py), charts (charts.py), and what a page looks like (the templates, page.css).
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lvdm.comparison.ranking import Leaderboard
-from lvdm.comparison.verdict import judge
+from lvdm.comparison.charts import chart_drift, chart_metrics
+from lvdm.comparison.ranking import Group, Leaderboard, Row
+from lvdm.comparison.verdict import judge, made_by
+from lvdm.cost import Cost
 from lvdm.evaluation.metrics import METRICS
+from lvdm.graph import STAGES
 from lvdm.params import Params
+from lvdm.provenance import flat
 from lvdm.workspace import Report, Workspace
 
 MAX_VIDEO_BYTES = 3_000_000  # larger ones are named, not shown
 MAX_SHORT, MAX_LONG = 8, 2
 TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
+PICTURED = ("train_autoencoder", "train_denoiser", "evaluate")  # the stages whose pictures are of an experiment
+DRIFT = ("first", "last", "change", "slope_per_1000_frames")  # of a curve, where they are
 
 
 @dataclass(frozen=True)
@@ -32,46 +39,80 @@ class Media:
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """What there is to look at of an experiment."""
+class Samples:
+    """What an experiment made, to look at."""
 
     long_videos: tuple[Media, ...]
     short_videos: tuple[Media, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the videos are that all was trained on and measured against."""
+
+    source: str
+    numbers: dict[str, float]
+    checks: dict[str, str]  # expectation: how it came out
     pictures: tuple[Media, ...]
 
 
-def render_page(board: Leaderboard, workspace: Workspace, params: Params) -> str:
-    """The page as text."""
+def render_comparison(board: Leaderboard, workspace: Workspace, params: Params) -> str:
+    """The page of all experiments."""
+    return (
+        _environment()
+        .get_template("comparison.html.jinja")
+        .render(
+            board=board,
+            metrics=METRICS,
+            verdicts=[judge(group, params.ingest.source) for group in board.groups],
+            charts=[chart_metrics(group) for group in board.groups],
+            drift=chart_drift({row.experiment: workspace.curve("evaluate", row.experiment) for row in board.rows}),
+            samples={row.experiment: _samples(row.experiment, workspace) for row in board.rows},
+            costs={row.experiment: _costs(row, workspace) for row in board.rows},
+            data=_data(workspace, params),
+        )
+    )
+
+
+def render_experiment(row: Row, group: Group, workspace: Workspace, params: Params) -> str:
+    """The page of one experiment."""
+    return (
+        _environment()
+        .get_template("experiment.html.jinja")
+        .render(
+            row=row,
+            group=group,
+            place=group.rows.index(row) + 1,
+            metrics=METRICS,
+            made_by=made_by(row.lineage),
+            chart=chart_metrics(Group(group.protocol, tuple(row.scores), (row,))),
+            drift=chart_drift({row.experiment: workspace.curve("evaluate", row.experiment)}),
+            drift_keys=DRIFT,
+            samples=_samples(row.experiment, workspace),
+            pictures=_pictures(row.experiment, workspace, params),
+            costs=_costs(row, workspace),
+            data=_data(workspace, params),
+            made_with=dict(flat(row.result.made_with)),
+            memorisation=dict(flat(row.result.memorisation)),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     loader = PackageLoader("lvdm.comparison", package_path=".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("page.html.jinja").render(
-        board=board,
-        metrics=METRICS,
-        verdicts=[judge(group, params.ingest.source) for group in board.groups],
-        exhibits={row.experiment: _exhibit(row.experiment, workspace, params) for row in board.rows},
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _samples(experiment: str, workspace: Workspace) -> Samples:
+    folder = workspace.samples(experiment)
+    return Samples(
+        long_videos=_videos(sorted((folder / "long").glob("*.mp4"))[:MAX_LONG], workspace),
+        short_videos=_videos(sorted((folder / "clips").glob("*.mp4"))[:MAX_SHORT], workspace),
     )
 
 
-def _exhibit(experiment: str, workspace: Workspace, params: Params) -> Exhibit:
-    samples = workspace.samples(experiment)
-    stages = {
-        "train_autoencoder": params.experiment(experiment).autoencoder,
-        "train_denoiser": experiment,
-        "evaluate": experiment,
-    }
-    return Exhibit(
-        long_videos=_media(sorted((samples / "long").glob("*.mp4"))[:MAX_LONG], workspace),
-        short_videos=_media(sorted((samples / "clips").glob("*.mp4"))[:MAX_SHORT], workspace),
-        pictures=tuple(
-            Media(f"{stage} {name}: {title}", path.name, _data_uri(path))
-            for stage, name in stages.items()
-            if (workspace.report(stage, name) / "report.json").is_file()
-            for title, path in Report.read(workspace, stage, name).pictures.items()
-        ),
-    )
-
-
-def _media(paths: list[Path], workspace: Workspace) -> tuple[Media, ...]:
+def _videos(paths: list[Path], workspace: Workspace) -> tuple[Media, ...]:
     return tuple(
         Media(path.stem, str(path.relative_to(workspace.root)), "" if _too_large(path) else _data_uri(path))
         for path in paths
@@ -80,6 +121,44 @@ def _media(paths: list[Path], workspace: Workspace) -> tuple[Media, ...]:
 
 def _too_large(path: Path) -> bool:
     return path.stat().st_size > MAX_VIDEO_BYTES
+
+
+def _pictures(experiment: str, workspace: Workspace, params: Params) -> tuple[Media, ...]:
+    names = {"train_autoencoder": params.experiment(experiment).autoencoder}
+    reports = (_report(verb, names.get(verb, experiment), workspace) for verb in PICTURED)
+    return tuple(
+        Media(f"{report.stage} {report.name}: {title}", path.name, _data_uri(path))
+        for report in reports
+        if report
+        for title, path in report.pictures.items()
+    )
+
+
+def _data(workspace: Workspace, params: Params) -> Data:
+    """What ingest and validate say of the videos."""
+    reports = [report for verb in ("ingest", "validate") if (report := _report(verb, "", workspace))]
+    return Data(
+        source=params.ingest.source,
+        numbers={key: value for report in reports for key, value in report.metrics.items()},
+        checks={check.name: _outcome(check.passed, check.unexpected) for r in reports for check in r.checks},
+        pictures=tuple(Media(t, p.name, _data_uri(p)) for r in reports for t, p in r.pictures.items()),
+    )
+
+
+def _outcome(passed: bool, unexpected: int) -> str:
+    return f"{'passed' if passed else 'FAILED'}{f', not by {unexpected}' if unexpected else ''}"
+
+
+def _costs(row: Row, workspace: Workspace) -> dict[str, Cost]:
+    """What every run behind an experiment's numbers cost, in the order of the picture, where it is on record."""
+    runs = {(maker.stage, maker.name) for maker in row.lineage.makers()}
+    ordered = sorted(runs, key=lambda run: list(STAGES).index(run[0]))
+    reports = {f"{stage} {name}".strip(): _report(stage, name, workspace) for stage, name in ordered}
+    return {run: report.cost for run, report in reports.items() if report and report.cost}
+
+
+def _report(verb: str, name: str, workspace: Workspace) -> Report | None:
+    return Report.read(workspace, verb, name) if (workspace.report(verb, name) / "report.json").is_file() else None
 
 
 def _data_uri(path: Path) -> str:

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvdm.comparison.leaderboard import write_leaderboard
+from lvdm.cost import Cost
 from lvdm.data.video import write_video
 from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.pictures import draw_curves
+from lvdm.evaluation.pictures import draw_curves, draw_reconstructions
 from lvdm.evaluation.result import Estimate, Result, better
 from lvdm.graph import STAGES, Stage
 from lvdm.params import Params, load_params
 from lvdm.provenance import Provenance, hashes
-from lvdm.workspace import Report, Workspace
+from lvdm.workspace import Check, Report, Workspace
 
 PROTOCOL: dict[str, str | int] = {"num_clips": 64, "clip_frames": 16, "split": "test", "real_set": "4fe1"}
 FLOOR = {"fd_tn2": 0.5, "kd_efflite0": 0.01, "static_gap": 0.001}
@@ -24,6 +26,7 @@ VALUES = {
     "perturbed": {"fd_tn2": 2.0, "kd_efflite0": 0.3, "static_gap": 0.2},
     "unperturbed": {"fd_tn2": 3.5, "kd_efflite0": 0.2, "static_gap": 0.2},
 }
+COST = Cost(12.5, 25.0, "a GPU", 3_000_000_000, after_killed=False)
 
 
 def result(values: dict[str, float], **protocol: str | int) -> Result:
@@ -56,18 +59,36 @@ def workspace(measured_once: Path, tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture(scope="session")
+def written(measured_once: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The leaderboard folder of that. To be read only."""
+    root = tmp_path_factory.mktemp("written") / "project"
+    shutil.copytree(measured_once, root)
+    write_leaderboard(params, Workspace(root))
+    return Workspace(root).leaderboard
+
+
+@pytest.fixture(scope="session")
 def measured_once(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two experiments that were run and measured. To be read only."""
     workspace = Workspace(tmp_path_factory.mktemp("measured"))
+    picture = workspace.root / "loss.png"
+    draw_curves(picture, {"loss": ([1, 2], [2.0, 1.0])}, title="Loss", x_label="step", y_label="")
     for name, values in VALUES.items():
         moving = torch.randint(0, 255, (8, 32, 32, 3), dtype=torch.uint8).numpy()
         for place in ("long/0000.mp4", "clips/0000.mp4"):
             write_video(workspace.samples(name) / place, [moving], 8.0)
         result(values).write(workspace.metrics(name))
-        draw_curves(
-            workspace.root / "loss.png", {"loss": ([1, 2], [2.0, 1.0])}, title="Loss", x_label="step", y_label=""
-        )
-        Report("evaluate", name, values, {"drift <&>": workspace.root / "loss.png"}).write(workspace)
+        Report("evaluate", name, values, {"drift <&>": picture}, cost=COST).write(workspace)
+        curve = workspace.curve("evaluate", name)
+        curve.parent.mkdir(parents=True, exist_ok=True)
+        curve.write_text("frame,fake,fake_low,fake_high,real\n0,1.1,1.0,1.2,1.0\n16,1.3,1.1,1.5,1.0\n32,1.4,,,nan\n")
+    frames = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
+    draw_reconstructions(workspace.root / "reconstructions.png", frames, frames)
+    shown = {"input, reconstruction, error": workspace.root / "reconstructions.png"}
+    Report("train_autoencoder", "small", {"psnr": 20.0}, shown, cost=COST).write(workspace)
+    Report("ingest", "", {"videos": 30.0, "hours": 0.05}, {"videos shown": picture}).write(workspace)
+    checks = (Check("decodable", True, True, "", 0, ()), Check("bright", False, False, "", 2, ("a.mp4",)))
+    Report("validate", "", {"accepted": 28.0, "rejected": 2.0}, checks=checks).write(workspace)
     for stage in STAGES.values():
         for name in stage.names(params) if stage.verb != "compare" else ():
             record(workspace, stage, name, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+from pathlib import Path
 
 import pytest
 
@@ -33,24 +34,35 @@ class Links(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_shows_everything(workspace: Workspace, params: Params) -> None:
-    write_leaderboard(params, workspace)
-    page = (workspace.leaderboard / "index.html").read_text()
-    links = Links()
-    links.feed(page)
-    assert links.open == []
-    assert all(address.startswith(("data:", "#")) for address in links.addresses)
-    assert sum(address.startswith("data:video/mp4") for address in links.addresses) == 4
-    assert sum(address.startswith("data:image/png") for address in links.addresses) == 2
+def pages(folder: Path) -> list[Path]:
+    return [folder / name for name in ("index.html", *(f"experiments/{n}.html" for n in VALUES))]
+
+
+def test_the_pages_load_nothing_from_elsewhere_and_their_links_lead_somewhere(written: Path) -> None:
+    for page in pages(written):
+        links = Links()
+        links.feed(page.read_text())
+        assert links.open == []
+        elsewhere = [address for address in links.addresses if not address.startswith(("data:", "#"))]
+        assert elsewhere
+        assert all((page.parent / address).is_file() for address in elsewhere)
+
+
+def test_the_page_of_an_experiment_shows_samples_reconstructions_curves_data_lineage_and_cost(written: Path) -> None:
+    page = pages(written)[1].read_text()
+    assert page.count("data:video/mp4") == 2
     for text in (
-        "perturbed",
-        "real against real",
-        "lvdm weights --install i3d=PATH",
-        "max_level",
+        "1.8 to 2.2",  # the interval
+        "input, reconstruction, error",
         "drift &lt;&amp;&gt;",
+        "distance from real windows",
+        "FAILED, not by 2",
+        "lvdm weights --install i3d=PATH",
+        "Every hash leads back to the raw data.",
+        "a GPU",
     ):
         assert text in page
-    assert "Every hash leads back to the raw data." in page
+    assert "max_level" in pages(written)[0].read_text(), "what differs is on the page of all"
 
 
 def test_a_broken_chain_is_shown_and_not_hidden(workspace: Workspace, params: Params) -> None:
@@ -67,16 +79,15 @@ def test_a_video_too_large_for_a_page_is_named(
 ) -> None:
     monkeypatch.setattr("lvdm.comparison.page.MAX_VIDEO_BYTES", 10)
     write_leaderboard(params, workspace)
-    page = (workspace.leaderboard / "index.html").read_text()
+    page = pages(workspace.leaderboard)[1].read_text()
     assert "data:video" not in page
     assert "artifacts/samples/perturbed/long/0000.mp4 is too large" in page
 
 
-def test_all_forms_hold_the_same_numbers(workspace: Workspace, params: Params) -> None:
-    write_leaderboard(params, workspace)
-    document = json.loads((workspace.leaderboard / "leaderboard.json").read_text())
-    rows = list(csv.DictReader((workspace.leaderboard / "leaderboard.csv").read_text().splitlines()))
-    markdown = (workspace.leaderboard / "leaderboard.md").read_text()
+def test_all_forms_hold_the_same_numbers(written: Path) -> None:
+    document = json.loads((written / "leaderboard.json").read_text())
+    rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
+    markdown = (written / "leaderboard.md").read_text()
     for row in document["groups"][0]["rows"]:
         for key, score in row["scores"].items():
             assert score["value"] == VALUES[row["experiment"]][key]
@@ -97,9 +108,9 @@ def test_writing_twice_gives_the_same_bytes(workspace: Workspace, params: Params
 
 
 def test_the_verdict_answers_which_is_best_by_how_much_on_which_data_made_by_which_commit(
-    workspace: Workspace, params: Params
+    measured_once: Path, written: Path, params: Params
 ) -> None:
-    (group,) = rank_experiments(workspace, params).groups
+    (group,) = rank_experiments(Workspace(measured_once), params).groups
     verdict = judge(group, "builtin")
     assert (verdict.best, verdict.lead) == (
         "perturbed",
@@ -108,9 +119,8 @@ def test_the_verdict_answers_which_is_best_by_how_much_on_which_data_made_by_whi
     assert verdict.data == "64 samples against 64 real clips of the test split of builtin (real set 4fe1)"
     assert verdict.made_by == "commit abc123 (train_denoiser, sample, evaluate)"
     assert verdict.caution == "kd_efflite0 puts another one first"
-    write_leaderboard(params, workspace)
     for form in ("index.html", "leaderboard.md"):
-        text = (workspace.leaderboard / form).read_text()
+        text = (written / form).read_text()
         assert all(answer in text for answer in (verdict.best, verdict.lead, verdict.data, verdict.made_by))
 
 
