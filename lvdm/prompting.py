@@ -84,9 +84,9 @@ def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Wo
         if network.condition == "label" and not labels:
             raise _unsaid(cache, "label")
         return LabelPrompts(Vocabulary(labels=labels))
-    if all(video.caption is None for video in cache.split("train")):
+    if not cache.split("train").captions:
         raise _unsaid(cache, "caption")
-    texts = {NULL_TEXT, *(video.caption for video in cache.videos if video.caption is not None)}
+    texts = {NULL_TEXT, *cache.videos.captions}
     encoder = find_text_encoder(network.text, workspace)
     encoded = encode_texts(encoder, texts, workspace.cache)
     null = Prompts.of_texts([], encoded.tokens(NULL_TEXT))

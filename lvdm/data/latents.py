@@ -153,6 +153,11 @@ class Videos(Sequence[Entry]):
         """The number of latents of each."""
         return self.cache.table["length"].to_numpy()[self.rows]
 
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """What they show, in words, each once."""
+        return tuple(pc.unique(self.cache.table["caption"].take(self.rows).drop_null()).to_pylist())
+
     def at_least(self, length: int) -> Videos:
         """Those of at least `length` latents."""
         return Videos(self.cache, self.rows[self.lengths >= length])

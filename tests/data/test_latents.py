@@ -49,6 +49,7 @@ def test_what_is_written_is_read_back(cache):
     assert cache.made_by == "abc"
     assert [video.id for video in cache.videos] == list(LENGTHS)
     assert [video.id for video in cache.split("test")] == ["held out.mp4"]
+    assert cache.split("train").captions == ("it is b c/ü.mp4", "it is a.mp4")
     for video in cache.videos:
         assert (video.caption is None) == (video.id == NO_CAPTION)
         assert (video.label, video.length) == (LABELS[video.id], LENGTHS[video.id])
