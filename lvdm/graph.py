@@ -61,7 +61,6 @@ STAGES: dict[str, Stage] = {
             code=(
                 "data/appearance.py",
                 "data/bounded.py",
-                "data/bucket.py",
                 "data/captions.py",
                 "data/decoding.py",
                 "data/frame_folders.py",

@@ -198,12 +198,12 @@ def _beside(path: Path, suffix: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{suffix}"):
         pid = int(left.name.removesuffix(f".tmp{suffix}").rsplit(".", 1)[1])
-        if pid == os.getpid() or not _lives(pid):
+        if pid == os.getpid() or not lives(pid):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

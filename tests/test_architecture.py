@@ -246,6 +246,7 @@ NEUTRAL = {
         "data/reasons",
         "evaluation/metrics",
     ),
+    *("data/bucket", "data/mirror"),  # what comes is what was listed, or an error
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
     "evaluation/weights",  # where the true networks lie, each known by its sha256

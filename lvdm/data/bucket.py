@@ -8,6 +8,7 @@ Not here: which objects are wanted (sources.py), and where what came is kept.
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import logging
 import os
@@ -60,15 +61,18 @@ class Prefix:
             )
         self.url = url.rstrip("/")
         self.where = f"{self.url} at {endpoint}" if endpoint else self.url
-        self._stopped = threading.Event()
+        self._endpoint, self._stopped = endpoint or None, threading.Event()
 
+    @functools.cached_property
+    def _s3(self) -> Any:
         import s3fs
 
         once = {"retries": {"max_attempts": 0}, "connect_timeout": 5, "read_timeout": READ_SECONDS}
-        self._s3 = s3fs.S3FileSystem(
-            endpoint_url=endpoint or None, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once
+        s3 = s3fs.S3FileSystem(
+            endpoint_url=self._endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once
         )
-        self._s3.retries = 1
+        s3.retries = 1
+        return s3
 
     def list(self) -> dict[str, Object]:
         """All objects below the prefix, by their path within it, in order.

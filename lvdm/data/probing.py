@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lvdm.data import appearance, decoding, frame_folders, inspection, straightening, video
 from lvdm.data.bounded import Lost, bounded_map
+from lvdm.data.mirror import local_batches, state
+from lvdm.machine import Machine
 from lvdm.params import Transcode
 from lvdm.progress import progress
 from lvdm.workspace import Workspace, atomic_file, fingerprint, link_or_copy
@@ -36,20 +39,16 @@ def probed(paths: Sequence[str], workspace: Workspace, transcode: Transcode | No
     libraries = [version(library) for library in ("av", "decord", "numpy", "pillow")]
     settings = transcode.model_dump() if transcode else None
     prober = fingerprint(libraries, settings, files=[Path(str(m.__file__)) for m in PROBERS])
-    keys = {path: fingerprint(prober, path, _state(workspace.root / path)) for path in paths}
+    keys = {path: fingerprint(prober, path, state(workspace.root / path)) for path in paths}
     known = {path: found for path, found in _recalled(memory, keys).items() if _is_there(found, store, keys[path])}
     new = [path for path in paths if path not in known]
     if known:
         logger.info("%d videos probed before, %d to probe", len(known), len(new))
-    requests = [inspection.Request(workspace.root / p, _stored(store, keys[p]), transcode) for p in new]
+    requests = {p: inspection.Request(workspace.root / p, _stored(store, keys[p]), transcode) for p in new}
     lost: dict[str, Findings] = {}
     _write(memory, known, keys)
     with memory.open("a") as lines:
-        machine = workspace.machine
-        max_bytes = int(machine.probe_gigabytes * 1e9)
-        outcomes = bounded_map(inspection.examine, requests, machine.probe_workers, _seconds, max_bytes)
-        for index, outcome in progress(outcomes, len(new), "probing", "video"):
-            path = new[index]
+        for path, outcome in progress(_outcomes(requests, workspace.machine), len(new), "probing", "video"):
             if isinstance(outcome, Lost):
                 lost[path] = {"error": outcome.reason, "detail": outcome.detail}
                 continue
@@ -87,6 +86,15 @@ def _placed(file: Path, checksum: str, workspace: Workspace) -> str:
     return path.relative_to(workspace.root).as_posix()
 
 
+def _outcomes(requests: Mapping[str, inspection.Request], machine: Machine) -> Iterator[tuple[str, Findings | Lost]]:
+    """What comes of each request, by its path, of files that lie on this machine meanwhile."""
+    max_bytes, paths = int(machine.probe_gigabytes * 1e9), list(requests)
+    for span, files in local_batches([request.path for request in requests.values()]):
+        batch = [replace(requests[path], path=file) for path, file in zip(paths[span], files, strict=True)]
+        for index, outcome in bounded_map(inspection.examine, batch, machine.probe_workers, _seconds, max_bytes):
+            yield paths[span][index], outcome
+
+
 def _recalled(memory: Path, keys: Mapping[str, str]) -> dict[str, Findings]:
     """{path: findings} of the lines that still hold; a line that a kill left half-written does not."""
     known: dict[str, Findings] = {}
@@ -110,12 +118,6 @@ def _write(memory: Path, known: Mapping[str, Findings], keys: Mapping[str, str])
 
 def _line(path: str, key: str, found: Findings) -> str:
     return json.dumps({"path": path, "key": key, "found": found}) + "\n"
-
-
-def _state(path: Path) -> list[tuple[str, int, int]]:
-    """What changes when a file, or a file of a folder of frames, does."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [(file.name, s.st_size, s.st_mtime_ns) for file in files if file.exists() for s in [file.stat()]]
 
 
 def _seconds(request: inspection.Request) -> float:

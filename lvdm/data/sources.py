@@ -18,10 +18,10 @@ from lvdm.data import sprites
 from lvdm.data.bucket import Object, Prefix
 from lvdm.data.frame_folders import is_image, numeric_aware
 from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
+from lvdm.data.mirror import INDEX, Mirror, indexed, write_index
 from lvdm.errors import SourceError
 from lvdm.params.layouts import Layout
-from lvdm.progress import progress
-from lvdm.workspace import Workspace, atomic_folder, fingerprint, link_or_copy
+from lvdm.workspace import Workspace, atomic_folder, link_or_copy
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
         ParamsError: the recipe is wrong.
     """
     if source.startswith("s3://"):
-        _mirror(source, layout, workspace)
+        _index(source, layout, workspace)
         return _listed(workspace.videos, layout, workspace)
     folder = workspace.root / Path(os.path.normpath(Path(source).expanduser()))
     if not folder.is_dir():
@@ -94,7 +94,7 @@ def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
         if _is_text(name):
             texts.append(file)
         elif video is file and not (_is_candidate(name) or _begins_like_a_video(file)):
-            ignored += name != sprites.RECIPE
+            ignored += name not in (sprites.RECIPE, INDEX)
         elif not _is_utf8(name):
             logger.warning("ignored %r: its name is not UTF-8", name)
             ignored += 1
@@ -128,6 +128,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names)
         if not (folders or names) and Path(parent).suffix.lower() in VIDEO_SUFFIXES:
             yield Path(parent)  # a folder by mistake, which the probe is to say
+    yield from indexed(folder)
 
 
 def _is_candidate(name: str) -> bool:
@@ -161,25 +162,23 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _mirror(source: str, layout: Layout, workspace: Workspace) -> None:
-    """Makes `workspace.videos` the content of the prefix. Files fetched before, by their etag and size, are kept."""
+def _index(source: str, layout: Layout, workspace: Workspace) -> None:
+    """Makes `workspace.videos` the texts and frames of the prefix, and the index of its videos, which are mirrored."""
     prefix = Prefix(source)
     wanted = _wanted(prefix.list(), reads_frames(layout))
-    mirror = workspace.root / ".lvdm" / "mirror" / fingerprint(prefix.where)
-    copies = {name: mirror / fingerprint(name, entry.etag, entry.size) for name, entry in wanted.items()}
-    partial = mirror / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    missing = [(wanted[name], partial / copy.name) for name, copy in copies.items() if not copy.exists()]
-    for fetched in progress(prefix.fetch_all(missing), len(missing), "fetching", "file"):
-        fetched.rename(mirror / fetched.name)
+    videos = {name: entry for name, entry in wanted.items() if _is_candidate(name)}
+    mirror = Mirror(prefix, wanted, workspace)
+    small = [name for name in wanted if name not in videos]
     with atomic_folder(workspace.videos) as beside:
-        for name, copy in copies.items():
-            (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(copy, beside / name)
-    partial.rmdir()
-    for stale in set(mirror.iterdir()) - set(copies.values()):
-        stale.unlink()
+        for span in mirror.batches(small):
+            with mirror.held(small[span]) as copies:
+                for name, copy in copies.items():
+                    (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                    link_or_copy(copy, beside / name)
+        write_index(beside, prefix.url, videos)
+        if mirror.max_bytes is None:
+            with mirror.held(list(videos)):
+                mirror.remove_others()
 
 
 def _wanted(found: dict[str, Object], images: bool) -> dict[str, Object]:

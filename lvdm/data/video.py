@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 
 from lvdm.data.decoding import footage
 from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
+from lvdm.data.mirror import reads_locally
 from lvdm.data.reasons import UnreadableVideo
 from lvdm.errors import VideoError
 from lvdm.workspace import atomic_file, sha256
@@ -41,6 +42,7 @@ WATCHABLE = Encoding("libx264", "yuv420p", {"crf": "16", "g": "16"})
 SAME_LUMA, SAME_COLOUR = 4, 2  # levels that the same frame may be off: luma anywhere, colour in the mean
 
 
+@reads_locally
 def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
     """The RGB frames at `indices` (a range will do), as displayed.
 
@@ -60,6 +62,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
         return _read_from_the_start(path, indices)
 
 
+@reads_locally
 def checksum(path: Path) -> str:
     """The sha256 of a video's bytes, or of the frames of a folder, in order."""
     return frames_checksum(path) if path.is_dir() else sha256(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,17 @@ class Proxy:
     fault: Callable[[str, str], str] = lambda method, path: ""
     seen: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
+
+    @property
+    def gets(self) -> list[str]:
+        """The names of the objects that were asked for, each as often as it was."""
+        return [path.rsplit("/", 1)[1] for method, path in self.seen if method == "GET" and "list-type" not in path]
+
+
+def fault_at_random(seed: int, faults: tuple[str, ...], share: float) -> Callable[[str, str], str]:
+    """One of `faults` for a share of the requests."""
+    draw = random.Random(seed)
+    return lambda method, path: draw.choice(faults) if draw.random() < share else ""
 
 
 @contextlib.contextmanager

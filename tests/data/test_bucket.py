@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -9,70 +10,33 @@ import re
 import shutil
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lvdm.data import bucket
 from lvdm.data.bucket import Prefix
+from lvdm.data.mirror import COPIES
 from lvdm.data.sources import collect
+from lvdm.data.video import checksum
 from lvdm.errors import LvdmError, SourceError
 from lvdm.params.layouts import Folder
-from lvdm.workspace import Workspace
 
-from .faulty_proxy import FAULTS, faulty_proxy
+from .faulty_proxy import FAULTS, fault_at_random
 from .footage import video
 
 FOLDER = Folder(kind="folder")
 SECRET = "mArKeD0123456789/secret+of0this1test2only"
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A bucket `raw`: its client, which meets no faults, and the proxy, which everything else goes through."""
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-    client.create_bucket(Bucket="raw")
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    with faulty_proxy((host, port)) as proxy:
-        yield client, proxy
-    client.close()
-    moto.stop()
+def hashed(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-@pytest.fixture
-def s3(server, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server[1].url)
-    return server[0]
-
-
-@pytest.fixture
-def proxy(server, monkeypatch):
-    monkeypatch.setattr(bucket, "PAUSE", 0.001)
-    proxy = server[1]
-    proxy.seen.clear()
-    yield proxy
-    proxy.fault = lambda method, path: ""
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace.at(tmp_path)
-
-
-def ids(source):
-    return [video.id for video in source.videos]
+def hashes(source, workspace) -> dict[str, str]:
+    return {video.id: checksum(workspace.root / video.path) for video in source.videos}
 
 
 def put(s3, key: str, content: bytes) -> None:
     s3.put_object(Bucket="raw", Key=key, Body=content)
-
-
-def gets(proxy) -> list[str]:
-    """The names of the objects that were asked for, each as often as it was."""
-    return [path.rsplit("/", 1)[1] for method, path in proxy.seen if method == "GET" and "list-type" not in path]
 
 
 def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
@@ -85,8 +49,8 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
     put(s3, "set/../../escape.mp4", b"x")
     put(s3, "settled/other.mp4", b"x")
     source = collect("s3://raw/set/", FOLDER, workspace)
-    assert ids(source) == ["a.mp4", "b c/ü.mp4", "empty.mp4"]
-    assert (workspace.root / source.videos[1].path).read_bytes() == content
+    expected = {"a.mp4": hashed(b"short"), "b c/ü.mp4": hashed(content), "empty.mp4": hashed(b"")}
+    assert hashes(source, workspace) == expected
     assert (source.folder / "captions.csv").is_file()
 
     proxy.seen.clear()
@@ -94,9 +58,10 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
     put(s3, "set/a.mp4", b"other")
     s3.delete_object(Bucket="raw", Key="set/captions.csv")
     collect("s3://raw/set", FOLDER, workspace)
-    assert gets(proxy) == ["a.mp4"]
-    assert (workspace.videos / "a.mp4").read_bytes() == b"other"
+    assert proxy.gets == ["a.mp4"]
+    assert checksum(workspace.videos / "a.mp4") == hashed(b"other")
     assert not (workspace.videos / "captions.csv").exists()
+    assert len(list((workspace.root / COPIES).glob("??/*"))) == 3, "of what is gone no copy is left"
 
 
 def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch):
@@ -118,11 +83,6 @@ def test_an_empty_prefix_a_missing_bucket_and_one_that_is_away_are_one_line(work
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match=r"s3://raw/set at http://127.0.0.1:9: 8 attempts failed"):
         collect("s3://raw/set", FOLDER, workspace)
-
-
-def fault_at_random(seed: int, faults, share: float):
-    draw = random.Random(seed)
-    return lambda method, path: draw.choice(faults) if draw.random() < share else ""
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +107,8 @@ def test_a_fault_ends_in_the_very_bytes_or_in_one_error(fault, workspace, three,
         assert not workspace.videos.exists()
     proxy.fault = fault_at_random(3, (fault,), 0.2)
     source = collect("s3://raw/three", FOLDER, workspace)
-    assert {v.id: (workspace.root / v.path).read_bytes() for v in source.videos} == three
-    assert not list((workspace.root / ".lvdm").rglob(".*")), "nothing half fetched is left"
+    assert hashes(source, workspace) == {name: hashed(content) for name, content in three.items()}
+    assert not list((workspace.root / COPIES).glob("partial/*")), "nothing half fetched is left"
 
 
 def test_what_came_before_an_error_is_not_fetched_again(workspace, three, s3, proxy, monkeypatch):
@@ -159,7 +119,7 @@ def test_what_came_before_an_error_is_not_fetched_again(workspace, three, s3, pr
     proxy.fault = lambda method, path: ""
     proxy.seen.clear()
     collect("s3://raw/three", FOLDER, workspace)
-    assert gets(proxy) == ["2.mp4"]
+    assert proxy.gets == ["2.mp4"]
 
 
 def test_an_object_that_changes_while_it_is_fetched_is_never_put_together_of_both(tmp_path, s3, proxy, monkeypatch):
@@ -169,7 +129,7 @@ def test_an_object_that_changes_while_it_is_fetched_is_never_put_together_of_bot
     entry = prefix.list()["a.mp4"]
 
     def change_after_the_first_block(method: str, path: str) -> str:
-        if len(gets(proxy)) == 2:
+        if len(proxy.gets) == 2:
             put(s3, "changing/a.mp4", b"b" * 1500)
         return ""
 
