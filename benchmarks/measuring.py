@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,7 +22,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 WARM_UP = 3
+PROFILED = 2  # calls
 BYTES_A_NUMBER = 2  # of bfloat16
+KINDS = {  # of kernels, by what is in their names
+    "generated": ("triton",),
+    "attention": ("flash", "fmha", "attention"),
+    "copies": ("Memcpy", "Memset", "copy"),
+    "eager pointwise, reductions, optimiser": ("elementwise", "reduce", "multi_tensor", "cat", "index"),
+}
+REST = "convolutions and matrix products"
 OF_WEIGHTS = ("aten::convolution", "aten::convolution_backward", "aten::mm", "aten::addmm")
 
 
@@ -91,10 +100,13 @@ def pace(call: Callable[[], object], device: torch.device, count: int) -> float:
     return (now(device) - start) / count
 
 
-def measure(call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 30) -> Measured:
-    """The median of as many calls, back to back, as fill about `seconds`, 3 at least; their peak; then a profiled one.
+def measure(
+    call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 30, profiled_as: str = ""
+) -> Measured:
+    """The median of as many calls, back to back, as fill about `seconds`, 3 at least; their peak; then two profiled.
 
-    CUDA events time each call on a GPU, so what the host does beside it counts only if the GPU waits for it.
+    CUDA events time each call on a GPU, so what the host does beside it counts only if the GPU waits for it. With a
+    title the profile is printed.
     """
     for _ in range(WARM_UP):
         call()
@@ -104,7 +116,10 @@ def measure(call: Callable[[], object], device: torch.device, *, seconds: float 
         torch.cuda.reset_peak_memory_stats(device)
     times = _timed(call, device, max(3, min(most, int(seconds / max(first, 1e-9)))))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return Measured(statistics.median(times), busy_seconds(call, device), peak)
+    found = kernels(call, device) if device.type == "cuda" else []
+    if profiled_as and found:
+        print("\n".join([profiled_as, *profile_lines(found)]), flush=True)
+    return Measured(statistics.median(times), covered(found) / PROFILED if found else None, peak)
 
 
 T = TypeVar("T")
@@ -139,24 +154,53 @@ def _timed(call: Callable[[], object], device: torch.device, count: int) -> list
     return [earlier.elapsed_time(later) / 1e3 for earlier, later in pairwise(events)]
 
 
-def busy_seconds(call: Callable[[], object], device: torch.device, count: int = 2) -> float | None:
-    """How long kernels and copies run in a call, overlaps counted once; None without a GPU."""
-    if device.type != "cuda":
-        return None
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel or copy on the GPU: where it ran, in seconds of the profiler's clock."""
+
+    name: str
+    start: float
+    end: float
+
+
+def kernels(call: Callable[[], object], device: torch.device) -> list[Kernel]:
+    """All that PROFILED calls ran on a GPU, in order."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(count):
+        for _ in range(PROFILED):
             call()
         sync(device)
-    spans = sorted(
-        (event.time_range.start, event.time_range.end)
+    found = [
+        Kernel(event.name, event.time_range.start / 1e6, event.time_range.end / 1e6)
         for event in profile.events()
         if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
-    )
+    ]
+    return sorted(found, key=lambda kernel: kernel.start)
+
+
+def covered(found: Sequence[Kernel]) -> float:
+    """The seconds in which at least one of the kernels runs; they are in order."""
     busy, until = 0.0, float("-inf")
-    for start, end in spans:
-        busy += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return busy / 1e6 / count
+    for kernel in found:
+        busy += max(0.0, kernel.end - max(kernel.start, until))
+        until = max(until, kernel.end)
+    return busy
+
+
+def profile_lines(found: Sequence[Kernel], count: int = PROFILED, most: int = 15) -> list[str]:
+    """Where the time of a call goes, the kernels of `count` calls being given: by kind, and the most expensive."""
+    by_kind, by_name = defaultdict[str, float](float), defaultdict[str, float](float)
+    times = Counter(kernel.name for kernel in found)
+    for kernel in found:
+        seconds = (kernel.end - kernel.start) / count
+        by_kind[next((kind for kind, words in KINDS.items() if any(w in kernel.name for w in words)), REST)] += seconds
+        by_name[kernel.name] += seconds
+    kinds = [f"  {kind}: {seconds * 1e3:.3g} ms" for kind, seconds in _largest(by_kind)]
+    names = [f"  {s * 1e3:8.3f} ms  {times[n] / count:5g}x  {n[:100]}" for n, s in _largest(by_name)[:most]]
+    return [f"  {len(found) / count:g} kernels, {covered(found) / count * 1e3:.3g} ms busy", *kinds, *names]
+
+
+def _largest(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(seconds.items(), key=lambda item: -item[1])
 
 
 def ceilings(device: torch.device) -> Ceilings:

@@ -61,9 +61,11 @@ def _rows_of(part: str, params: Params, machine: Machine, args: argparse.Namespa
             with torch.inference_mode(), arithmetic():
                 return call()
 
-        result = fitting(lambda: measure(run, device, seconds=args.seconds))
+        title = f"{part} B={batch}" if args.profile and network is not slow else ""
+        result = fitting(lambda: measure(run, device, seconds=args.seconds, profiled_as=title))
         return result, torch.empty(0) if result is None else run().float().cpu()
 
+    slow = None
     fast = ready(_network(part, params), machine, device)
     ours = {batch: measured(fast, machine.autocast, batch) for batch in batches}
     del fast

@@ -189,7 +189,8 @@ def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) ->
             loss = denoiser_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step = stepping(network, loss, machine.autocast)
-            measured = measure(step, device, seconds=args.seconds)
+            title = f"denoiser step B={batch}" if args.profile else ""
+            measured = measure(step, device, seconds=args.seconds, profiled_as=title)
             count = max(3, min(100, int(args.seconds / measured.seconds)))
             bare = pace(step, device, count)
             del step
@@ -228,7 +229,11 @@ def autoencoder_rows(params: Params, machine: Machine, args: argparse.Namespace)
                 network.decoder.compile()
             loss = autoencoder_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
-            return measure(stepping(network, loss, machine.autocast), device, seconds=args.seconds), found
+            step, title = (
+                stepping(network, loss, machine.autocast),
+                f"autoencoder step B={batch}" if args.profile else "",
+            )
+            return measure(step, device, seconds=args.seconds, profiled_as=title), found
 
         def plain(batch: int = batch) -> tuple[Measured, list[Tensor]]:
             network = untrained.plain(untrained.autoencoder(config), device).requires_grad_(True)

@@ -40,6 +40,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     compiling = argparse.BooleanOptionalAction
     options.add_argument("--compile", action=compiling, default=torch.cuda.is_available(), help="torch.compile")
     options.add_argument("--plain", action=compiling, default=True, help="measure the plain path beside it")
+    options.add_argument("--profile", action="store_true", help="of this project on a GPU: where the time goes")
     options.add_argument("--seconds", type=float, default=1.0, help="that the repeats of one call fill (default: 1)")
     return options
 

@@ -46,6 +46,7 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage."""
     args = _parser().parse_args(arguments)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((Workspace(args.root).cache / "compiled").absolute()))
     progress.show()
     watch_over_orderer()
     try:

@@ -28,6 +28,7 @@ from lvdm.machine import sent
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import load_autoencoder, load_denoiser
 from lvdm.models.condition import Prompt
+from lvdm.models.inference import ready
 from lvdm.params import Params
 from lvdm.prompting import understood
 from lvdm.sharing import Share, share_out
@@ -112,17 +113,19 @@ def made(
     experiment, device = params.experiment(name), device or workspace.machine.device
     trained = load_denoiser(workspace.denoiser(name))
     trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
-    autoencoder = load_autoencoder(workspace.autoencoder(experiment.autoencoder)).to(device)
+    machine = workspace.machine
+    autoencoder = ready(load_autoencoder(workspace.autoencoder(experiment.autoencoder)), machine, device)
     names, prompts = understood(trained, _texts(wanted), workspace)
     requests = [as_request(s, names, autoencoder.config.time_factor) for s in wanted]
     side = params.clips.size // autoencoder.config.space_factor
     spec = DenoiserSpec(trained.params, prompts, (trained.network.latent_channels, side, side))
     groups = group_videos(requests, trained.params, experiment.sample)[share]
-    network, autocast = trained.network.to(device), workspace.machine.autocast
-    interpolator = None if trained.interpolator is None else trained.interpolator.to(device)
-    latents = sample_videos(network, spec, experiment.sample, requests, scratch, groups, autocast, interpolator)
+    network = ready(trained.network, machine, device)
+    interpolator = None if trained.interpolator is None else ready(trained.interpolator, machine, device)
+    sample = experiment.sample
+    latents = sample_videos(network, spec, sample, requests, scratch, groups, machine.autocast, interpolator)
     for index, latent in zip(itertools.chain(*groups), latents, strict=True):
-        yield wanted[index], decoded(autoencoder, latent, autocast)
+        yield wanted[index], decoded(autoencoder, latent, machine.autocast)
 
 
 def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
@@ -160,12 +163,17 @@ def decoded(
     latent: Float[Tensor, "c t h w"],
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Float[Tensor, "1 3 f y x"]]:
-    """The frames of a latent video, chunk by chunk, on the autoencoder's device, each decoded under `autocast`."""
-    device = autoencoder.latent_mean.device
-    chunks = autoencoder.decode_stream(sent(chunk[None], device) for chunk in latent.split(DECODED_AT_ONCE, dim=1))
-    while True:
+    """The frames of a latent video, chunk by chunk, on the autoencoder's device, each decoded under `autocast`.
+
+    The last chunk is decoded at the size of the others, which causality allows: so a network is compiled once.
+    """
+    device, (_, length, _, _) = autoencoder.latent_mean.device, latent.shape
+    size = min(DECODED_AT_ONCE, length)
+    whole = torch.cat([latent, latent[:, -1:].expand(-1, -length % size, -1, -1)], dim=1)
+    chunks = autoencoder.decode_stream(sent(chunk[None], device) for chunk in whole.split(size, dim=1))
+    left = length * autoencoder.config.time_factor
+    while left > 0:
         with autocast():
-            frames = next(chunks, None)
-        if frames is None:
-            return
-        yield frames
+            frames = next(chunks)
+        yield frames[:, :, :left]
+        left -= frames.shape[2]

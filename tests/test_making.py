@@ -51,6 +51,18 @@ def test_decoding_in_chunks_gives_the_frames_of_the_whole(autoencoder):
     torch.testing.assert_close(chunks, autoencoder.decode(latent[None]), atol=1e-5, rtol=0)
 
 
+def test_the_last_chunk_is_decoded_at_the_size_of_the_others(autoencoder, monkeypatch):
+    """One size is compiled once; and a video of few latents is one chunk of its own size."""
+    sizes, decode = [], autoencoder.decode
+    monkeypatch.setattr(
+        autoencoder, "decode", lambda latent, state: sizes.append(latent.shape[2]) or decode(latent, state)
+    )
+    for length in (19, 5):
+        frames = sum(chunk.shape[2] for chunk in making.decoded(autoencoder, torch.zeros(4, length, 2, 2)))
+        assert frames == length * autoencoder.config.time_factor
+    assert sizes == [8, 8, 8, 5]
+
+
 def test_decoding_holds_its_arithmetic_for_its_own_work_alone(autoencoder):
     latent = torch.randn(4, 9, 2, 2, generator=torch.Generator().manual_seed(0))
     frames = making.decoded(autoencoder, latent, lambda: torch.autocast("cpu", torch.bfloat16))

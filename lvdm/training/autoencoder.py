@@ -18,6 +18,7 @@ from lvdm.diffusion.noise import draw_noise
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
+from lvdm.models.compilation import compile_all
 from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from lvdm.params import TrainAutoencoder
 from lvdm.training.callbacks import History
@@ -147,10 +148,9 @@ def train_autoencoder(
     history: History = []
     if isinstance(autoencoder, VideoAutoencoder):
         if machine.compile:
-            autoencoder.encoder.compile()
             # the adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside
-            for part in autoencoder.decoder.levels if params.objective.adversarial else [autoencoder.decoder]:
-                part.compile()
+            decoder = autoencoder.decoder.levels if params.objective.adversarial else [autoencoder.decoder]
+            compile_all([autoencoder.encoder, *decoder])
         task = AutoencoderTraining(autoencoder, params, perceptual, held_out)
         history = fit(task, clips, params.training, machine, scratch)
     leave_to_first_process()

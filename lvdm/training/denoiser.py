@@ -18,6 +18,7 @@ from lvdm.data.latent_windows import LatentWindows, held_out_windows
 from lvdm.data.latents import LatentCache
 from lvdm.diffusion.objective import DenoisingLoss, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
+from lvdm.models.compilation import compile_all
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser
 from lvdm.prompting import TrainingPrompts
@@ -158,7 +159,7 @@ def train_denoiser(
     """
     network = initialised(lambda: Denoiser(params.network, latent_channels, prompts.vocabulary), params.training.seed)
     if machine.compile:
-        network.compile()
+        compile_all([network])
     task = DenoiserTraining(network, params, prompts, held_out)
     history = fit(task, windows, params.training, machine, scratch)
     return network.eval().requires_grad_(False), history

@@ -9,7 +9,18 @@ import torch
 from torch import nn
 
 from benchmarks import networks
-from benchmarks.measuring import Ceilings, Measured, Row, Work, measure, relative_error, table, work_of
+from benchmarks.measuring import (
+    Ceilings,
+    Kernel,
+    Measured,
+    Row,
+    Work,
+    measure,
+    profile_lines,
+    relative_error,
+    table,
+    work_of,
+)
 
 CPU = torch.device("cpu")
 
@@ -32,6 +43,13 @@ def test_a_call_is_measured_at_the_time_that_it_takes():
     measured = measure(lambda: time.sleep(0.02), CPU, seconds=0.1)
     assert 0.02 <= measured.seconds < 0.2
     assert measured.busy is None and measured.peak is None
+
+
+def test_a_profile_counts_overlaps_once_and_says_kinds_and_kernels_of_a_call():
+    found = [Kernel("triton_a", 0.0, 2.0), Kernel("flash_b", 1.0, 4.0), Kernel("sm90_conv", 6.0, 8.0)]
+    lines = profile_lines(found, count=2)
+    assert lines[:3] == ["  1.5 kernels, 3e+03 ms busy", "  attention: 1.5e+03 ms", "  generated: 1e+03 ms"]
+    assert lines[-1].split() == ["1000.000", "ms", "0.5x", "sm90_conv"]
 
 
 def test_the_error_is_relative_to_the_largest_value():

@@ -1,0 +1,44 @@
+"""Networks compiled by torch, and what a person is told of it.
+
+It is kept where TORCHINDUCTOR_CACHE_DIR says, below `.lvdm` by the command line, so that the next process finds it.
+Not here: which networks, and whether at all; machine.yaml decides.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+def compile_all(modules: Iterable[nn.Module], **options: Any) -> None:
+    """Compiles each module, in place, when it is first called with a new kind of input; `options` are torch's."""
+    _tell()
+    for module in modules:
+        module.compile(**options)
+
+
+@functools.cache
+def _tell() -> None:
+    """From now on says that torch compiles, and how long it took."""
+    from torch._dynamo.callback import callback_handler
+
+    started: list[float] = []
+
+    def begin(_: object) -> None:
+        if not started:
+            logger.info("compiling: minutes the first time on a machine, less when it finds what it kept")
+        started.append(time.monotonic())
+
+    def end(_: object) -> None:
+        if (seconds := time.monotonic() - started[-1]) > 1:
+            logger.info("compiled in %.0f s", seconds)
+
+    callback_handler.register_start_callback(begin)
+    callback_handler.register_end_callback(end)
