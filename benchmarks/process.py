@@ -26,15 +26,20 @@ class Cost:
     cpu_seconds: float
 
 
+def environment() -> dict[str, str]:
+    """For a process that finds what this one finds, this project's packages too, and ends with it."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {DIES_WITH: str(os.getpid()), "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def cost_of(command: Sequence[str]) -> Cost:
-    """Runs `command`, which finds this project's packages and ends with this process.
+    """Runs `command` in that environment.
 
     Raises:
         SystemExit: it failed.
     """
-    environment = os.environ | {DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
     start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

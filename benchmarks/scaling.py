@@ -10,17 +10,14 @@ them. Not here: one GPU in detail (training.py).
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks import untrained
+from benchmarks.process import ROOT, environment
 from lvdm.machine import Machine, is_first_process
-from lvdm.orphan import DIES_WITH
 
-ROOT = Path(__file__).parents[1]
 ONE_RUN = "--one-run"
 GOALS = {2: 1.9, 4: 3.6}
 
@@ -58,8 +55,7 @@ def measured(arguments: list[str], devices: int) -> Run:
         SystemExit: the run failed; what it said is shown.
     """
     command = [sys.executable, "-m", "benchmarks.scaling", *arguments, ONE_RUN, str(devices)]
-    environment = os.environ | {DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True)
     said = [line for line in result.stdout.splitlines() if line.startswith("seconds a step: ")]
     if result.returncode or not said:
         raise SystemExit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
