@@ -105,6 +105,16 @@ def changed(path: str, value: object) -> dict:
             "sample.num_clips of unperturbed",
         ),
         (
+            "evaluate.protocol",
+            "stylegan-v",
+            "evaluate: expected no num_clips with protocol stylegan-v, which fixes it at 2048",
+        ),
+        (
+            "evaluate",
+            {"protocol": "lvdm", "metrics": ["fvd"], "max_drift": 1},
+            "sample.num_clips of perturbed: expected at least 2048, which evaluate.protocol lvdm measures, got 32",
+        ),
+        (
             "train_autoencoder.objective.equivariance",
             {"factors": [2, 4, 2], "weight": 0.25},
             "train_autoencoder.objective.equivariance.factors: expected each value once",

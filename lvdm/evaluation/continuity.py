@@ -44,7 +44,7 @@ def similarity(video: Video, lag: int) -> float:
     if not starts:
         return math.nan
     one, other = (
-        torch.stack([torch.from_numpy(video[start + ahead]).permute(2, 0, 1).float() for start in starts])
+        torch.stack([torch.from_numpy(video[start + ahead]).permute(2, 0, 1).double() for start in starts])
         for ahead in (0, lag)
     )
     return float(structural_similarity_index_measure(one, other, data_range=255.0))  # type: ignore[arg-type]

@@ -47,6 +47,10 @@ class LongVideos:
     def added_to(self, result: Result, asked: Sequence[str]) -> Result:
         """The result with these numbers, and with the reason where there are none."""
         missing = {"drift": self.drift.not_available} if self.drift.not_available else {}
+        if "joins" not in self.continuity:
+            missing["joins"] = (
+                "needs samples that say how they were made, with neighbouring latents that one window made"
+            )
         result = replace(
             result,
             drift={**self.drift.numbers(), **self.continuity},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 
 from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
+from lvdm.errors import ArtefactError
 from lvdm.evaluation import long_videos, sets
-from lvdm.evaluation.protocol import protocol_of
+from lvdm.evaluation.protocol import PROTOCOLS, protocol_of
 from lvdm.machine import Machine
 from lvdm.params import Params, load_params
 from lvdm.workspace import Workspace, write_json
@@ -112,3 +114,30 @@ def test_videos_are_read_a_few_frames_at_a_time_and_no_further_than_the_samples_
     assert max(len(frames) for _, frames in reads) == long_videos.BLOCK
     assert max(frames[-1] for name, frames in reads if name == "0.mp4") == 2 * (REACH - 1)
     assert max(frames[-1] for name, frames in reads if name == "0000.mp4") == REACH - 1
+
+
+def test_of_a_published_protocol_every_video_gives_one_clip_and_short_videos_none() -> None:
+    protocol = replace(PROTOCOLS["lvdm"], stride=2, size=32)
+    windows = sets.choose_windows([31, 100, 30, 200], protocol, 10)
+    assert sorted(window.video for window in windows) == [0, 1, 3]
+    assert all(0 <= w.start <= length - 31 for w in windows for length in [[31, 100, 30, 200][w.video]])
+
+
+def test_both_splits_are_read_and_the_one_that_is_measured_twice_as_large(workspace: Workspace, params: Params) -> None:
+    videos = [(70, "a", "test")] * 4 + [(70, "a", "train")] * 5
+    rows = manifest(workspace.root, *videos)
+    protocol = replace(protocol_of(params), num_clips=3, searched=4)
+    sides = sets.real_clips(rows, protocol, workspace.root, "label")
+    assert {split: len(side) for split, side in sides.items()} == {"test": 6, "train": 4}
+    both = sets.real_clips(rows, replace(protocol, split="train+test"), workspace.root, "label")
+    assert {split: len(side) for split, side in both.items()} == {"test": 3, "train": 4, "train+test": 6}
+    assert len({side.hash for side in (*sides.values(), *both.values())}) == 4  # "test" is the beginning of itself
+
+
+def test_long_videos_that_are_too_few_for_the_protocol_are_an_error(workspace: Workspace, params: Params) -> None:
+    asked = params.evaluate.model_copy(update={"protocol": "lvdm-long", "num_clips": None, "seed": None})
+    rows = manifest(workspace.root, (70, "a", "train"), (63, "a", "train"))
+    with pytest.raises(ArtefactError, match="512 of 1024 frames, as protocol lvdm-long measures, got 0"):
+        long_videos.measure_long_videos(
+            samples(workspace), rows, params.model_copy(update={"evaluate": asked}), workspace
+        )

@@ -1,0 +1,67 @@
+"""Similarity by lag and steps at joins, of videos whose jumps are known; copies among the samples are found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lvdm.diffusion.long_video import plan_long_video
+from lvdm.evaluation.continuity import LAGS, Joins, measure_continuity, similarity, steps
+from lvdm.evaluation.memorisation import nearest_training_clips
+from tests.evaluation.conftest import moving_square
+
+JOINS = Joins(latents=tuple(range(4, 64, 4)), windows=frozenset(range(16, 64, 16)))
+
+
+def ramp(jumps: float = 0.0, frames: int = 64, step: int = 1) -> np.ndarray:
+    """A grey video that brightens by `step` a frame, and by `jumps` more at each join."""
+    levels = [20 + step * t + jumps * (t // 16) for t in range(frames)]
+    return np.stack([np.full((16, 16, 3), level, dtype=np.uint8) for level in levels])
+
+
+def test_steps_are_those_of_the_video() -> None:
+    assert steps(ramp(), JOINS) == (1, 1)
+    assert steps(ramp(jumps=3), JOINS) == (4, 1)
+
+
+def test_joins_that_show_are_told_from_those_that_do_not_with_an_interval_over_videos() -> None:
+    videos = [ramp(jumps, step=step) for jumps, step in ((2, 1), (3, 1), (4, 1), (6, 2), (4, 2))]
+    found = measure_continuity([ramp()] * 5, videos, JOINS)["joins"]
+    assert (found["fake"], found["real"]) == (pytest.approx(26 / 7), 1)
+    assert 1 < found["fake_low"] < found["fake"] < found["fake_high"]
+    assert (found["real_low"], found["real_high"]) == (1, 1)
+
+
+def test_without_knowledge_of_joins_nothing_is_said_of_them() -> None:
+    assert "joins" not in measure_continuity([ramp()], [ramp()], None)
+    all_join = Joins(latents=(4, 8), windows=frozenset((4, 8)))
+    assert "joins" not in measure_continuity([ramp()], [ramp()], all_join)
+
+
+def test_similarity_falls_with_the_lag_and_is_one_where_nothing_moves() -> None:
+    moving = moving_square(3, 96).numpy()
+    found = [similarity(moving, lag) for lag in LAGS]
+    assert found[0] > found[1] > found[2]
+    assert similarity(np.repeat(moving[:1], 60, axis=0), 50) == pytest.approx(1)
+    assert np.isnan(similarity(moving[:50], 50))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "overlap", "expected"),
+    [("hierarchical", 1, (1, 4, 5, 8, 9, 12, 13, 16)), ("autoregressive", 2, (5, 8, 11, 14))],
+)
+def test_the_plan_knows_where_windows_join(scheme: str, overlap: int, expected: tuple[int, ...]) -> None:
+    assert plan_long_video(17, 5, (1, 4), overlap, scheme).joins == expected  # type: ignore[arg-type]
+
+
+def test_copies_of_training_clips_are_found_and_samples_of_the_same_kind_are_none() -> None:
+    generator = torch.Generator().manual_seed(0)
+    training, held_out, others = (torch.randn(200, 1, 8, generator=generator) for _ in range(3))
+    honest = nearest_training_clips(others, held_out, training)
+    assert honest["nearer"] == pytest.approx(0.5, abs=0.08)
+    assert honest["copies"] < 0.03
+    copied = nearest_training_clips(torch.cat([others[:100], training[:100]]), held_out, training)
+    assert copied["copies"] == pytest.approx(0.5, abs=0.03)
+    assert copied["nearer"] == pytest.approx(0.75, abs=0.08)
+    assert nearest_training_clips(training, held_out, training)["fake"] == 0
