@@ -28,6 +28,7 @@ class Machine(Section):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # over several devices; fsdp shards parameters and optimiser
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: bf16-mixed on a GPU
     compile: bool = False  # torch.compile of the networks that train and sample; on a GPU
+    recompute: bool = False  # activations, in the backward pass: less memory for about a third more time
     data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
     probe_workers: Count = 2  # processes that probe videos at ingest
     probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lvdm.errors import ParamsError
 from lvdm.models.layers import (
+    Blocks,
     CausalConvolution,
     CausalState,
     Factors,
@@ -181,12 +182,10 @@ class CausalLevel(nn.Module):
 
     def __init__(self, channels: int, num_blocks: int):
         super().__init__()
-        self.blocks = nn.ModuleList(CausalBlock(channels) for _ in range(num_blocks))
+        self.blocks = Blocks(CausalBlock(channels) for _ in range(num_blocks))
 
     def forward(self, x: Float[Tensor, "b c t h w"], state: CausalState | None) -> Float[Tensor, "b c t h w"]:
-        for block in self.blocks:
-            x = block(x, state)
-        return x
+        return self.blocks(x, state)
 
 
 class Encoder(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lvdm.models.attention import CrossAttention, SpatialAttention, TemporalAttention
 from lvdm.models.condition import Condition, Prompts, Vocabulary
-from lvdm.models.layers import channel_norm, channels_last, resized, zero_initialised
+from lvdm.models.layers import Blocks, channel_norm, channels_last, resized, zero_initialised
 from lvdm.params import DenoiserNetwork
 
 MAX_PERIOD = 10_000.0
@@ -78,14 +78,12 @@ class Level(nn.Module):
         super().__init__()
         widths = [in_channels] + [out_channels] * config.num_blocks
         attends = level in config.attention_levels
-        self.blocks = nn.ModuleList(Block(i, o, config, attends, token_channels) for i, o in itertools.pairwise(widths))
+        self.blocks = Blocks(Block(i, o, config, attends, token_channels) for i, o in itertools.pairwise(widths))
 
     def forward(
         self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"], texts: Prompts
     ) -> Float[Tensor, "b d t h w"]:
-        for block in self.blocks:
-            x = block(x, condition, texts)
-        return x
+        return self.blocks(x, condition, texts)
 
 
 class FrameCondition(nn.Module):

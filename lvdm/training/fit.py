@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine
+from lvdm.models.layers import recompute
 from lvdm.params import Training
 from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Layout, Progress, Trace, Validation
 from lvdm.training.sharding import shard
@@ -151,6 +152,8 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     """
     if training.validate_every and not task.held_out:
         logger.info("no held-out examples: training goes without validation")
+    if machine.recompute:
+        recompute(task.network)
     path, network, average = scratch / "run.ckpt", task.network, Average(training.ema_decay)
     trace = Trace(training.steps, training.validate_every if task.held_out else 0)
     callbacks = [
