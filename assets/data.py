@@ -8,11 +8,11 @@ import dagster as dg
 from assets.catalog import PARAMS, made_by
 from assets.materialization import Results, materialise
 from assets.runner import StageRunner
-from lvdm.data.expectations import all_expectations
+from lvdm.data.contract import Contract
 
 EXPECTATIONS = [
     dg.AssetCheckSpec(name=expectation.name, asset="validated", blocking=expectation.critical)
-    for expectation in all_expectations(PARAMS.validate_, PARAMS.clips)
+    for expectation in Contract(PARAMS.validate_, PARAMS.clips).all()
 ]
 
 

@@ -20,9 +20,9 @@ from lvdm.workspace import Report, Workspace, atomic_file
 
 if TYPE_CHECKING:
     from lvdm.comparison.ranking import Leaderboard
-    from lvdm.data.expectations import Validation
     from lvdm.data.latents import LatentCache
     from lvdm.data.samples import SampleSet
+    from lvdm.data.validation import Validation
     from lvdm.evaluation.drift import Drift
     from lvdm.evaluation.reconstruction import Reconstruction
     from lvdm.evaluation.result import Result
@@ -55,11 +55,19 @@ def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
 
 
 def of_validate(validation: Validation, workspace: Workspace) -> Report:
-    numbers = {"accepted": float(len(validation.accepted)), "rejected": float(len(validation.rejected))}
-    links = {"data docs": workspace.data_docs / "index.html", "quarantine": workspace.quarantine}
-    listed = [f"- {row['path']}: {row['reason']}" for _, row in validation.rejected.head(REJECTS_LISTED).iterrows()]
-    more = len(validation.rejected) - len(listed)
-    summary = "\n".join([*listed, *([f"- and {more} more in quarantine.csv"] if more else [])])
+    numbers = {
+        "accepted": float(len(validation.accepted)),
+        "rejected": float(len(validation.rejected)),
+        "flagged": float(validation.flagged["id"].nunique()),
+    }
+    links = {"data report": workspace.data_report / "index.html", "quarantine": workspace.quarantine}
+    lines = [f"- {check.severity}: {check.line}" for check in validation.checks if not check.passed]
+    if validation.difference:
+        lines.append(f"- since the accepted version: {validation.difference.line}")
+        numbers["drifted"] = float(sum(drift.drifted for drift in validation.difference.drifts))
+    lines += [f"- {row['path']}: {row['reason']}" for _, row in validation.rejected.head(REJECTS_LISTED).iterrows()]
+    more = len(validation.rejected) - REJECTS_LISTED
+    summary = "\n".join([*lines, *([f"- and {more} more in quarantine.csv"] if more > 0 else [])])
     return Report("validate", "", numbers, links=links, checks=validation.checks, summary=summary)
 
 

@@ -26,11 +26,14 @@ def ingest(params: Params, workspace: Workspace, name: str) -> Report:
 
 def validate(params: Params, workspace: Workspace, name: str) -> Report:
     from lvdm import reports
-    from lvdm.data.expectations import validate_manifest
+    from lvdm.data.data_report import write_data_report
     from lvdm.data.manifest import read_manifest
+    from lvdm.data.validation import validate_manifest
+    from lvdm.data.versions import accepted_version
 
-    manifest = read_manifest(workspace.manifest)
-    validation = validate_manifest(manifest, params.validate_, params.clips, workspace)
+    manifest, accepted = read_manifest(workspace.manifest), accepted_version(workspace)
+    validation = validate_manifest(manifest, params.validate_, params.clips, workspace, accepted)
+    write_data_report(validation, manifest, params.ingest.source, workspace)
     report = reports.of_validate(validation, workspace)
     if validation.failure:
         report.write(workspace)

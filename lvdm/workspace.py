@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lvdm.check import Check
 from lvdm.cost import Cost
 from lvdm.errors import ArtefactError
 from lvdm.machine import Machine, load_machine
@@ -58,8 +59,14 @@ class Workspace:
         return self.artefacts / "quarantine.csv"
 
     @property
-    def data_docs(self) -> Path:
-        return self.artefacts / "data_docs"
+    def data_report(self) -> Path:
+        """What a person looks at before trusting the data: index.html, which needs no network, and flagged.csv."""
+        return self.artefacts / "data_report"
+
+    @property
+    def accepted(self) -> Path:
+        """The record of the version of the data that was accepted last; in Git."""
+        return self.root / "accepted" / "videos.json"
 
     def autoencoder(self, name: str) -> Path:
         return self.artefacts / "autoencoder" / name
@@ -241,18 +248,6 @@ def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
             if file.is_file():
                 digest.update(f"{file.relative_to(path.parent)} {sha256(file)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One gate, of data or of results, as it came out."""
-
-    name: str
-    passed: bool
-    critical: bool
-    description: str
-    unexpected: int
-    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True)

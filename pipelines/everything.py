@@ -45,10 +45,10 @@ def _where(workspace: Workspace) -> str:
         "videos": workspace.samples("<experiment>"),
         "report": workspace.leaderboard / "index.html",
         "metrics": workspace.metrics("<experiment>"),
-        "data docs": workspace.data_docs / "index.html",
+        "data report": workspace.data_report / "index.html",
     }
-    lines = [f"  {title:<10}{os.path.relpath(path)}" for title, path in places.items()]
-    return "\n".join([*lines, f"  {'the UI':<10}make ui, then open http://127.0.0.1:3000"])
+    lines = [f"  {title:<12}{os.path.relpath(path)}" for title, path in places.items()]
+    return "\n".join([*lines, f"  {'the UI':<12}make ui, then open http://127.0.0.1:3000"])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lvdm.check import Check
 from lvdm.errors import ArtefactError
-from lvdm.workspace import Check, Report, Workspace, atomic_file, atomic_folder, fingerprint, need
+from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, fingerprint, need
 
 
 def test_a_file_whose_writing_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):

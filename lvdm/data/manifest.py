@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lvdm.errors import ArtefactError
 from lvdm.workspace import atomic_file, need
 
 SCHEMA = pa.schema(
@@ -50,9 +51,15 @@ def read_manifest(path: Path) -> pd.DataFrame:
     """The rows of a manifest: nullable columns, one row a video.
 
     Raises:
-        ArtefactError: it is not there.
+        ArtefactError: it is not there, or is no manifest.
     """
-    return as_manifest(pq.read_table(need(path, "validate" if path.stem == "validated" else "ingest"), schema=SCHEMA))
+    need(path, "validate" if path.stem == "validated" else "ingest")
+    try:
+        return as_manifest(pq.read_table(path, schema=SCHEMA))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ArtefactError(
+            f"{path}: no manifest", expected="a Parquet file that ingest wrote", got=str(error)
+        ) from None
 
 
 def as_manifest(table: pa.Table) -> pd.DataFrame:

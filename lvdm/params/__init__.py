@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from lvdm.errors import ParamsError
 from lvdm.evaluation.protocol import protocol_of
+from lvdm.params.contract import Validate
 from lvdm.params.evaluate import Evaluate
 from lvdm.params.sections import (
     AutoencoderNetwork,
@@ -32,7 +33,6 @@ from lvdm.params.sections import (
     TrainedPerturbation,
     Training,
     Transcode,
-    Validate,
 )
 from lvdm.section import Section, parse, read_yaml
 

@@ -38,21 +38,6 @@ class Ingest(Section):
     transcode: Transcode | None = None
 
 
-class Validate(Section):
-    min_fps: Positive
-    max_fps: Positive
-    min_side: Count  # pixels
-    max_side: Count
-    max_reject_fraction: Fraction
-    require_labels: bool
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Validate:
-        if self.min_fps > self.max_fps or self.min_side > self.max_side:
-            raise ValueError("a minimum that is not above its maximum")
-        return self
-
-
 class Clips(Section):
     """The geometry that every network sees."""
 

@@ -25,6 +25,8 @@ class Dataset:
     fps: float  # of what is made: that of the videos over the stride
     condition: str  # label: as the layout says
     require_labels: str
+    num_videos: str = "null"  # that the layout asks for, of the whole dataset
+    num_labels: str = "null"
     drop_condition: float = 0.0  # 0 without a condition
     autoencoder_learning_rate: str = "3.6e-5"  # the reference's
     num_clips: int = 2048  # made
@@ -43,6 +45,8 @@ DATASETS = {
         fps=25.0,
         condition="label",
         require_labels="true",
+        num_videos="13320",
+        num_labels="101",
         drop_condition=0.1,
         protocol="lvdm  # the paper's: 2,048 clips",
         left_open="split: train+test  # as the paper measures UCF-101",
@@ -79,6 +83,7 @@ DATASETS = {
         fps=30.0,
         condition="label",
         require_labels="true",
+        num_labels="8",
         drop_condition=0.1,
     ),
     "taichi_hd": Dataset(

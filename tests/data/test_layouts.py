@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lvdm.data.expectations import validate_manifest
 from lvdm.data.ingest import build_manifest
+from lvdm.data.validation import validate_manifest
 from lvdm.data.video import read_frames
 from lvdm.errors import ParamsError, SourceError
 from lvdm.params import Clips, Ingest, Validate
@@ -80,7 +80,7 @@ def test_a_video_that_no_list_names_is_a_row_in_the_quarantine(workspace):
     manifest = ingested(workspace, kind="ucf101", split_list=1).reset_index()
     validation = validate_manifest(manifest, RULES, Clips(frames=4, size=32, stride=1), workspace)
     by_id = validation.rejected.set_index("id")["reason"]
-    assert "unknown_split" in by_id["YoYo/v_YoYo_g25_c09.avi"]
+    assert "unknown-split" in by_id["YoYo/v_YoYo_g25_c09.avi"]
 
 
 def test_an_unlisted_video_whose_group_is_listed_is_quarantined_and_the_rest_goes_on(workspace):

@@ -8,7 +8,7 @@ import yaml
 from dagster._core.events import EngineEventData
 
 from assets.data import manifest, validated
-from lvdm.data.expectations import all_expectations
+from lvdm.data.contract import Contract
 from lvdm.params import load_params
 from lvdm.workspace import Report, Workspace
 from pipelines.reaper import reap
@@ -47,7 +47,7 @@ def test_an_asset_says_what_its_stage_reported(root):
     assert event.metadata["videos shown"].value.startswith("![videos](data:image/png;base64,")
     assert all(check.passed for check in result.get_asset_check_evaluations())
     params = load_params(root / "params.yaml")
-    expected = {expectation.name for expectation in all_expectations(params.validate_, params.clips)}
+    expected = {expectation.name for expectation in Contract(params.validate_, params.clips).all()}
     assert {check.check_name for check in result.get_asset_check_evaluations()} == expected
 
 

@@ -176,7 +176,7 @@ def made(project) -> dict[str, str]:
     """The hashes of all artefacts in dvc.lock, without what only tells of them (Data Docs print the time)."""
     stages = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-    tells = ("/reports/", "/data_docs", "/leaderboard")
+    tells = ("/reports/", "/data_report", "/leaderboard")
     return {path: md5 for path, md5 in outs.items() if not any(part in path for part in tells)}
 
 
