@@ -40,7 +40,7 @@ def bounded_map(
 
     `function` and the items are pickled. `seconds(item)` is how long an item may take without a `beat`, math.inf for
     ever; `max_bytes` how much memory its process may hold, beyond which it sees a MemoryError. An exception in
-    `function` counts as a crash.
+    `function` is a crash that says which.
     """
     crew = [_Worker(function, max_bytes) for _ in range(min(workers, len(items)))]
     waiting = iter(enumerate(items))
@@ -127,10 +127,16 @@ def _serve(function: Callable[[Any], Any], connection: Connection, last_beat: An
     watch_over_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if max_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        least = max_bytes if most == resource.RLIM_INFINITY else min(max_bytes, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (least, most))
     while True:
         try:
             item = connection.recv()
         except EOFError:
             return
-        connection.send(function(item))
+        try:
+            result = function(item)
+        except Exception as error:  # whatever it is, the run that maps must hear of it and go on
+            result = Lost("crashed", " ".join(f"{type(error).__name__}: {error}".split()))
+        connection.send(result)

@@ -18,6 +18,12 @@ def test_no_items_need_no_processes():
     assert list(bounded_map(math.sqrt, [], 2, lambda _: 60)) == []
 
 
+def test_what_an_item_raises_is_told_and_the_rest_goes_on():
+    results = dict(bounded_map(float, ["1.5", "none", "2.5"], 1, lambda _: 60))
+    told = Lost("crashed", "ValueError: could not convert string to float: 'none'")
+    assert results == {0: 1.5, 1: told, 2: 2.5}
+
+
 def test_an_item_that_hangs_is_killed_and_the_rest_goes_on():
     results = dict(bounded_map(time.sleep, [600.0, 0.0, 0.0], 1, lambda item: 3 if item else 60))
     assert results[0] == Lost("timeout", "no sign of life within its limit")
