@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from lvdm import presets, progress
-from lvdm.errors import LvdmError, ParamsError
+from lvdm.errors import LvdmError, ParamsError, ValidationFailed
 from lvdm.graph import STAGES, Stage
 from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
 from lvdm.questions import add_questions
 from lvdm.run import run_stage
-from lvdm.workspace import Workspace
+from lvdm.workspace import Report, Workspace
 
 DESCRIPTION = """\
 Latent video diffusion for long video, as a pipeline.
@@ -38,6 +38,8 @@ examples:
   lvdm sample --prompt "a red square moves left slowly" --frames 512
                                      a video on request, of an experiment with condition: text
   lvdm preset ucf101 > params.yaml   a configuration at the paper's size
+  lvdm validate --strict             for CI of data: warnings fail too
+  lvdm data diff v1 accepted         what changed between two versions of the data; `lvdm data accept` accepts one
   lvdm diff perturbed unperturbed    by what they differ; `perturbed@v1 perturbed`: one, since that revision
   lvdm lineage perturbed.fd_tn2      where a number comes from, down to the raw data
   lvdm weights                       which pretrained networks metrics and texts need, and which are there"""
@@ -67,6 +69,20 @@ def _stage(args: argparse.Namespace) -> None:
             print(report.summary)
         for title, path in report.links.items():
             print(f"{title}: {os.path.relpath(path)}")
+
+
+def _validate(args: argparse.Namespace) -> None:
+    """The stage; with --strict it makes the same, and any expectation that is not met is an error after that."""
+    if not args.strict:
+        _stage(args)
+        return
+    with contextlib.suppress(ValidationFailed):
+        _stage(args)
+    report = Report.read(Workspace.at(args.root), "validate", "")
+    if failed := [check for check in report.checks if not check.passed]:
+        print(*(f"{check.severity}: {check.line}" for check in failed), sep="\n", file=sys.stderr)
+        remedy = f"{os.path.relpath(report.links['data report'])} shows them"
+        raise ValidationFailed(f"{len(failed)} of {len(report.checks)} expectations are not met", remedy=remedy)
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -126,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_stage)
         if verb == "sample":
             _add_request(command)
+        if verb == "validate":
+            command.add_argument("--strict", action="store_true", help="fail on warnings too, and say each in a line")
+            command.set_defaults(run=_validate)
     add_questions(commands, run=_answer)
     preset = commands.add_parser(
         "preset", help="print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"

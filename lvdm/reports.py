@@ -65,7 +65,7 @@ def of_validate(validation: Validation, workspace: Workspace) -> Report:
     if validation.difference:
         lines.append(f"- since the accepted version: {validation.difference.line}")
         numbers["drifted"] = float(sum(drift.drifted for drift in validation.difference.drifts))
-    lines += [f"- {row['path']}: {row['reason']}" for _, row in validation.rejected.head(REJECTS_LISTED).iterrows()]
+    lines += [f"- {row['id']}: {row['reason']}" for _, row in validation.rejected.head(REJECTS_LISTED).iterrows()]
     more = len(validation.rejected) - REJECTS_LISTED
     summary = "\n".join([*lines, *([f"- and {more} more in quarantine.csv"] if more > 0 else [])])
     return Report("validate", "", numbers, links=links, checks=validation.checks, summary=summary)
