@@ -42,6 +42,7 @@ examples:
   lvdm data diff v1 accepted         what changed between two versions of the data; `lvdm data accept` accepts one
   lvdm diff perturbed unperturbed    by what they differ; `perturbed@v1 perturbed`: one, since that revision
   lvdm lineage perturbed.fd_tn2      where a number comes from, down to the raw data
+  lvdm plan                          memory and time of each stage on this machine, before it runs
   lvdm weights                       which pretrained networks metrics and texts need, and which are there"""
 
 
@@ -115,6 +116,14 @@ def _preset(args: argparse.Namespace) -> None:
     print(presets.render(args.preset), end="")
 
 
+def _plan(args: argparse.Namespace) -> None:
+    from lvdm.planning import report
+
+    workspace, params = Workspace.at(args.root), load_params(args.root / "params.yaml")
+    for line in report.of_machine(params, workspace, args.memory):
+        print(line, flush=True)
+
+
 def _weights(args: argparse.Namespace) -> None:
     from lvdm.evaluation import weights
 
@@ -151,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
+    plan = commands.add_parser("plan", help="say what the stages need on this machine, and which setting fits")
+    plan.add_argument("--memory", type=int, nargs="+", metavar="GB", help="what fits GPUs of these sizes")
+    plan.set_defaults(run=_plan)
     weights = commands.add_parser(
         "weights", help="list the pretrained networks that metrics and texts need, or install some"
     )

@@ -1,0 +1,108 @@
+"""Short runs that are measured: a few steps of training through the library's own `fit`, and calls of inference.
+
+On a GPU the peak is that of torch's allocator; on a CPU that of what torch allocates, by its profiler.
+Not here: what is concluded from them (needs.py, plan.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lvdm.machine import Machine
+from lvdm.training.fit import Batch, Examples, Task, fit
+
+BEFORE, TIMED = 3, 5  # steps that warm up (and compile), and steps that are timed
+ENDLESS = {"steps": 10**9, "checkpoint_every": 10**9, "validate_every": 0, "accumulate": 1}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one step, or one call, took: bytes at the peak of the whole process, and seconds."""
+
+    bytes: float
+    seconds: float
+
+
+class _Enough(Exception):
+    """The steps that were wanted are timed."""
+
+
+def now(device: torch.device) -> float:
+    """The time, in seconds, when the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def train(build: Callable[[], Task], examples: Examples, machine: Machine, timed: int = TIMED) -> Trial:
+    """Trains the task that `build` makes for a few steps as a stage would, on one device, and throws all of it away.
+
+    Raises:
+        torch.OutOfMemoryError: it does not fit.
+    """
+    alone, moments = machine.model_copy(update={"devices": 1, "strategy": "auto"}), [0.0, 0.0]
+
+    def run() -> None:
+        task = build()
+        task.training_params = task.training_params.model_copy(update=ENDLESS)
+        task.__dict__["training_step"] = _watched(task, moments, timed)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                fit(task, examples, task.training_params, alone, Path(folder))
+            except _Enough:
+                return
+
+    peak = peak_of(run, machine.device)
+    return Trial(float(peak), (moments[1] - moments[0]) / timed)
+
+
+def _watched(task: Task, moments: list[float], timed: int) -> Callable[[Batch, int], dict[str, Tensor]]:
+    """The step of `task`, which notes when the first timed one begins, and ends the run after the last."""
+    step = task.training_step
+
+    def watched(batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        if task.trainer.global_step == BEFORE:
+            moments[0] = now(task.device)
+        if task.trainer.global_step == BEFORE + timed:
+            moments[1] = now(task.device)
+            raise _Enough
+        return step(batch, batch_idx)
+
+    return watched
+
+
+def call(run: Callable[[], object], device: torch.device, warm_up: int = 2, timed: int = 3) -> Trial:
+    """Calls `run` a few times; the first ones compile."""
+    for _ in range(warm_up):
+        run()
+    start = now(device)
+    for _ in range(timed):
+        run()
+    seconds = (now(device) - start) / timed
+    return Trial(float(peak_of(run, device)), seconds)
+
+
+def peak_of(run: Callable[[], object], device: torch.device) -> int:
+    """Bytes that were allocated at once, at the most, while `run` ran; on a GPU with what was there before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        run()
+    assert profile.profiler is not None
+    events: list[Any] = profile.profiler.kineto_results.events()
+    held = peak = 0
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak

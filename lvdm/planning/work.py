@@ -1,0 +1,151 @@
+"""What is tried: the training of either network and the calls of sampling and encoding, on noise of the right shapes.
+
+Not here: how it is measured (trials.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lvdm.data.latents import Entry
+from lvdm.evaluation.perceptual import load_perceptual
+from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
+from lvdm.models.compilation import compile_all
+from lvdm.models.condition import MAX_TOKENS, Condition, Prompts, Vocabulary
+from lvdm.models.denoiser import Denoiser
+from lvdm.models.text import find_text_encoder
+from lvdm.params import Clips, DenoiserNetwork, TrainAutoencoder, TrainDenoiser
+from lvdm.training.autoencoder import AutoencoderTraining
+from lvdm.training.denoiser import DenoiserTraining
+from lvdm.training.fit import Batch
+from lvdm.workspace import Workspace
+
+LatentShape = tuple[int, int, int]  # c h w
+
+
+class Noise(Dataset[Batch]):
+    """The same example without end."""
+
+    def __init__(self, example: Batch):
+        self.example = example
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.example
+
+
+@dataclass(frozen=True)
+class AnyPrompt:
+    """Every window is asked for the first prompt; of a text all MAX_TOKENS are read."""
+
+    vocabulary: Vocabulary
+
+    def example(self, video: Entry) -> Batch:
+        return {}
+
+    def condition(self, batch: Batch) -> Condition:
+        rows, device = len(batch["latent"]), batch["latent"].device
+        if not self.vocabulary.token_channels:
+            prompts = Prompts.of_labels(len(self.vocabulary.labels)).to(device)
+            return Condition(torch.zeros(rows, dtype=torch.int64, device=device), prompts)
+        tokens = torch.ones(rows + 1, MAX_TOKENS, self.vocabulary.token_channels, device=device)
+        mask = torch.ones(rows + 1, MAX_TOKENS, dtype=torch.bool, device=device)
+        return Condition(torch.arange(rows, device=device), Prompts(tokens, mask))
+
+
+def vocabulary(network: DenoiserNetwork, workspace: Workspace) -> Vocabulary:
+    """One as large as that of a trained denoiser: how many labels there are costs nothing.
+
+    Raises:
+        WeightsError: the text encoder is not there.
+    """
+    if network.text is None:
+        return Vocabulary(labels=("any",) if network.condition == "label" else ())
+    said = json.loads((find_text_encoder(network.text, workspace).folder / "config.json").read_text())
+    return Vocabulary(
+        token_channels=said.get("hidden_size") or said.get("d_model") or said["text_config"]["hidden_size"]
+    )
+
+
+def clip_of(clips: Clips) -> Batch:
+    return {"clip": torch.rand(3, clips.frames, clips.size, clips.size) * 2 - 1}
+
+
+def windows(train: TrainDenoiser, latent: LatentShape) -> Batch:
+    channels, *sides = latent
+    return {"latent": torch.randn(channels, train.window, *sides), "stride": torch.tensor(1)}
+
+
+def autoencoder_task(params: TrainAutoencoder, workspace: Workspace, batch_size: int) -> AutoencoderTraining:
+    """As train_autoencoder makes it, all terms of the loss playing from the start.
+
+    Raises:
+        WeightsError: the network of the perceptual term is not there.
+    """
+    if params.objective.adversarial:
+        playing = params.objective.adversarial.model_copy(update={"start": 0})
+        params = params.model_copy(update={"objective": params.objective.model_copy(update={"adversarial": playing})})
+    training = params.training.model_copy(update={"batch_size": batch_size})
+    params, network = params.model_copy(update={"training": training}), build_autoencoder(params.network)
+    assert isinstance(network, VideoAutoencoder)
+    if workspace.machine.compile:
+        decoder = network.decoder.levels if params.objective.adversarial else [network.decoder]
+        compile_all([network.encoder, *decoder])
+    term = params.objective.perceptual
+    return AutoencoderTraining(network, params, load_perceptual(term.network, workspace) if term else None)
+
+
+def denoiser_task(
+    params: TrainDenoiser, latent: LatentShape, workspace: Workspace, batch_size: int
+) -> DenoiserTraining:
+    """As train_denoiser makes it.
+
+    Raises:
+        WeightsError: the text encoder is not there.
+    """
+    training = params.training.model_copy(update={"batch_size": batch_size})
+    known = vocabulary(params.network, workspace)
+    network = Denoiser(params.network, latent[0], known)
+    if workspace.machine.compile:
+        compile_all([network])
+    return DenoiserTraining(network, params.model_copy(update={"training": training}), AnyPrompt(known))
+
+
+def denoising(
+    network: Denoiser, train: TrainDenoiser, latent: LatentShape, batch: int, workspace: Workspace
+) -> Callable[[], Tensor]:
+    """One pass of a ready denoiser over `batch` windows."""
+    device = next(network.parameters()).device
+    z = windows(train, latent)["latent"].expand(batch, -1, -1, -1, -1).to(device)
+    level, stride = (
+        torch.full((batch, train.window), 0.5, device=device),
+        torch.ones(batch, dtype=torch.int64, device=device),
+    )
+    condition = AnyPrompt(vocabulary(train.network, workspace)).condition({"latent": z})
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        with workspace.machine.autocast():
+            return network(z, level, stride, condition)
+
+    return run
+
+
+def decoding(
+    autoencoder: Autoencoder, latent: LatentShape, num_latents: int, workspace: Workspace
+) -> Callable[[], Tensor]:
+    """One chunk of latents to a clip."""
+    channels, *sides = latent
+    z = torch.randn(1, channels, num_latents, *sides).to(autoencoder.latent_mean.device)
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        with workspace.machine.autocast():
+            return autoencoder.decode(z)
+
+    return run

@@ -1,0 +1,103 @@
+"""A plan predicts what is then measured, and suggests the fastest setting that fits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+import yaml
+
+from lvdm import presets
+from lvdm.__main__ import main
+from lvdm.machine import Machine
+from lvdm.params import Params, parse_params
+from lvdm.planning import plan, trials, work
+from lvdm.planning.needs import CONTEXT, GIB, Line, Need, Setting, settings, suggested, usable
+from lvdm.planning.report import duration
+from lvdm.workspace import Workspace
+from tests.test_making import tiny
+
+NEEDS = {  # bytes and seconds of a pass
+    False: Need(Line(10 * GIB, 2 * GIB), Line(1.0, 1.0)),
+    True: Need(Line(10 * GIB, 0.5 * GIB), Line(1.0, 1.4)),
+}
+
+
+def gpu(gibibytes: float) -> float:
+    """Memory of which tensors can have so much."""
+    return next(size * GIB / 64 for size in range(64 * 200) if usable(size * GIB / 64) >= gibibytes * GIB)
+
+
+def test_a_line_goes_through_its_points_and_never_falls():
+    line = Line.through(8, 20.0, 4, 12.0)
+    assert (line.at(8), line.at(4), line.at(16)) == (20.0, 12.0, 36.0)
+    assert Line.through(8, 5.0, 4, 6.0).at(100) == 5.0
+
+
+def test_every_setting_passes_the_examples_of_a_step_exactly():
+    found = list(settings(12))
+    assert {s.batch_size * s.accumulate for s in found} == {12}
+    assert [s.batch_size for s in found if not s.recompute] == [12, 6, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "expected"),
+    [
+        (42, Setting(16, 1, False)),  # 10 + 16 x 2
+        (41, Setting(8, 2, False)),  # two passes of 1 + 8 seconds, against 1 + 16 x 1.4 of one that recomputes
+        (17, Setting(2, 8, False)),  # eight of 1 + 2, against two of 1 + 8 x 1.4: 24 seconds, against 24.4
+        (13, Setting(4, 4, True)),  # four of 1 + 4 x 1.4 are 26.4 seconds, sixteen of 1 + 1 are 32
+        (10.4, None),
+    ],
+)
+def test_the_fastest_setting_that_fits_is_suggested(gibibytes, expected):
+    assert suggested(NEEDS, 16, gpu(gibibytes)) == expected
+
+
+def test_a_part_of_the_memory_is_left_to_cuda_and_to_gaps():
+    assert usable(24e9) < 24e9 - CONTEXT
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(20.0, "1 min"), (10920.0, "3 h 02 min"), (324000.0, "3 d 18 h")])
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert duration(seconds) == said
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    document = tiny()
+    document["clips"]["size"] = 64
+    document["train_denoiser"]["training"]["batch_size"] = 8
+    return parse_params(document)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("plan"), Machine(accelerator="cpu"))
+
+
+def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried_and_time_to_its_order(params, workspace):
+    train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
+    needs = plan.denoiser_needs(train, latent, workspace)
+    task, examples = partial(work.denoiser_task, train, latent, workspace, 24), work.Noise(work.windows(train, latent))
+    measured = trials.train(task, examples, workspace.machine)
+    assert needs[False].bytes.at(24) == pytest.approx(measured.bytes, rel=0.15)
+    assert 1 / 4 < needs[False].seconds.at(24) / measured.seconds < 4  # other processes share this machine
+    assert needs[True].bytes.each < 0.7 * needs[False].bytes.each
+
+
+def test_what_is_counted_without_a_gpu_grows_with_what_is_kept(params, workspace):
+    """Kept by hand: x of two tensors is what multiplying them keeps."""
+    layer = torch.nn.Linear(3, 5, device="meta")
+    x = torch.empty(7, 3, device="meta")
+    assert plan.kept_bytes(layer, lambda: layer(x).square()) == 4 * 7 * (3 + 5)
+
+
+def test_the_command_says_what_fits_at_the_papers_sizes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    document = yaml.safe_load(presets.render("ucf101"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    assert main(["--root", str(tmp_path), "plan", "--memory", "8", "24"]) == 0
+    *_, perturbed, _ = capsys.readouterr().out.splitlines()
+    assert perturbed.startswith("| train_denoiser perturbed | does not fit | batch_size: 16, accumulate: 1")
