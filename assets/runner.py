@@ -1,9 +1,11 @@
-"""What an asset asks for: run one stage for one entry. How that happens is pipelines/resources.py's business."""
+"""What an asset asks for: run one stage for one entry, a night, a promotion. How is pipelines/resources.py's matter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from lvdm.nightly.night import Outcome
 from lvdm.workspace import Report
 
 
@@ -32,5 +34,21 @@ class StageRunner(Protocol):
 
         Raises:
             StageFailed: with the stage's own line of what to mend.
+        """
+        ...
+
+    def night(self, log: Callable[[str], None]) -> tuple[Outcome, ...]:
+        """Runs tonight's measurements.
+
+        Raises:
+            StageFailed: with its own line of what to mend.
+        """
+        ...
+
+    def promote(self, experiment: str, why: str, by: str) -> Path:
+        """Promotes an experiment; returns the file that says so.
+
+        Raises:
+            StageFailed: with the gates that are not passed.
         """
         ...

@@ -40,5 +40,9 @@ class ArtefactError(LvdmError):
     """An artefact that a stage needs is missing, incomplete or made by something else."""
 
 
+class BusyError(ArtefactError):
+    """Another process is at work on an artefact."""
+
+
 class WeightsError(LvdmError):
     """A pretrained network is missing or is not the one that it should be."""

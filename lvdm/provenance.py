@@ -23,7 +23,7 @@ from lvdm.workspace import Workspace, fingerprint, write_json
 
 PACKAGE = Path(__file__).parent
 WORK = "work.json"  # beside the state in scratch
-WRITTEN = ("dvc.lock", "metrics")  # tracked files that the stages themselves write: no change of what decides
+WRITTEN = ("dvc.lock", "metrics", "nights", "promotions")  # tracked files that runs write: no change of what decides
 DIFFERENCES_SAID = 5
 NOTHING: Mapping[str, str] = {}
 

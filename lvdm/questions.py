@@ -1,16 +1,19 @@
-"""The commands that ask about what was made: where a number is from, by what experiments or versions of data differ.
+"""The commands about what was made: where a number is from, by what two differ, which to trust, is it still so.
 
-Not here: the commands that make something, and printing; those are the command line itself. Imports no torch.
+Not here: the stages, and printing; those are the command line itself. Imports no torch.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 from collections.abc import Callable, Iterator
 
 from lvdm.comparison.difference import Side, differences
 from lvdm.comparison.measured import lineages
+from lvdm.nightly.night import night
+from lvdm.nightly.promotion import promote
 from lvdm.params import load_params
 from lvdm.workspace import Workspace
 
@@ -37,6 +40,7 @@ def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.
     data_diff.set_defaults(run=run, lines=_data_diff)
     accept = asked.add_parser("accept", help="record what has passed `validate` as accepted, in a file for Git")
     accept.set_defaults(run=run, lines=_data_accept)
+    _add_trust(commands, run)
 
 
 def _data_diff(args: argparse.Namespace) -> Iterator[str]:
@@ -52,6 +56,30 @@ def _data_accept(args: argparse.Namespace) -> Iterator[str]:
     workspace = Workspace.at(args.root)
     version = accept(workspace)
     yield f"{len(version.rows):,} videos accepted: commit {os.path.relpath(workspace.accepted)}"
+
+
+def _add_trust(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:
+    nightly = commands.add_parser("night", help="measure what is promoted or changed, held against its own history")
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    nightly.add_argument("--date", type=datetime.date.fromisoformat, default=today, help="YYYY-MM-DD (default: today)")
+    nightly.set_defaults(run=run, lines=_night)
+
+    promotion = commands.add_parser("promote", help="trust an experiment that passes the gates, and say who and why")
+    promotion.add_argument("name", help="an entry of `experiments:`")
+    promotion.add_argument("--why", required=True, help="the reason, for those who read it later")
+    promotion.add_argument("--by", default="", help="who (default: as Git knows you)")
+    promotion.set_defaults(run=run, lines=_promote, date=today)
+
+
+def _night(args: argparse.Namespace) -> Iterator[str]:
+    outcomes = night(load_params(args.root / "params.yaml"), Workspace.at(args.root), args.date)
+    yield "\n".join(outcome.line() for outcome in outcomes)
+
+
+def _promote(args: argparse.Namespace) -> Iterator[str]:
+    params, workspace = load_params(args.root / "params.yaml"), Workspace.at(args.root)
+    path = promote(args.name, params, workspace, why=args.why, by=args.by, date=args.date)
+    yield f"{os.path.relpath(path)}: commit it, so that others see it"
 
 
 def _diff(args: argparse.Namespace) -> Iterator[str]:

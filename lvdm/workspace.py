@@ -21,7 +21,7 @@ from typing import Any
 
 from lvdm.check import Check
 from lvdm.cost import Cost
-from lvdm.errors import ArtefactError
+from lvdm.errors import ArtefactError, BusyError
 from lvdm.machine import Machine, load_machine
 
 
@@ -113,6 +113,11 @@ class Workspace:
         """Shards of latents that are being made, and those that the latent cache links to."""
         return self.root / ".lvdm" / "latents" / autoencoder
 
+    @property
+    def state(self) -> Path:
+        """What runs at work keep beside the artefacts."""
+        return self.root / ".lvdm"
+
     def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
         """The folder that a killed run of exactly this work resumes from."""
         return self._scratch(stage, name) / fingerprint
@@ -129,11 +134,11 @@ class Workspace:
                 shutil.rmtree(folder)
 
     def _scratch(self, stage: str, name: str) -> Path:
-        return self.root / ".lvdm" / "scratch" / stage / (name or "all")
+        return self.state / "scratch" / stage / (name or "all")
 
     def drafts(self, stage: str, name: str) -> Path:
         """Where a stage draws its pictures before its report takes them."""
-        folder = self.root / ".lvdm" / "drafts" / stage / (name or "all")
+        folder = self.state / "drafts" / stage / (name or "all")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -142,7 +147,7 @@ class Workspace:
         """Holds the work on one artefact; the kernel releases it when the process dies.
 
         Raises:
-            ArtefactError: another process holds it.
+            BusyError: another process holds it.
         """
         path = self.root / ".lvdm" / "locks" / f"{stage}-{name or 'all'}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,8 +156,8 @@ class Workspace:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise ArtefactError(
-                    f"{stage} {name} is already running as process {file.read().strip() or 'unknown'}",
+                raise BusyError(
+                    f"{f'{stage} {name}'.strip()} is already running as process {file.read().strip() or 'unknown'}",
                     remedy="wait for it to end, or end it, and run this again",
                 ) from None
             file.truncate(0)

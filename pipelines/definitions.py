@@ -10,13 +10,14 @@ from assets.catalog import ROOT
 from assets.data import manifest, validated
 from assets.diffusion import denoiser, samples
 from assets.evaluation import leaderboard, metrics
+from assets.nightly import night, promotion
 from pipelines import jobs
 from pipelines.reaper import reap_dead_runs
 from pipelines.resources import DvcRunner
 from pipelines.schedules import every_night
 
 defs = dg.Definitions(
-    assets=[manifest, validated, autoencoder, latents, denoiser, samples, metrics, leaderboard],
+    assets=[manifest, validated, autoencoder, latents, denoiser, samples, metrics, leaderboard, night, promotion],
     resources={"runner": DvcRunner(root=str(ROOT))},
     jobs=[
         jobs.everything,

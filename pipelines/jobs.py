@@ -1,4 +1,4 @@
-"""The jobs: everything brought up to date in one action, its parts, and what the night measures.
+"""The jobs: everything brought up to date in one action, its parts, and the night.
 
 A Dagster run covers one partition of one partitions definition, so "everything" is a row of runs: the data, each
 autoencoder, each experiment, the leaderboard. Each stage decides through DVC whether there is anything to do.
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from assets.catalog import AUTOENCODERS, EXPERIMENTS, ROOT
-from lvdm.workspace import Workspace
+from assets.catalog import AUTOENCODERS, EXPERIMENTS, PARAMS
 
 prepare_data = dg.define_asset_job(
     "prepare_data",
@@ -37,6 +36,12 @@ evaluate_experiment = dg.define_asset_job(
     selection=dg.AssetSelection.assets("samples", "metrics"),
     description="Samples and evaluates one experiment with the denoiser that it has.",
 )
+nightly = dg.define_asset_job(
+    "nightly",
+    selection=dg.AssetSelection.assets("night"),
+    description="Measures what is promoted or changed with fresh seeds, and holds it against its history.",
+    tags={"dagster/max_runtime": str(round(PARAMS.night.max_hours * 3600))},
+)
 
 
 @dataclass(frozen=True)
@@ -60,30 +65,10 @@ def legs() -> Iterator[Leg]:
     yield Leg(refresh_leaderboard.name)
 
 
-def legs_of_the_night() -> Iterator[Leg]:
-    """The runs of a night: every experiment that has been trained, then the leaderboard. Nothing is trained."""
-    for name in EXPERIMENTS.get_partition_keys():
-        if Workspace(ROOT).denoiser(name).exists():
-            yield Leg(evaluate_experiment.name, name)
-    yield Leg(refresh_leaderboard.name)
-
-
 @dg.op(description="Runs the jobs for every entry, in order, up to the first that fails.")
 def bring_everything_up_to_date(context: dg.OpExecutionContext) -> None:
     for leg in legs():
         _run(leg, context)
-
-
-@dg.op(description="Samples and evaluates every trained experiment, then ranks them; one that fails stops no other.")
-def evaluate_every_experiment(context: dg.OpExecutionContext) -> None:
-    failures = []
-    for leg in legs_of_the_night():
-        try:
-            _run(leg, context)
-        except dg.Failure as failure:
-            failures.append(str(failure.description))
-    if failures:
-        raise dg.Failure("; ".join(failures), allow_retries=False)
 
 
 def _run(leg: Leg, context: dg.OpExecutionContext) -> None:
@@ -101,12 +86,3 @@ def _run(leg: Leg, context: dg.OpExecutionContext) -> None:
 )
 def everything() -> None:
     bring_everything_up_to_date()
-
-
-@dg.job(
-    description="Samples and evaluates what changed of every trained experiment, then refreshes the leaderboard.",
-    executor_def=dg.in_process_executor,
-    tags={"dagster/max_runtime": str(6 * 3600)},
-)
-def nightly() -> None:
-    evaluate_every_experiment()

@@ -6,6 +6,7 @@ Lightning may start its own ranks.
 
 import contextlib
 import ctypes
+import datetime
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import yaml
 
 from assets.runner import StageFailed, StageRun
 from lvdm.errors import LvdmError
+from lvdm.nightly.night import Outcome, night, read_outcomes
+from lvdm.nightly.promotion import promote
 from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
 from lvdm.provenance import Provenance
@@ -49,12 +52,24 @@ class DvcRunner(dg.ConfigurableResource):
             self._say(f"{target}: nothing changed, skipped", log)
         return StageRun(Report.read(workspace, stage, name), self._outputs(target), skipped=not fresh)
 
-    def _repro(self, target: str, log: Callable[[str], None]) -> tuple[int, list[str]]:
-        """Runs dvc and hands on what it and the stage print, as it comes; returns the exit status and the lines.
+    def night(self, log: Callable[[str], None]) -> tuple[Outcome, ...]:
+        status, said = self._run([sys.executable, "-m", "lvdm", "night"], log)
+        if status:
+            raise StageFailed(_reason("lvdm night", said), None)
+        return read_outcomes(Workspace.at(Path(self.root)))
 
-        A step that is cancelled asks the stage's processes to end, then ends them; one that is killed takes them along.
+    def promote(self, experiment: str, why: str, by: str) -> Path:
+        return _promoted(self.root, experiment, why, by)
+
+    def _repro(self, target: str, log: Callable[[str], None]) -> tuple[int, list[str]]:
+        """Brings a stage up to date; returns the exit status and the lines."""
+        return self._run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", target], log)
+
+    def _run(self, command: list[str], log: Callable[[str], None]) -> tuple[int, list[str]]:
+        """Runs a command and hands on what it prints, as it comes; returns the exit status and the lines.
+
+        A step that is cancelled asks its processes to end, then ends them; one that is killed takes them along.
         """
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", target]
         lines = []
         with _started(command, self.root) as process:
             assert process.stdout is not None
@@ -86,6 +101,29 @@ class InProcessRunner(dg.ConfigurableResource):
             written = workspace.report(stage, name) / "report.json"
             raise StageFailed(str(error), Report.read(workspace, stage, name) if written.exists() else None) from error
         return StageRun(report, Provenance.read(workspace.report(stage, name) / "provenance.json").outputs, False)
+
+    def night(self, log: Callable[[str], None]) -> tuple[Outcome, ...]:
+        workspace = Workspace.at(Path(self.root))
+        try:
+            return night(load_params(workspace.root / "params.yaml"), workspace, _today())
+        except LvdmError as error:
+            raise StageFailed(str(error), None) from error
+
+    def promote(self, experiment: str, why: str, by: str) -> Path:
+        return _promoted(self.root, experiment, why, by)
+
+
+def _promoted(root: str, experiment: str, why: str, by: str) -> Path:
+    workspace = Workspace.at(Path(root))
+    try:
+        params = load_params(workspace.root / "params.yaml")
+        return promote(experiment, params, workspace, why=why, by=by, date=_today())
+    except LvdmError as error:
+        raise StageFailed(str(error), None) from error
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(tz=datetime.UTC).date()
 
 
 @contextlib.contextmanager
@@ -140,4 +178,4 @@ def _reason(target: str, lines: list[str]) -> str:
     """The stage's own one-line error if it said one, else DVC's."""
     own = [line for line in lines if line.startswith("lvdm: ")]
     dvc = [line for line in lines if line.startswith("ERROR: ")]
-    return next(iter([*own, *dvc]), f"dvc repro --single-item {target} failed without a word")
+    return next(iter([*own, *dvc]), f"{target} failed without a word")

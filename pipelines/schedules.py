@@ -1,4 +1,7 @@
-"""What runs by the clock: at night, every experiment is evaluated and the leaderboard refreshed."""
+"""What runs by the clock: at night, what is promoted or changed is measured anew. Nothing is trained by the clock.
+
+Runs that are in progress are not disturbed: dagster.yaml lets one run work at a time, so the night waits its turn.
+"""
 
 import dagster as dg
 
@@ -13,7 +16,7 @@ UNFINISHED = [dg.DagsterRunStatus.QUEUED, *IN_PROGRESS]
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every trained experiment is evaluated at 02:00 UTC, unless the night before is still at work.",
+    description="The night is at 02:00 UTC, unless the night before is still at work.",
 )
 def every_night(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | dg.RunRequest:
     busy = context.instance.get_runs(dg.RunsFilter(job_name=nightly.name, statuses=UNFINISHED), limit=1)

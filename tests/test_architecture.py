@@ -181,7 +181,8 @@ def asset_edges() -> set[tuple[str, str]]:
     from pipelines.definitions import defs
 
     graph = defs.resolve_asset_graph()
-    stage = {key: graph.get(key).tags[STAGE_TAG] for key in graph.get_all_asset_keys()}
+    tags = {key: graph.get(key).tags for key in graph.get_all_asset_keys()}
+    stage = {key: of[STAGE_TAG] for key, of in tags.items() if STAGE_TAG in of}  # the night and promotion are none
     return {(stage[parent], stage[key]) for key in stage for parent in graph.get(key).parent_keys}
 
 

@@ -25,6 +25,7 @@ from lvdm.params.sections import (
     DenoiserObjective,
     EncodeLatents,
     Ingest,
+    Night,
     Sample,
     Tasks,
     TextEncoder,
@@ -48,6 +49,7 @@ __all__ = [
     "Evaluate",
     "Experiment",
     "Ingest",
+    "Night",
     "Params",
     "Sample",
     "Tasks",
@@ -115,6 +117,7 @@ class Params(Section):
     train_denoiser: TrainDenoiser
     sample: Sample
     evaluate: Evaluate
+    night: Night = Night()
     autoencoders: dict[str, _AutoencoderEntry]
     experiments: dict[str, _ExperimentEntry]
 

@@ -261,3 +261,10 @@ class Sample(Section):
         if self.refine_strength < 1 and self.scheme == "autoregressive":
             raise ValueError("refine_strength 1 with autoregressive, which has no gaps to refine")
         return self
+
+
+class Night(Section):
+    """What is measured again by the clock."""
+
+    refresh_days: Count = 7  # a promoted experiment that did not change is measured anew after so many days
+    max_hours: Positive = 6.0  # a night that takes longer is ended

@@ -203,19 +203,6 @@ def test_stages_killed_at_work_make_the_same_bytes_when_run_again(copy):
     assert made(copy) == before
 
 
-def test_the_night_evaluates_what_changed_and_trains_nothing(copy):
-    copy.edit(
-        {"experiments": {"perturbed": {"sample": {"guidance": 0.5}}}, "train_denoiser": {"training": {"steps": 9}}}
-    )
-    output = copy.run("dagster", "job", "execute", "-m", "pipelines.definitions", "-j", "nightly")
-    assert "sample perturbed: clips = 6" in output
-    assert "evaluate@perturbed: nothing changed" not in output
-    assert "Running stage 'sample@perturbed'" in output
-    assert "Running stage 'train_denoiser" not in output
-    board = json.loads((copy.root / "artifacts/leaderboard/leaderboard.json").read_text())
-    assert all(row["stale"] for group in board["groups"] for row in group["rows"]), "params.yaml asks for more training"
-
-
 def works_in(process: psutil.Process, folder: Path) -> bool:
     with contextlib.suppress(psutil.Error):
         return Path(process.cwd()) == folder

@@ -1,0 +1,69 @@
+"""The group `trust`: what the night measured, with a check an experiment, and which experiments are promoted, and why.
+
+The night is an asset of its own, so that its numbers over time are of fresh seeds alone.
+"""
+
+import datetime
+
+import dagster as dg
+
+from assets.catalog import EXPERIMENTS
+from assets.materialization import Results
+from assets.runner import StageFailed, StageRunner
+
+
+def check_of(experiment: str) -> str:
+    """The name of the check of an experiment."""
+    return f"{experiment.replace('-', '_')}_in_its_interval"
+
+
+@dg.asset(
+    description="`lvdm night`: promoted and changed experiments sampled with a fresh seed, held against their history.",
+    group_name="trust",
+    kinds={"pytorch"},
+    deps=["denoiser", "autoencoder", "validated"],
+    check_specs=[dg.AssetCheckSpec(check_of(name), asset="night") for name in EXPERIMENTS.get_partition_keys()],
+    freshness_policy=dg.FreshnessPolicy.cron(
+        deadline_cron="0 9 * * *", lower_bound_delta=datetime.timedelta(hours=8), timezone="UTC"
+    ),
+    pool="gpu",
+)
+def night(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Results:
+    try:
+        outcomes = runner.night(context.log.info)
+    except StageFailed as failure:
+        raise dg.Failure(description=str(failure), allow_retries=False) from failure
+    by_name = {outcome.experiment: outcome for outcome in outcomes}
+    for name in EXPERIMENTS.get_partition_keys():
+        outcome = by_name.get(name)
+        said = outcome.line() if outcome else "not in params.yaml any more: reload the definitions"
+        yield dg.AssetCheckResult(check_name=check_of(name), passed=bool(outcome and outcome.passed), description=said)
+    numbers = {f"{o.experiment} {key}": value for o in outcomes for key, value in (o.metrics or {}).items()}
+    yield dg.MaterializeResult(
+        metadata={key: dg.MetadataValue.float(value) for key, value in numbers.items()}
+        | {"measured": dg.MetadataValue.int(sum(outcome.did == "measured" for outcome in outcomes))}
+        | {"what was done": dg.MetadataValue.md("\n".join(f"- {outcome.line()}" for outcome in outcomes))}
+    )
+
+
+class Reason(dg.Config):
+    """Who promotes, and why: given in the launchpad."""
+
+    why: str
+    by: str = ""
+
+
+@dg.asset(
+    description="`lvdm promote`: an experiment that passes the gates is trusted from now on; commit its file.",
+    group_name="trust",
+    partitions_def=EXPERIMENTS,
+    deps=["metrics"],
+)
+def promotion(
+    context: dg.AssetExecutionContext, config: Reason, runner: dg.ResourceParam[StageRunner]
+) -> dg.MaterializeResult:
+    try:
+        path = runner.promote(context.partition_key, config.why, config.by)
+    except StageFailed as failure:
+        raise dg.Failure(description=str(failure), allow_retries=False) from failure
+    return dg.MaterializeResult(metadata={"file": dg.MetadataValue.path(path), "why": config.why})
