@@ -15,7 +15,7 @@ import os
 import random
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,9 @@ class Prefix:
         import s3fs
 
         once = {"retries": {"max_attempts": 0}, "connect_timeout": 5, "read_timeout": READ_SECONDS}
+        pool = {"max_pool_connections": PARALLEL}
         s3 = s3fs.S3FileSystem(
-            endpoint_url=self._endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once
+            endpoint_url=self._endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once | pool
         )
         s3.retries = 1
         return s3
@@ -92,13 +93,12 @@ class Prefix:
             raise SourceError(f"{self.where}: not there", got="no object has this prefix", remedy="check ingest.source")
         return dict(sorted(found.items()))
 
-    def fetch_all(self, wanted: Iterable[tuple[Object, Path]]) -> Iterator[Path]:
+    def fetch_all(self, wanted: Iterable[tuple[Object, Path]]) -> Generator[Path, None, None]:
         """Fetches each object to its path, several at once, and yields the paths as they are there.
 
         Raises:
             SourceError: one cannot be had; the rest is left.
         """
-        self._stopped.clear()
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
                 for done in as_completed([pool.submit(self.fetch, entry, path) for entry, path in wanted]):
@@ -106,6 +106,7 @@ class Prefix:
             finally:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
+                self._stopped.clear()
 
     def fetch(self, entry: Object, path: Path) -> Path:
         """Fetches an object to `path`, which is not to be read before this returns. Returns `path`.
@@ -116,6 +117,8 @@ class Prefix:
         what = f"s3://{entry.key}{self.where.removeprefix(self.url)}"
 
         def read(start: int) -> bytes:
+            if self._stopped.is_set():
+                raise SourceError(f"{what}: left, as another object could not be had")
             return self._retried(what, lambda: self._read(entry, start, min(start + BLOCK, entry.size)))
 
         for _ in range(ATTEMPTS):
@@ -161,13 +164,20 @@ class Prefix:
         return self._retried(what, lambda: self._s3.call_s3(method, **arguments))
 
     def _retried(self, what: str, call: Callable[[], T]) -> T:
-        from botocore.exceptions import BotoCoreError, NoCredentialsError
+        from botocore.exceptions import (
+            BotoCoreError,
+            CredentialRetrievalError,
+            NoCredentialsError,
+            PartialCredentialsError,
+            ProfileNotFound,
+        )
         from s3fs.core import S3_RETRYABLE_ERRORS
 
+        no_credentials = (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call()
-            except (PermissionError, NoCredentialsError) as error:
+            except (PermissionError, *no_credentials) as error:
                 remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to ones that may read it"
                 raise SourceError(f"{what}: no access", got=str(error), remedy=remedy) from None
             except (OSError, BotoCoreError, *S3_RETRYABLE_ERRORS) as error:

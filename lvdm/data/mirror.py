@@ -14,6 +14,7 @@ import fcntl
 import functools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
@@ -155,12 +156,12 @@ class Mirror:
             for name in names:
                 partials[self._partial(self.objects[name])] = name
             wanted = [(self.objects[name], partial) for partial, name in partials.items()]
-            fetched: Iterator[Path] = self.prefix.fetch_all(wanted)
-            for partial in progress(fetched, len(wanted), "fetching", "file") if len(wanted) > 1 else fetched:
-                copy = self._copy(self.objects[partials[partial]])
-                copy.parent.mkdir(exist_ok=True)
-                partial.rename(copy)
-                yield partials[partial]
+            with contextlib.closing(self.prefix.fetch_all(wanted)) as arriving:
+                for partial in progress(arriving, len(wanted), "fetching", "file") if len(wanted) > 1 else arriving:
+                    copy = self._copy(self.objects[partials[partial]])
+                    copy.parent.mkdir(exist_ok=True)
+                    partial.rename(copy)
+                    yield partials[partial]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -172,7 +173,11 @@ class Mirror:
 
     def _partial(self, entry: Object) -> Path:
         """An empty file to fetch an object to. Its name holds its room, which it has once this returns."""
-        partial = self.folder / "partial" / f"{os.getpid()}.{entry.size}.{fingerprint(astuple(entry))}"
+        partial = (
+            self.folder
+            / "partial"
+            / f"{os.getpid()}.{entry.size}.{threading.get_ident()}.{fingerprint(astuple(entry))}"
+        )
         partial.parent.mkdir(parents=True, exist_ok=True)
         account = self.folder / "bytes"
         if self.max_bytes is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.video import read_frames
-from lvdm.errors import VideoError
+from lvdm.errors import SourceError, VideoError
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +34,13 @@ def thumbnails(frames: Mapping[str, tuple[Path, int]], workers: int) -> dict[str
 
 
 def _thumbnail(asked: tuple[Path, int]) -> bytes:
-    """A JPEG of a few kilobytes; empty if the frame cannot be decoded."""
+    """A JPEG of a few kilobytes; empty if the frame cannot be had or decoded."""
     from PIL import Image
 
     path, index = asked
     try:
         (frame,) = read_frames(path, [index])
-    except VideoError:
+    except (SourceError, VideoError):
         return b""
     image, encoded = Image.fromarray(frame), io.BytesIO()
     image.thumbnail((SIDE, SIDE))

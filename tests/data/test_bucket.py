@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lvdm.data import bucket
-from lvdm.data.bucket import Prefix
+from lvdm.data.bucket import Object, Prefix
 from lvdm.data.mirror import COPIES
 from lvdm.data.sources import collect
 from lvdm.data.video import checksum
@@ -64,7 +64,7 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
     assert len(list((workspace.root / COPIES).glob("??/*"))) == 3, "of what is gone no copy is left"
 
 
-def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch):
+def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch, tmp_path):
     names = [f"{i}.mp4" for i in range(5)]
     for name in names:
         put(s3, f"pages/{name}", b"x")
@@ -73,6 +73,9 @@ def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch):
     monkeypatch.setattr(prefix._s3, "call_s3", lambda m, **a: (asked.append(m), call(m, MaxKeys=2, **a))[1])
     proxy.fault = fault_at_random(1, ("500", "cut"), 0.3)
     assert list(prefix.list()) == names
+    with pytest.raises(SourceError, match="not there"):
+        list(prefix.fetch_all([(Object("raw/pages/none.mp4", '"0"', 1), tmp_path / "none.mp4")]))
+    assert list(prefix.list()) == names, "after an error, faults are tried again too"
     assert len(asked) > 3
 
 
