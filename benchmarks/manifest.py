@@ -75,12 +75,13 @@ def _varied(num: int) -> Iterator[dict[str, Any]]:
     drawn = random.Random(0)
     for index in range(num):
         checksum = hashlib.sha256(str(index).encode()).hexdigest()
+        checksums = {"checksum": checksum, "source_checksum": checksum}
         if index % BROKEN == BROKEN - 1:
-            yield {"error": "truncated", "detail": "10 of 20 bytes", "checksum": checksum}
+            yield checksums | {"error": "truncated", "detail": "10 of 20 bytes"}
         else:
             frames = drawn.randint(MAX_FRAMES // 2, MAX_FRAMES)
             looks = f"{drawn.getrandbits(64):016x}"
-            yield {"checksum": checksum, "frames": frames, "duration": frames / FPS, "looks": looks}
+            yield checksums | {"frames": frames, "duration": frames / FPS, "looks": looks}
 
 
 def main(arguments: list[str] | None = None) -> list[float]:

@@ -23,16 +23,19 @@ from lvdm.params import Clips
 
 
 def to_clip(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> Float[Tensor, "3 t s s"]:
-    """The shorter side resized to `size` (bilinear, antialiased), the centre cropped, [0, 255] -> [-1, 1]."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    """The shorter side resized to `size` (bilinear, antialiased), the centre cropped, [0, 255] -> [-1, 1].
+
+    Resized in 8 bits, as the frames come: 10 to 25 times as fast as in floats, and at most a level off.
+    """
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
     height, width = pixels.shape[2:]
     if min(height, width) != size:
         scale = size / min(height, width)
         resized = (max(size, round(height * scale)), max(size, round(width * scale)))
         pixels = F.interpolate(pixels, resized, mode="bilinear", antialias=True, align_corners=False)
     top, left = (pixels.shape[2] - size) // 2, (pixels.shape[3] - size) // 2
-    square = pixels[:, :, top : top + size, left : left + size]
-    return (square / 127.5 - 1).transpose(0, 1).contiguous()
+    square = pixels[:, :, top : top + size, left : left + size].transpose(0, 1)
+    return torch.empty(square.shape).copy_(square).div_(127.5).sub_(1)
 
 
 def to_frames(clip: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
@@ -57,10 +60,13 @@ class TrainingClips(Dataset[dict[str, Tensor]]):
         """The number of videos."""
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def place(self, index: int) -> tuple[Path, range]:
+        """Which file a clip is from, and which of its frames."""
         random = np.random.default_rng([self.seed, index])
-        row = self.rows.iloc[random.integers(len(self.rows))]
-        return {"clip": _random_clip(row, self.clips, self.root, random)}
+        return _random_place(self.rows.iloc[random.integers(len(self.rows))], self.clips, self.root, random)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"clip": to_clip(read_frames(*self.place(index)), self.clips.size)}
 
 
 def fixed_clips(
@@ -73,7 +79,8 @@ def fixed_clips(
     """
     candidates = _long_enough(rows, clips, num, "these videos")
     chosen = np.random.default_rng(seed).permutation(len(candidates))[:num]
-    return (_random_clip(candidates.iloc[i], clips, root, np.random.default_rng([seed, int(i)])) for i in chosen)
+    places = (_random_place(candidates.iloc[i], clips, root, np.random.default_rng([seed, int(i)])) for i in chosen)
+    return (to_clip(read_frames(*place), clips.size) for place in places)
 
 
 def whole_video(row: pd.Series, clips: Clips, root: Path, chunk_frames: int) -> Iterator[Float[Tensor, "3 t s s"]]:
@@ -87,9 +94,9 @@ def whole_video(row: pd.Series, clips: Clips, root: Path, chunk_frames: int) -> 
         yield to_clip(read_frames(root / row["path"], frames[start : start + chunk_frames]), clips.size)
 
 
-def _random_clip(row: pd.Series, clips: Clips, root: Path, random: np.random.Generator) -> Float[Tensor, "3 t s s"]:
+def _random_place(row: pd.Series, clips: Clips, root: Path, random: np.random.Generator) -> tuple[Path, range]:
     start = int(random.integers(int(row["frames"]) - clips.span + 1))
-    return to_clip(read_frames(root / row["path"], range(start, start + clips.span, clips.stride)), clips.size)
+    return root / row["path"], range(start, start + clips.span, clips.stride)
 
 
 def _long_enough(rows: pd.DataFrame, clips: Clips, num: int, what: str) -> pd.DataFrame:

@@ -39,12 +39,16 @@ def probed(paths: Sequence[str], workspace: Workspace, transcode: Transcode | No
     libraries = [version(library) for library in ("av", "decord", "numpy", "pillow")]
     settings = transcode.model_dump() if transcode else None
     prober = fingerprint(libraries, settings, files=[Path(str(m.__file__)) for m in PROBERS])
-    keys = {path: fingerprint(prober, path, state(workspace.root / path)) for path in paths}
-    known = {path: found for path, found in _recalled(memory, keys).items() if _is_there(found, store, keys[path])}
+    keys = {path: fingerprint(prober, state(workspace.root / path)) for path in paths}
+    known = {
+        path: found
+        for path, found in _recalled(memory, keys).items()
+        if _is_there(found, _stored(store, path, keys[path]))
+    }
     new = [path for path in paths if path not in known]
     if known:
         logger.info("%d videos probed before, %d to probe", len(known), len(new))
-    requests = {p: inspection.Request(workspace.root / p, _stored(store, keys[p]), transcode) for p in new}
+    requests = {p: inspection.Request(workspace.root / p, _stored(store, p, keys[p]), transcode) for p in new}
     lost: dict[str, Findings] = {}
     _write(memory, known, keys)
     with memory.open("a") as lines:
@@ -56,19 +60,21 @@ def probed(paths: Sequence[str], workspace: Workspace, transcode: Transcode | No
             lines.write(_line(path, keys[path], outcome))
             lines.flush()
     findings = known | lost
-    straightened = {path: _stored(store, keys[path]) for path, found in findings.items() if found.get("straightened")}
+    straightened = {
+        path: _stored(store, path, keys[path]) for path, found in findings.items() if found.get("straightened")
+    }
     _forget_others(store, set(straightened.values()))
     for path, file in straightened.items():
         findings[path] = findings[path] | {"path": _placed(file, findings[path]["checksum"], workspace)}
     return [findings[path] for path in paths]
 
 
-def _stored(store: Path, key: str) -> Path:
-    return store / f"{key}.mp4"
+def _stored(store: Path, path: str, key: str) -> Path:
+    return store / f"{fingerprint(path, key)}.mp4"
 
 
-def _is_there(found: Findings, store: Path, key: str) -> bool:
-    return not found.get("straightened") or _stored(store, key).is_file()
+def _is_there(found: Findings, stored: Path) -> bool:
+    return not found.get("straightened") or stored.is_file()
 
 
 def _forget_others(store: Path, wanted: set[Path]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from lvdm.data.clips import TrainingClips, fixed_clips, to_clip, to_frames, whole_video
@@ -38,6 +39,16 @@ def test_any_shape_becomes_a_square_of_its_centre(height, width):
     clip = to_clip(np.full((2, height, width, 3), 200, dtype=np.uint8), 16)
     assert clip.shape == (3, 2, 16, 16)
     torch.testing.assert_close(clip, torch.full_like(clip, 200 / 127.5 - 1))
+
+
+@pytest.mark.parametrize("size", [24, 100])
+def test_a_clip_is_resized_as_pillow_does(size):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 48, 80, 3), dtype=np.uint8)
+    width = round(80 * size / 48)
+    resized = [Image.fromarray(f).resize((width, size), Image.Resampling.BILINEAR) for f in frames]
+    left = (width - size) // 2
+    wanted = np.stack(resized)[:, :, left : left + size].astype(int)
+    assert np.abs(to_frames(to_clip(frames, size)) - wanted).max() <= 1
 
 
 def test_the_crop_is_the_centre():
