@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lvdm import encoding
 from lvdm.data.latent_plan import Plan, plan
@@ -45,8 +48,8 @@ def cache_latents(params: Params, workspace: Workspace, name: str) -> LatentCach
         log.info("encode_latents %s: %d of %d videos to encode", name, missing, len(planned.work))
         processes = max(1, workspace.machine.data_workers) if workspace.machine.device.type == "cuda" else 1
         devices = [device for device in workspace.machine.shared_devices for _ in range(processes)]
-        work = functools.partial(_encode_share, planned, params, workspace, name)
-        share_out(work, devices, "encoding")
+        encode = functools.partial(_encode_share, planned.work, tuple(planned.shards), params, workspace, name, store)
+        share_out(encode, devices, "encoding")
     for shard in planned.shards:
         store.finish(shard)
     write_cache(workspace.latents(name), planned, store, recipe | {"flip": settings.flip})
@@ -73,15 +76,21 @@ def _planned(params: Params, workspace: Workspace, name: str, recipe: dict[str, 
     )
 
 
-def _encode_share(planned: Plan, params: Params, workspace: Workspace, name: str, share: Share) -> None:
-    """Encodes what is missing of a share of all latents, those of which nothing is missing included."""
-    manifest, shards = read_manifest(workspace.validated), list(planned.shards)
+def _encode_share(
+    work: np.ndarray,
+    shards: Sequence[str],
+    params: Params,
+    workspace: Workspace,
+    name: str,
+    store: LatentStore,
+    share: Share,
+) -> None:
+    """Encodes what is missing of a share of all `work` of a plan, whose shards have these names."""
+    manifest = read_manifest(workspace.validated)
     autoencoder = load_autoencoder(workspace.autoencoder(name)).to(share.device)
-    store = LatentStore(workspace.latent_store(name), planned.shape)
-    missing = [set(store.missing(shard)) for shard in shards]
-    work = [piece for piece in planned.work[share.pieces] if piece["item"] in missing[piece["shard"]]]
-    for piece in progress(work, len(work), "encoding", "video"):
-        row, mirrored = manifest.iloc[int(piece["row"])], bool(piece["mirrored"])
+    missing = [set(store.missing(shard).tolist()) for shard in shards]
+    own = [piece for piece in work[share.pieces].tolist() if piece[1] in missing[piece[0]]]
+    for shard, item, row, mirrored in progress(own, len(own), "encoding", "video"):
         chunk_frames = params.encode_latents.chunk_frames
-        chunks = encoding.encoded(autoencoder, row, params.clips, workspace, chunk_frames, mirrored)
-        store.put(shards[piece["shard"]], int(piece["item"]), chunks)
+        chunks = encoding.encoded(autoencoder, manifest.iloc[row], params.clips, workspace, chunk_frames, mirrored)
+        store.put(shards[shard], item, chunks)

@@ -64,6 +64,8 @@ STAGES: dict[str, Stage] = {
                 "data/captions.py",
                 "data/decoding.py",
                 "data/frame_folders.py",
+                "data/freedoom.py",
+                "data/freedoom_walk.py",
                 "data/ingest.py",
                 "data/inspection.py",
                 "data/layouts.py",

@@ -29,6 +29,7 @@ ONE_IMPORTER = {
     "decord": "lvdm/data/video.py",
     "s3fs": "lvdm/data/bucket.py",
     "great_expectations": "lvdm/data/expectations.py",
+    "vizdoom": "lvdm/data/freedoom_walk.py",
 }
 FORBIDDEN = {
     r"\.cuda\(": "the Trainer or the inputs decide the device",

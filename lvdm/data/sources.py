@@ -1,4 +1,4 @@
-"""Where videos come from: a folder, a folder with a recipe (the built-in set), or s3://bucket/prefix.
+"""Where videos come from: a folder, a folder with a recipe (builtin, freedoom-walk), or s3://bucket/prefix.
 
 After `collect` every source is a list of local videos.
 Not here: what is inside a file; a candidate is told by its name, or by its first bytes where it has no suffix or that
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lvdm.data import sprites
+from lvdm.data import freedoom, sprites
 from lvdm.data.bucket import Object, Prefix
 from lvdm.data.frame_folders import is_image, numeric_aware
 from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
@@ -68,7 +68,7 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
     if not folder.is_dir():
         raise SourceError(
             f"ingest.source: {folder} is not a folder",
-            expected="builtin, a folder of videos, or s3://bucket/prefix",
+            expected="builtin, freedoom-walk, a folder of videos, or s3://bucket/prefix",
             got=source,
         )
     ours, theirs = workspace.videos.resolve(), folder.resolve()
@@ -82,6 +82,9 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
         if (recipe := folder / sprites.RECIPE).is_file():
             sprites.render(sprites.load_recipe(recipe), beside, workspace.machine.probe_workers)
             shutil.copyfile(recipe, beside / sprites.RECIPE)  # says of the videos that they are sprites, and which
+            folder = workspace.videos
+        elif (folder / freedoom.DEFINITION).is_file():
+            freedoom.render(folder, beside, workspace)
             folder = workspace.videos
     return _listed(folder, layout, workspace)
 
