@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-WARM_UP = 3
-PROFILED = 2  # calls
+WARM_UP, LEAST = 3, 3  # calls
+PROFILED = 2
 BYTES_A_NUMBER = 2  # of bfloat16
 KINDS = {  # of kernels, by what is in their names
     "generated": ("triton",),
@@ -103,7 +103,7 @@ def pace(call: Callable[[], object], device: torch.device, count: int) -> float:
 def measure(
     call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 30, profiled_as: str = ""
 ) -> Measured:
-    """The median of as many calls, back to back, as fill about `seconds`, 3 at least; their peak; then two profiled.
+    """The median of as many calls, back to back, as fill about `seconds`, LEAST at least; their peak; then a profile.
 
     CUDA events time each call on a GPU, so what the host does beside it counts only if the GPU waits for it. With a
     title the profile is printed.
@@ -114,7 +114,7 @@ def measure(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    times = _timed(call, device, max(3, min(most, int(seconds / max(first, 1e-9)))))
+    times = _timed(call, device, max(LEAST, min(most, int(seconds / max(first, 1e-9)))))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     found = kernels(call, device) if device.type == "cuda" else []
     if profiled_as and found:

@@ -19,6 +19,7 @@ from lvdm.machine import Machine
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
+from lvdm.models.layers import woken
 from lvdm.params import AutoencoderNetwork, Params, TrainDenoiser, load_params, parse_params
 
 TINY_DENOISER = {"channels": 8, "channel_multipliers": [1, 2], "num_blocks": 1, "attention_levels": [1]}
@@ -64,24 +65,14 @@ def machine_of(args: argparse.Namespace, **settings: Any) -> Machine:
     return Machine(compile=args.compile, **settings)
 
 
-@torch.no_grad()
-def filled(network: nn.Module) -> Any:
-    """The network with N(0, 0.02) where its weights begin as zeros, so that nothing is timed on zeros."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        if not parameter.is_meta and not parameter.any():
-            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return network
-
-
 def denoiser(train: TrainDenoiser, latent_channels: int) -> Denoiser:
     torch.manual_seed(0)
-    return filled(Denoiser(train.network, latent_channels, Vocabulary()))
+    return woken(Denoiser(train.network, latent_channels, Vocabulary()))
 
 
 def autoencoder(config: AutoencoderNetwork) -> VideoAutoencoder:
     torch.manual_seed(0)
-    return filled(VideoAutoencoder(config))
+    return woken(VideoAutoencoder(config))
 
 
 def plain(network: Any, device: torch.device) -> Any:

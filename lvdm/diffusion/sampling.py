@@ -85,6 +85,20 @@ def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample:
     return groups
 
 
+def batch_sizes(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[tuple[int, bool]]:
+    """Of every batch of windows that `sample_videos` makes: how many there are, and whether frames are given to them.
+
+    Raises:
+        ParamsError: no plan exists for these lengths, strides and overlap.
+    """
+    plans = _plans(requests, train, sample)
+    return [
+        (len(batch), any(batch[0].window.given))
+        for group in group_videos(requests, train, sample)
+        for batch in _batches([(i, requests[i], plans[requests[i].num_latents]) for i in group], sample.batch_size)
+    ]
+
+
 def sample_videos(
     denoiser: nn.Module,
     spec: DenoiserSpec,

@@ -7,6 +7,7 @@ Not here: the arithmetic (needs.py), the runs (trials.py, work.py).
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lvdm.diffusion.sampling import batch_sizes
+from lvdm.making import DECODED_AT_ONCE, as_request, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
-from lvdm.models.layers import recompute
+from lvdm.models.layers import recompute, woken
 from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
 from lvdm.planning import trials, work
 from lvdm.planning.needs import Line, Need, Setting, seconds_a_step, suggested
@@ -28,6 +31,7 @@ from lvdm.workspace import Workspace
 
 KEPT_A_PARAMETER = 22.0  # bytes: weight, gradient, two moments and average in fp32, and the weight in bfloat16
 HALF = 0.5  # activations are bfloat16; those that are counted are fp32
+NOTHING_FITS = trials.Trial(1e15, 0.0)
 LAUNCHES = 2.0  # a pass costs as much as so many examples more: relative, where no time is measured
 
 
@@ -109,24 +113,30 @@ def latent_shape(params: Params, experiment: str) -> work.LatentShape:
 
 
 def _measured(task: Callable[[int], Task], example: Batch, batch_size: int, workspace: Workspace) -> dict[bool, Need]:
-    """From the batch size that is set and half of it; what does not fit is tried at smaller sizes."""
-    needs = {}
-    for again in (False, True):
-        machine, size = workspace.machine.model_copy(update={"recompute": again}), batch_size
-        points: list[tuple[int, trials.Trial]] = []
-        while len(points) < 2:
-            try:
-                points.append((size, trials.train(partial(task, size), work.Noise(example), machine)))
-            except torch.OutOfMemoryError:
-                points.clear()
-            size = size // 2 if size > 1 else 2
+    def tried(again: bool, size: int) -> trials.Trial:
+        machine = workspace.machine.model_copy(update={"recompute": again})
+        return trials.train(partial(task, size), work.Noise(example), machine)
+
+    return {again: need(partial(tried, again), batch_size) for again in (False, True)}
+
+
+def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
+    """From the batch size that is set and half of it; what does not fit is tried at smaller sizes, down to one."""
+    points: list[tuple[int, trials.Trial]] = []
+    sizes = [2, 1] if batch_size == 1 else [batch_size >> halvings for halvings in range(batch_size.bit_length())]
+    for size in sizes:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            points.append((size, tried(size)))
+        if torch.cuda.is_available():
             gc.collect()
-            if machine.device.type == "cuda":
-                torch.cuda.empty_cache()
-        (size, one), (other_size, other) = points
-        memory = Line.through(size, one.bytes, other_size, other.bytes)
-        needs[again] = Need(memory, Line.through(size, one.seconds, other_size, other.seconds))
-    return needs
+            torch.cuda.empty_cache()
+        if len(points) == 2:
+            break
+    else:  # at most one example fits: two are taken to need twice as much
+        points = [*points, (0, trials.Trial(0.0, 0.0))] if points else [(1, NOTHING_FITS), (0, NOTHING_FITS)]
+    (size, one), (other_size, other) = points
+    memory = Line.through(size, one.bytes, other_size, other.bytes)
+    return Need(memory, Line.through(size, one.seconds, other_size, other.seconds))
 
 
 def _counted_autoencoder(settings: TrainAutoencoder, params: Params) -> dict[bool, Need]:
@@ -172,27 +182,57 @@ def kept_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> int:
     return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in own)
 
 
-def sampling_rows(params: Params, workspace: Workspace) -> Iterator[tuple[str, str, trials.Trial]]:
-    """One guided pass over a whole batch of windows, and one chunk decoded, of every experiment; measured."""
-    from lvdm.making import DECODED_AT_ONCE
+@dataclass(frozen=True)
+class Made:
+    """Inference of an entry: bytes at the peak, and seconds of all of `what`."""
 
-    seen = set()
+    stage: str
+    name: str
+    what: str
+    bytes: float
+    seconds: float
+
+
+def made(params: Params, workspace: Workspace) -> Iterator[Made]:
+    """Encoding of a chunk for every autoencoder, and all that every experiment samples, measured."""
+    machine, device = workspace.machine, workspace.machine.device
+    for name in params.autoencoders:
+        network, frames = params.autoencoder(name).network, params.encode_latents.chunk_frames
+        autoencoder = ready(woken(build_autoencoder(network)), machine, device)
+        trial = trials.call(work.encoding(autoencoder, params.clips.size, frames, workspace), device)
+        yield Made("encode_latents", name, f"{frames} frames, but for reading them", trial.bytes, trial.seconds)
     for name in params.experiments:
         experiment, latent = params.experiment(name), latent_shape(params, name)
+        train, sample = experiment.train_denoiser, experiment.sample
         network = params.autoencoder(experiment.autoencoder).network
-        key = (experiment.train_denoiser.network, experiment.sample.batch_size, network, latent)
-        if key in seen:
-            continue
-        seen.add(key)
-        machine, device = workspace.machine, workspace.machine.device
-        passes, train = 2 if experiment.sample.guidance else 1, experiment.train_denoiser
-        denoiser = ready(Denoiser(train.network, latent[0], work.vocabulary(train.network, workspace)), machine, device)
-        batch = passes * experiment.sample.batch_size
-        run = work.denoising(denoiser, train, latent, batch, workspace)
-        yield name, f"a pass over {batch} windows", trials.call(run, device)
-        autoencoder = ready(build_autoencoder(network), machine, device)
-        chunk = work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace)
-        yield name, f"decoding {DECODED_AT_ONCE * network.time_factor} frames", trials.call(chunk, device)
+        known = work.vocabulary(train.network, workspace)
+        denoiser = ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
+        passes, chunks = passes_and_chunks(params, name)
+        needed = need(partial(_a_pass, denoiser, train, latent, workspace), max(passes))
+        autoencoder = ready(woken(build_autoencoder(network)), machine, device)
+        chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
+        seconds = sum(needed.seconds.at(size) for size in passes) + chunks * chunk.seconds
+        what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
+        yield Made("sample", name, what, max(needed.bytes.at(max(passes)), chunk.bytes), seconds)
+
+
+def _a_pass(
+    denoiser: Denoiser, train: TrainDenoiser, latent: work.LatentShape, workspace: Workspace, size: int
+) -> trials.Trial:
+    return trials.call(work.denoising(denoiser, train, latent, size, workspace), workspace.machine.device)
+
+
+def passes_and_chunks(params: Params, name: str) -> tuple[list[int], int]:
+    """What an experiment samples: the batch of every pass of its denoiser, and how many chunks are decoded.
+
+    A window with given frames is passed twice where there is guidance.
+    """
+    experiment = params.experiment(name)
+    sample, factor = experiment.sample, params.autoencoder(experiment.autoencoder).network.time_factor
+    requests = [as_request(asked, (), factor) for asked in samples_to_make(params, name, ())]
+    batches = batch_sizes(requests, experiment.train_denoiser, sample)
+    passes = [size * (2 if given and sample.guidance else 1) for size, given in batches]
+    return passes * sample.steps, sum(-(-request.num_latents // DECODED_AT_ONCE) for request in requests)
 
 
 def memories(found: Sequence[Trained], gigabytes: Sequence[int]) -> list[str]:

@@ -41,8 +41,8 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
     if gigabytes:
         yield from plan.memories(found, gigabytes)
     elif measured:
-        for name, what, trial in plan.sampling_rows(params, workspace):
-            yield f"sample {name}: {what}: {trial.bytes / GIB:.1f} GiB, {trial.seconds * 1e3:.1f} ms"
+        for made in plan.made(params, workspace):
+            yield f"{made.stage} {made.name}: {made.bytes / GIB:.1f} GiB, {duration(made.seconds)} for {made.what}"
 
 
 def _line(row: plan.Row, memory: float) -> str:
@@ -56,8 +56,10 @@ def _line(row: plan.Row, memory: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Days, hours and minutes, the two largest of them."""
-    minutes = max(1, round(seconds / 60))
+    """Days, hours and minutes, the two largest of them, or seconds."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:
         return f"{days} d {hours} h"

@@ -42,7 +42,7 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def train(build: Callable[[], Task], examples: Examples, machine: Machine, timed: int = TIMED) -> Trial:
+def train(build: Callable[[], Task], examples: Examples, machine: Machine) -> Trial:
     """Trains the task that `build` makes for a few steps as a stage would, on one device, and throws all of it away.
 
     Raises:
@@ -53,7 +53,7 @@ def train(build: Callable[[], Task], examples: Examples, machine: Machine, timed
     def run() -> None:
         task = build()
         task.training_params = task.training_params.model_copy(update=ENDLESS)
-        task.__dict__["training_step"] = _watched(task, moments, timed)
+        task.__dict__["training_step"] = _watched(task, moments)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 fit(task, examples, task.training_params, alone, Path(folder))
@@ -61,17 +61,17 @@ def train(build: Callable[[], Task], examples: Examples, machine: Machine, timed
                 return
 
     peak = peak_of(run, machine.device)
-    return Trial(float(peak), (moments[1] - moments[0]) / timed)
+    return Trial(float(peak), (moments[1] - moments[0]) / TIMED)
 
 
-def _watched(task: Task, moments: list[float], timed: int) -> Callable[[Batch, int], dict[str, Tensor]]:
+def _watched(task: Task, moments: list[float]) -> Callable[[Batch, int], dict[str, Tensor]]:
     """The step of `task`, which notes when the first timed one begins, and ends the run after the last."""
     step = task.training_step
 
     def watched(batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         if task.trainer.global_step == BEFORE:
             moments[0] = now(task.device)
-        if task.trainer.global_step == BEFORE + timed:
+        if task.trainer.global_step == BEFORE + TIMED:
             moments[1] = now(task.device)
             raise _Enough
         return step(batch, batch_idx)

@@ -19,6 +19,7 @@ from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoenc
 from lvdm.models.compilation import compile_all
 from lvdm.models.condition import MAX_TOKENS, Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
+from lvdm.models.layers import woken
 from lvdm.models.text import find_text_encoder
 from lvdm.params import Clips, DenoiserNetwork, TrainAutoencoder, TrainDenoiser
 from lvdm.training.autoencoder import AutoencoderTraining
@@ -91,7 +92,7 @@ def autoencoder_task(params: TrainAutoencoder, workspace: Workspace, batch_size:
         playing = params.objective.adversarial.model_copy(update={"start": 0})
         params = params.model_copy(update={"objective": params.objective.model_copy(update={"adversarial": playing})})
     training = params.training.model_copy(update={"batch_size": batch_size})
-    params, network = params.model_copy(update={"training": training}), build_autoencoder(params.network)
+    params, network = params.model_copy(update={"training": training}), woken(build_autoencoder(params.network))
     assert isinstance(network, VideoAutoencoder)
     if workspace.machine.compile:
         decoder = network.decoder.levels if params.objective.adversarial else [network.decoder]
@@ -110,7 +111,7 @@ def denoiser_task(
     """
     training = params.training.model_copy(update={"batch_size": batch_size})
     known = vocabulary(params.network, workspace)
-    network = Denoiser(params.network, latent[0], known)
+    network = woken(Denoiser(params.network, latent[0], known))
     if workspace.machine.compile:
         compile_all([network])
     return DenoiserTraining(network, params.model_copy(update={"training": training}), AnyPrompt(known))
@@ -147,5 +148,18 @@ def decoding(
     def run() -> Tensor:
         with workspace.machine.autocast():
             return autoencoder.decode(z)
+
+    return run
+
+
+def encoding(autoencoder: Autoencoder, side: int, frames: int, workspace: Workspace) -> Callable[[], Tensor]:
+    """One chunk of a video to latents, as many of its frames as fill some."""
+    whole = max(1, frames // autoencoder.config.time_factor) * autoencoder.config.time_factor
+    clip = torch.rand(1, 3, whole, side, side).to(autoencoder.latent_mean.device) * 2 - 1
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        with workspace.machine.autocast():
+            return autoencoder.encode(clip)
 
     return run

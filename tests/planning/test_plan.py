@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
@@ -10,7 +11,9 @@ import yaml
 
 from lvdm import presets
 from lvdm.__main__ import main
+from lvdm.diffusion.long_video import plan_long_video
 from lvdm.machine import Machine
+from lvdm.making import as_request, samples_to_make
 from lvdm.params import Params, parse_params
 from lvdm.planning import plan, trials, work
 from lvdm.planning.needs import CONTEXT, GIB, Line, Need, Setting, settings, suggested, usable
@@ -59,7 +62,7 @@ def test_a_part_of_the_memory_is_left_to_cuda_and_to_gaps():
     assert usable(24e9) < 24e9 - CONTEXT
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(20.0, "1 min"), (10920.0, "3 h 02 min"), (324000.0, "3 d 18 h")])
+@pytest.mark.parametrize(("seconds", "said"), [(20.0, "20 s"), (10920.0, "3 h 02 min"), (324000.0, "3 d 18 h")])
 def test_durations_are_said_as_people_say_them(seconds, said):
     assert duration(seconds) == said
 
@@ -77,7 +80,11 @@ def workspace(tmp_path_factory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("plan"), Machine(accelerator="cpu"))
 
 
-def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried_and_time_to_its_order(params, workspace):
+def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried_and_time_to_its_order(
+    params, workspace, monkeypatch
+):
+    monkeypatch.setattr(trials, "BEFORE", 1)
+    monkeypatch.setattr(trials, "TIMED", 2)
     train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
     needs = plan.denoiser_needs(train, latent, workspace)
     task, examples = partial(work.denoiser_task, train, latent, workspace, 24), work.Noise(work.windows(train, latent))
@@ -87,11 +94,44 @@ def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried_an
     assert needs[True].bytes.each < 0.7 * needs[False].bytes.each
 
 
+def test_what_does_not_fit_is_tried_at_smaller_sizes_and_one_example_that_fits_alone_is_taken_to_be_all_of_it():
+    def tried(limit: int, size: int) -> trials.Trial:
+        if size > limit:
+            raise torch.OutOfMemoryError
+        return trials.Trial(10.0 + 2 * size, 1.0 + size)
+
+    for limit, batch_size in ((16, 16), (5, 16), (2, 16), (2, 1)):
+        need = plan.need(partial(tried, limit), batch_size)
+        assert need == Need(Line(10.0, 2.0), Line(1.0, 1.0))
+    assert plan.need(partial(tried, 1), 16).bytes == Line(0.0, 12.0)
+    assert suggested({False: plan.need(partial(tried, 0), 16)}, 16, 141e9) is None
+
+
 def test_what_is_counted_without_a_gpu_grows_with_what_is_kept(params, workspace):
     """Kept by hand: x of two tensors is what multiplying them keeps."""
     layer = torch.nn.Linear(3, 5, device="meta")
     x = torch.empty(7, 3, device="meta")
     assert plan.kept_bytes(layer, lambda: layer(x).square()) == 4 * 7 * (3 + 5)
+
+
+def test_sampling_takes_every_window_through_every_step_and_those_with_given_frames_twice(params):
+    sample, train = params.experiment("perturbed").sample, params.experiment("perturbed").train_denoiser
+    requests = [as_request(asked, (), 4) for asked in samples_to_make(params, "perturbed", ())]
+    planned = [
+        plan_long_video(r.num_latents, train.window, train.strides, sample.overlap, sample.scheme) for r in requests
+    ]
+    windows = [window for each in planned for windows in each.rounds for window in windows]
+    passes, chunks = plan.passes_and_chunks(params, "perturbed")
+    assert sample.guidance and len({any(window.given) for window in windows}) == 2
+    assert sum(passes) == sample.steps * sum(2 if any(window.given) else 1 for window in windows)
+    assert max(passes) <= 2 * sample.batch_size
+    assert chunks == sum(math.ceil(r.num_latents / 8) for r in requests)
+
+
+def test_sampling_and_encoding_are_measured_for_every_entry(params, workspace):
+    found = list(plan.made(params, workspace))
+    assert [one.stage for one in found] == ["encode_latents"] + ["sample"] * len(params.experiments)
+    assert all(one.bytes > 0 and one.seconds > 0 for one in found)
 
 
 def test_the_command_says_what_fits_at_the_papers_sizes(tmp_path, capsys, monkeypatch):
