@@ -31,7 +31,7 @@ class Machine(Section):
     recompute: bool = False  # activations, in the backward pass: less memory for about a third more time
     data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
     probe_workers: Count = 2  # processes that probe videos at ingest
-    probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold
+    probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold for a video
     cache_gigabytes: Annotated[float, Field(gt=0)] | None = None  # of videos on S3, kept here; null: all of them
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from lvdm.orphan import watch_over_parent
@@ -39,8 +40,8 @@ def bounded_map(
     """Yields (index, result) as results come, with `workers` processes at work.
 
     `function` and the items are pickled. `seconds(item)` is how long an item may take without a `beat`, math.inf for
-    ever; `max_bytes` how much memory its process may hold, beyond which it sees a MemoryError. An exception in
-    `function` is a crash that says which.
+    ever; `max_bytes` how much memory its process may hold beside its libraries, beyond which it sees a MemoryError. An
+    exception in `function` is a crash that says which.
     """
     crew = [_Worker(function, max_bytes) for _ in range(min(workers, len(items)))]
     waiting = iter(enumerate(items))
@@ -121,15 +122,21 @@ def beat() -> None:
         _last_beat.value = time.monotonic()
 
 
+def _limit_memory(max_bytes: int) -> None:
+    """Lets this process hold so much more than it does now: what its libraries take grows with the number of cores."""
+    held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = held + max_bytes if most == resource.RLIM_INFINITY else min(held + max_bytes, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
 def _serve(function: Callable[[Any], Any], connection: Connection, last_beat: Any, max_bytes: int | None) -> None:
     global _last_beat
     _last_beat = last_beat
     watch_over_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if max_bytes is not None:
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        least = max_bytes if most == resource.RLIM_INFINITY else min(max_bytes, most)
-        resource.setrlimit(resource.RLIMIT_DATA, (least, most))
+        _limit_memory(max_bytes)
     while True:
         try:
             item = connection.recv()
