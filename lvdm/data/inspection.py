@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from av.video.frame import PictureType
 from jaxtyping import UInt8
 
 from lvdm.data.appearance import appearance, sampled_indices
@@ -30,6 +31,7 @@ MP4_BOXES = frozenset(
 )
 MATROSKA, MATROSKA_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 KEPT = 12  # frames of a video, at most, that decord is held against
+SURE = frozenset({"h264", "hevc"})  # of others with B-frames decord at times shows another last frame
 HELD_AT_MOST = 10  # times as many frames a second as there are, when a video is sampled by time
 
 
@@ -55,9 +57,11 @@ class _Survey:
     kept: dict[int, UInt8[np.ndarray, "h w 3"]] = field(default_factory=dict)  # evenly spread, and the last one
     every: int = 1
     last: Shown | None = None
+    reordered: bool = False  # it has B-frames
 
     def see(self, shown: Shown) -> None:
         index = len(self.times)
+        self.reordered |= shown.frame.pict_type == PictureType.B
         self.times.append(shown.time)
         if index % self.every == 0:
             if len(self.kept) == KEPT:
@@ -174,6 +178,8 @@ def _why_straighten(path: Path, survey: _Survey, constant: bool, transcode: Tran
         return "transcode"
     if not constant:
         return "frames at uneven times"
+    if survey.reordered and survey.codec not in SURE:
+        return f"decord is not sure of B-frames of {survey.codec}"
     return why_decord_differs(path, len(survey.times), survey.kept)
 
 
