@@ -61,7 +61,7 @@ def _data_accept(args: argparse.Namespace) -> Iterator[str]:
 def _add_trust(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:
     nightly = commands.add_parser("night", help="measure what is promoted or changed, held against its own history")
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    nightly.add_argument("--date", type=datetime.date.fromisoformat, default=today, help="YYYY-MM-DD (default: today)")
+    nightly.add_argument("--date", type=_date, default=today, help="YYYY-MM-DD (default: today)")
     nightly.set_defaults(run=run, lines=_night)
 
     promotion = commands.add_parser("promote", help="trust an experiment that passes the gates, and say who and why")
@@ -69,6 +69,13 @@ def _add_trust(commands: argparse._SubParsersAction, run: Callable[[argparse.Nam
     promotion.add_argument("--why", required=True, help="the reason, for those who read it later")
     promotion.add_argument("--by", default="", help="who (default: as Git knows you)")
     promotion.set_defaults(run=run, lines=_promote, date=today)
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a date as 2026-01-31, got {text!r}") from None
 
 
 def _night(args: argparse.Namespace) -> Iterator[str]:

@@ -101,15 +101,16 @@ def _named(name: str, snapshot: Snapshot) -> Iterator[tuple[Measured, tuple[str,
     having = [measured(other, snapshot) for other in _experiments(snapshot)]
     having = [numbers for numbers in having if name in numbers.result.metrics]
     if not having:
-        raise ArtefactError(f"no experiment and no metric {name}", expected=f"one of {', '.join(_known(snapshot))}")
+        raise ArtefactError(f"no experiment and no metric {name}", expected=_known(snapshot))
     for numbers in having:
         yield numbers, (name,)
 
 
-def _known(snapshot: Snapshot) -> list[str]:
+def _known(snapshot: Snapshot) -> str:
     experiments = _experiments(snapshot)
     metrics = (key for experiment in experiments for key in measured(experiment, snapshot).result.metrics)
-    return list(dict.fromkeys([*experiments, *metrics])) or ["nothing measured yet"]
+    names = list(dict.fromkeys([*experiments, *metrics]))
+    return f"one of {', '.join(names)}" if names else "something measured; `lvdm evaluate` does that"
 
 
 def _experiments(snapshot: Snapshot) -> list[str]:

@@ -82,7 +82,6 @@ def night(params: Params, workspace: Workspace, date: datetime.date) -> tuple[Ou
 
     Raises:
         BusyError: another night is at work.
-        ArtefactError: a history cannot be read.
     """
     trusted = promoted(workspace)
     with workspace.lock("night", ""):
@@ -92,10 +91,11 @@ def night(params: Params, workspace: Workspace, date: datetime.date) -> tuple[Ou
 
 
 def _outcome(name: str, trusted: bool, params: Params, workspace: Workspace, date: datetime.date) -> Outcome:
-    history = read_history(history_of(name, workspace))
-    last = history[-1] if history else None
-    passed, reasons = (last.passed, last.reasons) if last else (True, ())
+    passed, reasons = True, tuple[str, ...]()
     try:
+        history = read_history(history_of(name, workspace))
+        last = history[-1] if history else None
+        passed, reasons = (last.passed, last.reasons) if last else (True, ())
         if missing := _missing(name, params, workspace):
             return Outcome(name, "skipped", f"{missing} is not there yet", passed, reasons)
         with workspace.lock("train_denoiser", name):
@@ -108,7 +108,7 @@ def _outcome(name: str, trusted: bool, params: Params, workspace: Workspace, dat
     except BusyError as error:
         return Outcome(name, "skipped", str(error), passed, reasons)
     except LvdmError as error:
-        return Outcome(name, "failed", str(error), False, (str(error),))
+        return Outcome(name, "failed", str(error), passed=False)
     metrics = {key: estimate.value for key, estimate in entry.estimates.items()}
     return Outcome(name, "measured", due, entry.passed, entry.reasons, metrics)
 

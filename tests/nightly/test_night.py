@@ -1,0 +1,41 @@
+"""A night in which nothing can be measured says why, an experiment at a time; the measuring is tests/pipelines."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from lvdm.errors import BusyError
+from lvdm.nightly.history import history_of
+from lvdm.nightly.night import night, read_outcomes
+from lvdm.params import Params
+from lvdm.workspace import Workspace
+
+DATE = datetime.date(2026, 1, 2)
+
+
+def test_what_cannot_be_measured_says_why_and_stops_no_other(workspace: Workspace, params: Params) -> None:
+    broken, missing = history_of("perturbed", workspace), workspace.denoiser("unperturbed")
+    broken.parent.mkdir()
+    broken.write_text("{")
+    missing.unlink()
+    outcomes = night(params, workspace, DATE)
+    assert read_outcomes(workspace) == outcomes
+    first, second = outcomes
+    assert (first.did, first.passed) == ("failed", False)
+    assert "a line is no night" in first.line()
+    assert (second.did, second.passed) == ("skipped", True)
+    assert second.note == "artifacts/denoiser/unperturbed is not there yet"
+
+
+def test_an_experiment_that_is_being_trained_is_left_for_the_next_night(workspace: Workspace, params: Params) -> None:
+    with workspace.lock("train_denoiser", "perturbed"), workspace.lock("train_denoiser", "unperturbed"):
+        outcomes = night(params, workspace, DATE)
+    assert {outcome.did for outcome in outcomes} == {"skipped"}
+    assert "train_denoiser perturbed is already running as process" in outcomes[0].note
+
+
+def test_two_nights_do_not_overlap(workspace: Workspace, params: Params) -> None:
+    with workspace.lock("night", ""), pytest.raises(BusyError, match="night is already running as process"):
+        night(params, workspace, DATE)
