@@ -69,7 +69,8 @@ def _rows_of(part: str, params: Params, machine: Machine, args: argparse.Namespa
     fast = ready(_network(part, params), machine, device)
     ours = {batch: measured(fast, machine.autocast, batch) for batch in batches}
     del fast
-    torch._dynamo.reset()
+    if machine.compile:
+        torch._dynamo.reset()  # what is compiled holds the fast network
     plain: dict[int, tuple[Measured | None, Tensor]] = {}
     if args.plain:
         slow = untrained.plain(_network(part, params), device)
