@@ -34,9 +34,10 @@ class Version:
         numbers = {name: Numbers.of(readable[name]) for name in NUMBERS}
         categories = {name: Categories.of(readable[name]) for name in CATEGORIES}
         columns = {name: manifest[name] for name in COMPARED if name in manifest}
+        content = manifest["source_checksum"].fillna(manifest["checksum"])  # of the file, however it is read
         label, caption, group = (manifest[name].fillna("") for name in SAID)
         said = (label + "\0" + caption + "\0" + group).map(_hash)
-        rows = pd.DataFrame(columns | {"content": manifest["checksum"].str[:DIGITS], "said": said})
+        rows = pd.DataFrame(columns | {"content": content.str[:DIGITS], "said": said})
         rows.index = pd.Index(manifest["id"].astype(str), name="id")
         return cls(rows, {name: d for name, d in (numbers | categories).items() if d.count})
 

@@ -30,9 +30,9 @@ def test_each_video_that_is_not_as_it_was_is_named_with_what_became_of_it():
         manifest(label=["a", "a", "a", "b", "a", "b"], split=["test", *["train"] * 3, "test", "test"]),
     )
     now.loc[2, ["id"]] = "moved/2.mp4"
-    now.loc[3, "checksum"] = "f" * 64
-    now.loc[4, ["id", "checksum"]] = ["new.mp4", "e" * 64]
-    now.loc[5, ["error", "checksum"]] = ["corrupt", "d" * 64]
+    now.loc[3, "source_checksum"] = "f" * 64
+    now.loc[4, ["id", "source_checksum"]] = ["new.mp4", "e" * 64]
+    now.loc[5, ["error", "source_checksum"]] = ["corrupt", "d" * 64]
     assert between(before, now).videos == {
         "added": ["new.mp4"],
         "removed": ["4.mp4"],
@@ -47,7 +47,10 @@ def test_each_video_that_is_not_as_it_was_is_named_with_what_became_of_it():
 
 
 def test_two_copies_of_one_video_are_not_taken_for_moves():
-    before, now = manifest(checksum=["a" * 64] * 2 + list("bcde")), manifest(checksum=["a" * 64] * 2 + list("bcde"))
+    before, now = (
+        manifest(source_checksum=["a" * 64] * 2 + list("bcde")),
+        manifest(source_checksum=["a" * 64] * 2 + list("bcde")),
+    )
     now.loc[0, "id"], now.loc[1, "id"] = "x.mp4", "y.mp4"
     assert set(between(before, now).videos) == {"added", "removed"}
 

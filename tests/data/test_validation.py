@@ -40,7 +40,7 @@ def manifest(**changes: list[object]) -> pd.DataFrame:
         "split": ["train"] * 4 + ["test"] * 2,
         "group": [None] * 6,
         "checksum": [f"{i}" * 64 for i in range(num)],
-        "source_checksum": [f"{i:064x}" for i in range(num)],
+        "source_checksum": [f"{i}" * 64 for i in range(num)],
         "straightened": [None] * num,
         "error": [None] * num,
         "detail": [None] * num,
