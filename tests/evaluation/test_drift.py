@@ -118,3 +118,18 @@ def test_the_table_has_the_first_curve_in_columns_and_nan_where_real_video_has_e
     header, *rows = (tmp_path / "drift.csv").read_text().splitlines()
     assert header == "frame,fake,fake_low,fake_high,real"
     assert rows == ["0,1.0,nan,nan,1.0", "16,2.0,nan,nan,nan"]
+
+
+def test_many_videos_have_a_frechet_distance_a_window_that_sees_the_one_that_is_dark(
+    extractors: list[Extractor], workspace: Workspace
+) -> None:
+    clips = ClipSet([moving_square(seed, WINDOW, 16) for seed in range(500, 532)])
+    videos = [moving_square(seed, 3 * WINDOW, 16) for seed in range(32)]
+    for video in videos:
+        video[2 * WINDOW :] //= 3
+    curves = measure_drift(long_videos(600, 4, 48), windows(*videos), extractors, workspace, clips).curves
+    fake = curves["fd_colour"].fake
+    assert fake.values[2] > 5 * max(fake.values[:2])
+    low, high = fake.intervals()[2] or (0, 0)
+    assert max(fake.values[:2]) < low < fake.values[2] < high
+    assert curves["fd_colour"].real.values == ()  # four real videos would have another floor
