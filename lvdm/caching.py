@@ -29,11 +29,13 @@ from lvdm.workspace import Workspace, atomic_folder
 
 log = logging.getLogger(__name__)
 
+WORTH_A_PROCESS = 250  # videos: 12 processes that shared 1,012 took most of their two minutes to start on a GPU
+
 
 def cache_latents(params: Params, workspace: Workspace, name: str) -> LatentCache:
     """Encodes what the cache of the autoencoder `name` lacks of the validated videos, and returns the cache.
 
-    A GPU is fed by `data_workers` processes, which decode and encode.
+    A GPU is fed by `data_workers` processes, which decode and encode, or fewer if there are few videos.
 
     Raises:
         ArtefactError: the autoencoder or the videos are missing or changed since ingest, or a process died.
@@ -46,7 +48,8 @@ def cache_latents(params: Params, workspace: Workspace, name: str) -> LatentCach
     missing = sum(len(store.missing(shard)) for shard in planned.shards)
     if missing:
         log.info("encode_latents %s: %d of %d videos to encode", name, missing, len(planned.work))
-        processes = max(1, workspace.machine.data_workers) if workspace.machine.device.type == "cuda" else 1
+        on_gpu = workspace.machine.device.type == "cuda"
+        processes = max(1, min(workspace.machine.data_workers, missing // WORTH_A_PROCESS)) if on_gpu else 1
         devices = [device for device in workspace.machine.shared_devices for _ in range(processes)]
         encode = functools.partial(_encode_share, planned.work, tuple(planned.shards), params, workspace, name, store)
         share_out(encode, devices, "encoding")
