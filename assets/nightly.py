@@ -57,8 +57,7 @@ class Reason(dg.Config):
     description="`lvdm promote`: an experiment that passes the gates is trusted from now on; commit its file.",
     group_name="trust",
     partitions_def=EXPERIMENTS,
-    deps=["metrics"],
-)
+)  # below no other asset: `metrics+` is to measure and compare, and a person decides what is promoted
 def promotion(
     context: dg.AssetExecutionContext, config: Reason, runner: dg.ResourceParam[StageRunner]
 ) -> dg.MaterializeResult:

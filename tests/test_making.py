@@ -171,7 +171,7 @@ def made_whole(tmp_path_factory) -> dict[str, bytes]:
     make(root)
     made = files(root / "set")
     videos = [f"{folder}/000{i}.mp4" for folder, count in (("clips", 3), ("long", 2)) for i in range(count)]
-    assert sorted(made) == sorted([*videos, "clips.safetensors", "index.json"])
+    assert sorted(made) == sorted([*videos, "clips.safetensors", "index.json", "made_with.json"])
     return made
 
 

@@ -88,7 +88,8 @@ def test_an_unlisted_video_whose_group_is_listed_is_quarantined_and_the_rest_goe
     path = workspace.root / "raw" / "ucfTrainTestlist" / "testlist01.txt"
     path.write_text(path.read_text().replace("ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi\n", ""))
     manifest = ingested(workspace, kind="ucf101", split_list=1).reset_index()
-    lenient = RULES.model_copy(update={"max_reject_fraction": 0.5})
+    alike = {"near_duplicate_bits": None}  # the videos of these trees look alike
+    lenient = RULES.model_copy(update={"max_reject_fraction": 0.5} | alike)
     validation = validate_manifest(manifest, lenient, Clips(frames=4, size=32, stride=1), workspace)
     assert validation.failure is None
     assert "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi" in set(validation.rejected["id"])

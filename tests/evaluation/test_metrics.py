@@ -32,7 +32,7 @@ def test_every_stand_in_with_a_network_says_that_it_is_one() -> None:
 
 
 def test_params_accept_every_metric_and_answer_an_unknown_one_with_the_list() -> None:
-    document = {"metrics": list(METRICS), "num_clips": 8, "seed": 0}
+    document = {"metrics": list(METRICS), "num_clips": 8, "seed": 0, "protocol": "small", "max_drift": 0.5}
     assert parse(Evaluate, document, "evaluate").metrics == tuple(METRICS)
     with pytest.raises(ParamsError, match=r"evaluate\.metrics\.0: expected one of fd_tn2, .*, got 'fud'"):
         parse(Evaluate, document | {"metrics": ["fud"]}, "evaluate")

