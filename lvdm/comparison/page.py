@@ -6,6 +6,7 @@ Not here: ranking (ranking.py), charts (charts.py), and what a page looks like (
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,7 @@ class Data:
     source: str
     numbers: dict[str, float]
     checks: dict[str, str]  # expectation: how it came out
+    links: dict[str, str]  # title: a page with more of it, from this one
     pictures: tuple[Media, ...]
 
 
@@ -69,7 +71,7 @@ def render_comparison(board: Leaderboard, workspace: Workspace, params: Params) 
             drift=chart_drift({row.experiment: workspace.curve("evaluate", row.experiment) for row in board.rows}),
             samples={row.experiment: _samples(row.experiment, workspace) for row in board.rows},
             costs={row.experiment: _costs(row, workspace) for row in board.rows},
-            data=_data(workspace, params),
+            data=_data(workspace, params, workspace.leaderboard),
         )
     )
 
@@ -91,7 +93,7 @@ def render_experiment(row: Row, group: Group, workspace: Workspace, params: Para
             samples=_samples(row.experiment, workspace),
             pictures=_pictures(row.experiment, workspace, params),
             costs=_costs(row, workspace),
-            data=_data(workspace, params),
+            data=_data(workspace, params, workspace.leaderboard / "experiments"),
             made_with=dict(flat(row.result.made_with)),
             memorisation=dict(flat(row.result.memorisation)),
         )
@@ -134,13 +136,15 @@ def _pictures(experiment: str, workspace: Workspace, params: Params) -> tuple[Me
     )
 
 
-def _data(workspace: Workspace, params: Params) -> Data:
-    """What ingest and validate say of the videos."""
+def _data(workspace: Workspace, params: Params, folder: Path) -> Data:
+    """What ingest and validate say of the videos, for a page in `folder`."""
     reports = [report for verb in ("ingest", "validate") if (report := _report(verb, "", workspace))]
+    pages = {title: path for report in reports for title, path in report.links.items() if path.suffix == ".html"}
     return Data(
         source=params.ingest.source,
         numbers={key: value for report in reports for key, value in report.metrics.items()},
         checks={check.name: _outcome(check.passed, check.unexpected) for r in reports for check in r.checks},
+        links={title: Path(os.path.relpath(path, folder)).as_posix() for title, path in pages.items()},
         pictures=tuple(Media(t, p.name, _data_uri(p)) for r in reports for t, p in r.pictures.items()),
     )
 

@@ -89,7 +89,10 @@ def measured_once(params: Params, tmp_path_factory: pytest.TempPathFactory) -> P
     Report("train_autoencoder", "small", {"psnr": 20.0}, shown, cost=COST).write(workspace)
     Report("ingest", "", {"videos": 30.0, "hours": 0.05}, {"videos shown": picture}).write(workspace)
     checks = (Check("decodable", True, True, "", 0, ()), Check("bright", False, False, "", 2, ("a.mp4",)))
-    Report("validate", "", {"accepted": 28.0, "rejected": 2.0}, checks=checks).write(workspace)
+    links = {"data report": workspace.data_report / "index.html", "quarantine": workspace.quarantine}
+    workspace.data_report.mkdir()
+    links["data report"].write_text("<!doctype html><title>Data</title>")
+    Report("validate", "", {"accepted": 28.0, "rejected": 2.0}, links=links, checks=checks).write(workspace)
     for stage in STAGES.values():
         for name in stage.names(params) if stage.verb != "compare" else ():
             record(workspace, stage, name, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,12 @@ def test_a_broken_chain_is_shown_and_not_hidden(workspace: Workspace, params: Pa
     assert "The chain is broken" in page
     assert "evaluate perturbed has made other bytes here since" in page
     assert "BROKEN" in (workspace.leaderboard / "leaderboard.md").read_text()
+
+
+def test_both_pages_lead_to_the_data_report(written: Path) -> None:
+    for page in pages(written)[:2]:
+        (href,) = re.findall(r'<a href="([^"]+)">data report</a>', page.read_text())
+        assert (page.parent / href).resolve().is_file()
 
 
 def test_a_video_too_large_for_a_page_is_named(
