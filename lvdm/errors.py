@@ -28,6 +28,10 @@ class SourceError(LvdmError):
     """A source of videos cannot be read."""
 
 
+class StorageError(SourceError):
+    """S3 does not give what it is asked for, or does not take what it is given."""
+
+
 class VideoError(LvdmError):
     """A video cannot be decoded."""
 

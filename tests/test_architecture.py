@@ -27,7 +27,7 @@ LADDER = {
 }
 ONE_IMPORTER = {
     "decord": "lvdm/data/video.py",
-    "s3fs": "lvdm/data/bucket.py",
+    "s3fs": "lvdm/storage/bucket.py",
     "great_expectations": "lvdm/data/expectations.py",
     "vizdoom": "lvdm/data/freedoom_walk.py",
 }
@@ -253,7 +253,7 @@ NEUTRAL = {
         "data/thumbnails",
         "evaluation/metrics",
     ),
-    *("data/bucket", "data/mirror"),  # what comes is what was listed, or an error
+    *("data/mirror", "storage/bucket", "storage/fetching"),  # what comes is what was listed, or an error
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
     "evaluation/weights",  # where the true networks lie, each known by its sha256

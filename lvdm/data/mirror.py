@@ -3,7 +3,7 @@
 In place of such videos `artifacts/videos` holds an index of the objects that they are: the same on every machine,
 whatever of them is at hand there. A copy appears by rename and is named by what it holds; while it is read it is
 locked, and when room is needed the one that was not read for longest goes.
-Not here: S3 (bucket.py), and which of its objects are wanted (sources.py).
+Not here: S3 (lvdm/storage), and which of its objects are wanted (sources.py).
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
+from itertools import filterfalse
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from lvdm.data.bucket import Object, Prefix
 from lvdm.errors import SourceError
 from lvdm.progress import progress
+from lvdm.storage.bucket import Object, Prefix
+from lvdm.storage.fetching import fetch_all
 from lvdm.workspace import Workspace, fingerprint, lives, write_json
 
 INDEX = ".s3-index"  # in the folder whose videos lie on S3
 COPIES = ".lvdm/mirror"
+PARTIAL, ACCOUNT = "partial", "bytes"  # in it
+NOBODY = "left"
 MOST_HELD = 256  # copies at once where they are bounded: each is an open file
 FILLED = 0.9  # of the room, after some was made
 WAIT = 0.05  # seconds, for others to end reading
+REMEDY = "check ingest.source, then run `lvdm ingest` again"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -126,9 +131,8 @@ class Mirror:
     def remove_others(self) -> None:
         """Removes copies of other objects, and what killed processes left."""
         wanted = {self._copy(entry) for entry in self.objects.values()}
-        self._partials()
-        for copy in set(self.folder.glob("??/*")) - wanted:
-            copy.unlink()
+        for copy in {*self.folder.glob("??/*"), *filterfalse(_is_at_work, self._partials())} - wanted:
+            copy.unlink(missing_ok=True)
 
     def _copy(self, entry: Object) -> Path:
         name = fingerprint(astuple(entry))
@@ -151,12 +155,16 @@ class Mirror:
 
     def _fetched(self, names: Sequence[str]) -> Iterator[str]:
         """Fetches objects, and yields each name when its copy is there."""
+        if self.max_bytes is None:
+            (self.folder / ACCOUNT).unlink(missing_ok=True)  # whoever bounds the copies later counts them
         partials: dict[Path, str] = {}
         try:
+            (self.folder / PARTIAL).mkdir(parents=True, exist_ok=True)
+            left = {path.name.partition(".")[2]: path for path in self._partials() if not _is_at_work(path)}
             for name in names:
-                partials[self._partial(self.objects[name])] = name
+                partials[self._partial(self.objects[name], left)] = name
             wanted = [(self.objects[name], partial) for partial, name in partials.items()]
-            with contextlib.closing(self.prefix.fetch_all(wanted)) as arriving:
+            with contextlib.closing(fetch_all(self.prefix, wanted)) as arriving:
                 for partial in progress(arriving, len(wanted), "fetching", "file") if len(wanted) > 1 else arriving:
                     copy = self._copy(self.objects[partials[partial]])
                     copy.parent.mkdir(exist_ok=True)
@@ -169,27 +177,27 @@ class Mirror:
             raise SourceError(f"{self.folder}: no room on the disk", remedy=remedy) from None
         finally:
             for partial in partials:
-                partial.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    partial.rename(partial.with_name(f"{NOBODY}.{partial.name.partition('.')[2]}"))
 
-    def _partial(self, entry: Object) -> Path:
-        """An empty file to fetch an object to. Its name holds its room, which it has once this returns."""
-        partial = (
-            self.folder
-            / "partial"
-            / f"{os.getpid()}.{entry.size}.{threading.get_ident()}.{fingerprint(astuple(entry))}"
-        )
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        account = self.folder / "bytes"
+    def _partial(self, entry: Object, left: Mapping[str, Path]) -> Path:
+        """A path to fetch an object to, which has the room for it and may hold what came before a kill or an error.
+
+        Its name is OWNER.BYTES.OBJECT, and its room is its own once this returns.
+        """
+        what = f"{entry.size}.{fingerprint(astuple(entry))}"
+        partial = self.folder / PARTIAL / f"{os.getpid()}-{threading.get_ident()}.{what}"
         if self.max_bytes is None:
-            account.unlink(missing_ok=True)  # whoever bounds the copies later counts them
-            partial.touch()
+            self._adopt(what, left, partial)
             return partial
         if entry.size > self.max_bytes:
             expected, remedy = f"at least {entry.size / 1e9:.3g}, for {entry.key}", "raise it, or leave it out"
             raise SourceError("machine.yaml: cache_gigabytes", expected=expected, remedy=remedy)
         while True:
-            with account.open("a+") as file:
+            with (self.folder / ACCOUNT).open("a+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
+                if self._adopt(what, left, partial):
+                    return partial
                 file.seek(0)
                 used = int(file.read() or self.max_bytes)
                 if used + entry.size > self.max_bytes:
@@ -202,28 +210,42 @@ class Mirror:
                 return partial
             time.sleep(WAIT)
 
+    @staticmethod
+    def _adopt(what: str, left: Mapping[str, Path], partial: Path) -> bool:
+        """Whether something was left of the object, and nobody else took it meanwhile; its room was counted then."""
+        if what not in left:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            left[what].rename(partial)
+            return True
+        return False
+
     def _make_room(self, size: int, max_bytes: int) -> int:
-        """Removes copies that nobody reads, those not read for longest first; returns the bytes of what is left."""
+        """Removes what is half there and copies that nobody reads, those not read for longest first.
+
+        Returns the bytes of what is left.
+        """
         copies = sorted((copy.stat().st_mtime_ns, copy) for copy in self.folder.glob("??/*"))
-        used = sum(_size(path) for path in [*self._partials(), *(copy for _, copy in copies)])
-        for _, copy in copies:
+        partials = self._partials()
+        used = sum(map(_size, [*partials, *(copy for _, copy in copies)]))
+        for copy in [*filterfalse(_is_at_work, partials), *(copy for _, copy in copies)]:
             if used + size <= max_bytes * FILLED:
                 break
-            with copy.open("rb") as file, contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), copy.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 copy.unlink()
                 used -= _size(copy)
         return used
 
     def _partials(self) -> list[Path]:
-        """What is being fetched; what killed processes left of it is removed."""
-        partials = []
-        for partial in self.folder.glob("partial/*"):
-            if lives(int(partial.name.split(".")[0])):
-                partials.append(partial)
-            else:
-                partial.unlink(missing_ok=True)
-        return partials
+        """What is half there: being fetched, or left by a kill or an error."""
+        return list(self.folder.glob(f"{PARTIAL}/*"))
+
+
+def _is_at_work(partial: Path) -> bool:
+    """Whether somebody fetches to this path."""
+    owner = partial.name.partition(".")[0]
+    return owner != NOBODY and lives(int(owner.partition("-")[0]))
 
 
 def _size(path: Path) -> int:
@@ -244,4 +266,4 @@ def _read(index: Path, changed: int, process: int) -> Mirror:
     """A connection is of one process; the index in `artifacts/videos` is of the workspace two folders up."""
     said = json.loads(index.read_text())
     objects = {name: Object(*entry) for name, entry in said["objects"].items()}
-    return Mirror(Prefix(said["source"]), objects, Workspace.at(index.parents[2]))
+    return Mirror(Prefix(said["source"], REMEDY), objects, Workspace.at(index.parents[2]))

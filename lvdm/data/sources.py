@@ -2,7 +2,7 @@
 
 After `collect` every source is a list of local videos.
 Not here: what is inside a file; a candidate is told by its name, or by its first bytes where it has no suffix or that
-of an image. What a name says of a video is in layouts.py, how S3 is spoken to in bucket.py.
+of an image. What a name says of a video is in layouts.py, how S3 is spoken to in lvdm/storage.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lvdm.data import freedoom, sprites
-from lvdm.data.bucket import Object, Prefix
 from lvdm.data.frame_folders import is_image, numeric_aware
 from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
-from lvdm.data.mirror import INDEX, Mirror, indexed, write_index
+from lvdm.data.mirror import INDEX, REMEDY, Mirror, indexed, write_index
 from lvdm.errors import SourceError
 from lvdm.params.layouts import Layout
+from lvdm.storage.bucket import Object, Prefix
 from lvdm.workspace import Workspace, atomic_folder, link_or_copy
 
 logger = logging.getLogger(__name__)
@@ -167,8 +167,11 @@ def _is_utf8(name: str) -> bool:
 
 def _index(source: str, layout: Layout, workspace: Workspace) -> None:
     """Makes `workspace.videos` the texts and frames of the prefix, and the index of its videos, which are mirrored."""
-    prefix = Prefix(source)
-    wanted = _wanted(prefix.list(), reads_frames(layout))
+    prefix = Prefix(source, REMEDY)
+    found = prefix.list()
+    if not found:
+        raise SourceError(f"{prefix.where}: not there", got="no object has this prefix", remedy="check ingest.source")
+    wanted = _wanted(found, reads_frames(layout))
     videos = {name: entry for name, entry in wanted.items() if _is_candidate(name)}
     mirror = Mirror(prefix, wanted, workspace)
     small = [name for name in wanted if name not in videos]

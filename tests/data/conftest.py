@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from lvdm.data import bucket
+from lvdm.storage import bucket
 from lvdm.workspace import Workspace
 
 from .faulty_proxy import faulty_proxy

@@ -8,20 +8,23 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lvdm.data import bucket
-from lvdm.data.bucket import Object, Prefix
-from lvdm.data.mirror import COPIES
+from lvdm.data.mirror import COPIES, REMEDY
 from lvdm.data.sources import collect
 from lvdm.data.video import checksum
-from lvdm.errors import LvdmError, SourceError
+from lvdm.errors import LvdmError, SourceError, StorageError
 from lvdm.params.layouts import Folder
+from lvdm.storage import bucket, fetching
+from lvdm.storage.bucket import Object, Prefix
+from lvdm.storage.fetching import fetch, fetch_all
 
-from .faulty_proxy import FAULTS, fault_at_random
-from .footage import video
+from ..data.faulty_proxy import FAULTS, fault_at_random
+from ..data.footage import video
 
 FOLDER = Folder(kind="folder")
 SECRET = "mArKeD0123456789/secret+of0this1test2only"
@@ -68,13 +71,13 @@ def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch, tmp_
     names = [f"{i}.mp4" for i in range(5)]
     for name in names:
         put(s3, f"pages/{name}", b"x")
-    prefix, asked = Prefix("s3://raw/pages"), []
+    prefix, asked = Prefix("s3://raw/pages", REMEDY), []
     call = prefix._s3.call_s3
     monkeypatch.setattr(prefix._s3, "call_s3", lambda m, **a: (asked.append(m), call(m, MaxKeys=2, **a))[1])
     proxy.fault = fault_at_random(1, ("500", "cut"), 0.3)
     assert list(prefix.list()) == names
     with pytest.raises(SourceError, match="not there"):
-        list(prefix.fetch_all([(Object("raw/pages/none.mp4", '"0"', 1), tmp_path / "none.mp4")]))
+        list(fetch_all(prefix, [(Object("raw/pages/none.mp4", '"0"', 1), tmp_path / "none.mp4")]))
     assert list(prefix.list()) == names, "after an error, faults are tried again too"
     assert len(asked) > 3
 
@@ -99,7 +102,7 @@ def three(server):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_ends_in_the_very_bytes_or_in_one_error(fault, workspace, three, s3, proxy, monkeypatch):
-    monkeypatch.setattr(bucket, "BLOCK", 1000)
+    monkeypatch.setattr(fetching, "BLOCK", 1000)
     monkeypatch.setattr(bucket, "READ_SECONDS", 0.3)
     proxy.fault = lambda method, path: fault if "2.mp4" in path else ""
     if fault == "slow":
@@ -126,9 +129,9 @@ def test_what_came_before_an_error_is_not_fetched_again(workspace, three, s3, pr
 
 
 def test_an_object_that_changes_while_it_is_fetched_is_never_put_together_of_both(tmp_path, s3, proxy, monkeypatch):
-    monkeypatch.setattr(bucket, "BLOCK", 1000)
+    monkeypatch.setattr(fetching, "BLOCK", 1000)
     put(s3, "changing/a.mp4", b"a" * 1500)
-    prefix = Prefix("s3://raw/changing")
+    prefix = Prefix("s3://raw/changing", REMEDY)
     entry = prefix.list()["a.mp4"]
 
     def change_after_the_first_block(method: str, path: str) -> str:
@@ -139,18 +142,72 @@ def test_an_object_that_changes_while_it_is_fetched_is_never_put_together_of_bot
     proxy.seen.clear()
     proxy.fault = change_after_the_first_block
     with pytest.raises(SourceError, match="changed meanwhile"):
-        prefix.fetch(entry, tmp_path / "a.mp4")
+        fetch(prefix, entry, tmp_path / "a.mp4")
 
 
-def test_an_etag_of_several_parts_is_taken_for_no_checksum(tmp_path, s3):
-    parts = [b"a" * 5 * 2**20, b"b"]
-    upload = {"Bucket": "raw", "Key": "parts/a.mp4"}
+def put_in_parts(s3, key: str, parts: list[bytes]) -> None:
+    upload = {"Bucket": "raw", "Key": key}
     upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
     etags = [s3.upload_part(**upload, PartNumber=n, Body=part)["ETag"] for n, part in enumerate(parts, 1)]
     listed = [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, 1)]
     s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": listed})
-    prefix = Prefix("s3://raw/parts")
-    assert prefix.fetch(prefix.list()["a.mp4"], tmp_path / "a.mp4").read_bytes() == b"".join(parts)
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 1), (6, 5, 1)], ids=["of one size", "of several sizes"])
+def test_an_object_of_several_parts_is_checked_by_the_md5_of_each(sizes, tmp_path, s3, proxy):
+    parts = [random.Random(n).randbytes(size * 2**20) for n, size in enumerate(sizes)]
+    put_in_parts(s3, "parts/a.mp4", parts)
+    prefix = Prefix("s3://raw/parts", REMEDY)
+    entry = prefix.list()["a.mp4"]
+    assert entry.etag.endswith('-3"')
+    damaged = iter(["garbled"])
+    proxy.fault = lambda method, path: next(damaged, "") if method == "GET" else ""
+    assert fetch(prefix, entry, tmp_path / "a.mp4").read_bytes() == b"".join(parts)
+    assert next(damaged, "none left") == "none left"
+    proxy.fault = lambda method, path: "garbled" if method == "GET" else ""
+    with pytest.raises(StorageError, match="came damaged 8 times"):
+        fetch(prefix, entry, tmp_path / "b.mp4")
+
+
+FETCH = """
+import sys; from pathlib import Path
+from lvdm.storage import fetching; from lvdm.storage.bucket import Prefix
+fetching.BLOCK = 1000
+prefix = Prefix(sys.argv[1], "")
+fetching.fetch(prefix, prefix.list()["a.mp4"], Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_fetch_of_a_large_object_goes_on_where_it_was(tmp_path, s3, proxy, monkeypatch):
+    monkeypatch.setattr(fetching, "BLOCK", 1000)
+    content, path = random.Random(1).randbytes(9500), tmp_path / "a.mp4"
+    put(s3, "large/a.mp4", content)
+    process = subprocess.Popen([sys.executable, "-c", FETCH, "s3://raw/large", str(path)])
+
+    def kill_at_the_sixth_block(method: str, url: str) -> str:
+        if len(proxy.gets) == 6:
+            process.kill()
+            process.wait()
+        return ""
+
+    proxy.fault = kill_at_the_sixth_block
+    assert process.wait(60) == -9
+    assert content.startswith(path.read_bytes())
+    arrived = path.stat().st_size // 1000
+    assert arrived >= 4
+    proxy.fault = lambda method, url: ""
+    proxy.seen.clear()
+    prefix = Prefix("s3://raw/large", REMEDY)
+    assert fetch(prefix, prefix.list()["a.mp4"], path).read_bytes() == content
+    assert len(proxy.gets) == 10 - arrived
+
+
+def test_what_is_left_of_another_content_is_never_built_upon(tmp_path, s3, proxy):
+    put(s3, "left/a.mp4", b"new" * 1000)
+    prefix, path = Prefix("s3://raw/left", REMEDY), tmp_path / "a.mp4"
+    for left in (b"old" * 500, b"old" * 1000, b"old" * 1500):
+        path.write_bytes(left)
+        assert fetch(prefix, prefix.list()["a.mp4"], path).read_bytes() == b"new" * 1000
 
 
 @pytest.mark.parametrize(
@@ -160,7 +217,7 @@ def test_an_address_with_a_password_is_refused_without_saying_it(name, value, mo
     if name != "url":
         monkeypatch.setenv(name, value)
     with pytest.raises(SourceError, match="a user or a password") as caught:
-        Prefix(value if name == "url" else "s3://raw/x")
+        Prefix(value if name == "url" else "s3://raw/x", REMEDY)
     assert SECRET not in str(caught.value)
 
 

@@ -1,0 +1,198 @@
+"""One prefix of S3 and the requests to it: what comes is of the object that was asked for, or there is one clear error.
+
+The only importer of s3fs. Credentials and endpoint come from where every AWS tool looks for them (the environment, then
+~/.aws), so that DVC finds the same.
+Not here: putting an object together of what was read (fetching.py), and making new ones (publishing.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import os
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lvdm.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 8
+PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds: the first, each next one twice as long
+PARALLEL = 64  # requests at once
+READ_SECONDS = 20  # without a byte
+SMALL, LARGE_AT_ONCE = 2**20, 12  # bytes of an answer that is no matter of memory; larger ones at once
+DAMAGED = (
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+)  # on the way there
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object as it was listed: another content has another etag."""
+
+    key: str  # bucket/key
+    etag: str  # empty: whatever content it has
+    size: int  # bytes
+
+
+class Prefix:
+    """s3://bucket/prefix. Every request is tried again with growing pauses; then there is one StorageError.
+
+    Attributes:
+        where: the prefix and its endpoint, for people.
+        stopped: set when nobody waits for the answers any more.
+    """
+
+    def __init__(self, url: str, remedy: str):
+        """Connects to nothing yet. `remedy` is for what is not there, or is another object than before.
+
+        Raises:
+            StorageError: an address holds credentials, which would end in logs and in dvc.lock.
+        """
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        bucket = url.removeprefix("s3://").split("/")[0]
+        if "@" in endpoint or "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
+            raise StorageError(
+                f"{'AWS_ENDPOINT_URL_S3' if '@' in endpoint else 's3://'}: a user or a password in an address",
+                remedy="give the address alone, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+            )
+        self.url, self.remedy = url.rstrip("/"), remedy
+        self._at = f" at {endpoint}" if endpoint else ""
+        self.where = f"{self.url}{self._at}"
+        self._endpoint, self.stopped = endpoint or None, threading.Event()
+        self.large = threading.BoundedSemaphore(LARGE_AT_ONCE)  # of one process, as the connection is
+
+    @functools.cached_property
+    def _s3(self) -> Any:
+        import s3fs
+
+        once = {"retries": {"max_attempts": 0}, "connect_timeout": 5, "read_timeout": READ_SECONDS}
+        pool = {"max_pool_connections": PARALLEL}
+        s3 = s3fs.S3FileSystem(
+            endpoint_url=self._endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=once | pool
+        )
+        s3.retries = 1
+        return s3
+
+    def list(self) -> dict[str, Object]:
+        """All objects below the prefix, by their path within it, in order.
+
+        Raises:
+            StorageError: they may not be listed, there is no such bucket, or the server does not answer.
+        """
+        bucket, prefix, _ = self._s3.split_path(f"{self.url}/")
+        found: dict[str, Object] = {}
+        page: dict[str, Any] = {}
+        while page.get("IsTruncated", True):
+            at = {"ContinuationToken": page["NextContinuationToken"]} if page else {}
+            call = functools.partial(self._s3.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, **at)
+            page = self._retried(self.where, call)
+            for said in page.get("Contents", ()):
+                found[said["Key"].removeprefix(prefix)] = Object(f"{bucket}/{said['Key']}", said["ETag"], said["Size"])
+        return dict(sorted(found.items()))
+
+    def key(self, name: str = "") -> str:
+        """bucket/key of the object `name` of the prefix, or of the one that has its very name."""
+        return f"{self.url.removeprefix('s3://')}{f'/{name}' if name else ''}"
+
+    def where_is(self, key: str) -> str:
+        """An object and its endpoint, for people."""
+        return f"s3://{key}{self._at}"
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """What the server says of an object; None if there is none.
+
+        Raises:
+            StorageError: it may not be read, or the server does not answer.
+        """
+        try:
+            return self.ask("head_object", key, passing=(FileNotFoundError,))
+        except FileNotFoundError:
+            return None
+
+    def ask(
+        self, method: str, key: str, *, passing: tuple[type[OSError], ...] = (), **arguments: Any
+    ) -> dict[str, Any]:
+        """The answer to a request about one object; errors of `passing` are the caller's.
+
+        Raises:
+            StorageError: it is refused, or the server does not answer.
+        """
+        bucket, name, _ = self._s3.split_path(key)
+        return self._retried(
+            self.where_is(key), lambda: self._s3.call_s3(method, Bucket=bucket, Key=name, **arguments), passing
+        )
+
+    def read(self, entry: Object, start: int, end: int) -> bytes:
+        """The bytes [start, end), of the very object that was listed.
+
+        Raises:
+            StorageError: it is not that object any more, or cannot be had.
+        """
+        from fsspec.asyn import sync
+
+        bucket, key, _ = self._s3.split_path(entry.key)
+        which = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}"}
+        which |= {"IfMatch": entry.etag} if entry.etag else {}
+
+        async def body() -> bytes:
+            said = await self._s3._call_s3("get_object", **which)
+            async with said["Body"] as stream:
+                return bytes(await stream.read())
+
+        def whole() -> bytes:
+            block = sync(self._s3.loop, body)
+            if len(block) != end - start:
+                raise OSError(f"{len(block)} of {end - start} bytes came")
+            return block
+
+        with self.large if end - start > SMALL else contextlib.nullcontext():
+            return self._retried(self.where_is(entry.key), whole)
+
+    def _retried(self, what: str, call: Callable[[], T], passing: tuple[type[OSError], ...] = ()) -> T:
+        from botocore.exceptions import (
+            BotoCoreError,
+            CredentialRetrievalError,
+            NoCredentialsError,
+            PartialCredentialsError,
+            ProfileNotFound,
+        )
+        from s3fs.core import S3_RETRYABLE_ERRORS
+
+        no_credentials = (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return call()
+            except (PermissionError, *no_credentials) as error:
+                remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to ones that may"
+                raise StorageError(f"{what}: no access", got=str(error), remedy=remedy) from None
+            except passing:
+                raise
+            except (OSError, BotoCoreError, *S3_RETRYABLE_ERRORS) as error:
+                if self._is_final(error):
+                    raise StorageError(
+                        f"{what}: not there, or changed meanwhile", got=str(error), remedy=self.remedy
+                    ) from None
+                if attempt == ATTEMPTS or self.stopped.is_set():
+                    remedy = "check AWS_ENDPOINT_URL_S3 and the network, then run this again: what came is kept"
+                    raise StorageError(f"{what}: {attempt} attempts failed", got=str(error), remedy=remedy) from None
+                logger.warning("%s: attempt %d of %d: %s", what, attempt, ATTEMPTS, error)
+                self.stopped.wait(min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+    def _is_final(self, error: BaseException) -> bool:
+        """Whether the server would say the same again."""
+        response = getattr(error.__cause__, "response", None) or {}
+        if response.get("Error", {}).get("Code") in DAMAGED:
+            return False
+        return isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.EINVAL

@@ -1,0 +1,116 @@
+"""Objects of S3 to files: whole, the bytes that the server has, in flat memory, resumed where a kill left them.
+
+Not here: the requests (bucket.py), and who keeps what came (lvdm/data/mirror.py, artefacts.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import re
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from lvdm.errors import StorageError
+from lvdm.storage import bucket
+from lvdm.storage.bucket import Object, Prefix
+from lvdm.workspace import sha256
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 8 * 2**20  # bytes of a request: what a cut connection can cost
+CHUNK = 2**20  # bytes that are hashed at once
+MD5 = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')  # of the content, or of the md5 of so many parts of it
+
+
+def fetch_all(prefix: Prefix, wanted: Iterable[tuple[Object, Path]]) -> Generator[Path, None, None]:
+    """Fetches each object to its path, several at once, and yields the paths as they are there.
+
+    Raises:
+        StorageError: one cannot be had; the rest is left.
+    """
+    with ThreadPoolExecutor(bucket.PARALLEL) as pool:
+        try:
+            for done in as_completed([pool.submit(fetch, prefix, entry, path) for entry, path in wanted]):
+                yield done.result()
+        finally:
+            prefix.stopped.set()
+            pool.shutdown(cancel_futures=True)
+            prefix.stopped.clear()
+
+
+def fetch(prefix: Prefix, entry: Object, path: Path, expected: str = "") -> Path:
+    """Fetches an object to `path`, which is not to be read before this returns; what it has of it already is kept.
+
+    `expected` is the sha256 that it must have, if that is known; else its etag says what it must hold. Returns `path`.
+
+    Raises:
+        StorageError: it is not what was listed any more, or cannot be had.
+    """
+    what = prefix.where_is(entry.key)
+    for _ in range(bucket.ATTEMPTS):
+        with path.open("ab") as file:
+            if file.tell() > entry.size:
+                file.seek(file.truncate(0))
+            while (start := file.tell()) < entry.size:
+                if prefix.stopped.is_set():
+                    raise StorageError(f"{what}: left, as another object could not be had")
+                file.write(prefix.read(entry, start, min(start + BLOCK, entry.size)))
+            file.flush()
+            os.fsync(file.fileno())
+        if sha256(path) == expected if expected else _is_as_listed(prefix, entry, path):
+            return path
+        path.write_bytes(b"")
+        logger.warning("%s: came damaged, fetched again", what)
+    remedy = "check the network and any proxy on the way, then run this again: what came whole is kept"
+    raise StorageError(
+        f"{what}: came damaged {bucket.ATTEMPTS} times", expected=expected or f"md5 {entry.etag}", remedy=remedy
+    )
+
+
+def _is_as_listed(prefix: Prefix, entry: Object, path: Path) -> bool:
+    """Whether a file has the md5 that the etag of an object says, if it says one."""
+    said = MD5.fullmatch(entry.etag)
+    if said is None:
+        return True
+    if said[2] is None:
+        return said[1] == _md5(path, [entry.size])[0] or _is_encrypted(prefix, entry)
+    count = int(said[2])
+    size = _part_size(prefix, entry, 1)
+    if math.ceil(entry.size / size) == count and said[1] == _md5_of_parts(path, [size] * count):
+        return True
+    sizes = [_part_size(prefix, entry, number) for number in range(1, count + 1)]
+    known = sum(sizes) == entry.size  # a server that knows of no parts says the size of the whole of each
+    return not known or said[1] == _md5_of_parts(path, sizes) or _is_encrypted(prefix, entry)
+
+
+def _part_size(prefix: Prefix, entry: Object, number: int) -> int:
+    said = prefix.ask("head_object", entry.key, PartNumber=number)
+    return int(said["ContentLength"]) or 1
+
+
+def _md5_of_parts(path: Path, sizes: list[int]) -> str:
+    return hashlib.md5(b"".join(map(bytes.fromhex, _md5(path, sizes))), usedforsecurity=False).hexdigest()
+
+
+def _md5(path: Path, sizes: list[int]) -> list[str]:
+    """The md5 of each of the spans of a file that follow each other."""
+    digests = []
+    with path.open("rb") as file:
+        for size in sizes:
+            digest = hashlib.md5(usedforsecurity=False)
+            left = size
+            while left and (chunk := file.read(min(left, CHUNK))):
+                digest.update(chunk)
+                left -= len(chunk)
+            digests.append(digest.hexdigest())
+    return digests
+
+
+def _is_encrypted(prefix: Prefix, entry: Object) -> bool:
+    """Whether the etag is no checksum because of the key that the server encrypts with."""
+    said = prefix.ask("head_object", entry.key)
+    return said.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in said
