@@ -39,7 +39,7 @@ from benchmarks.measuring import (
     work_of,
 )
 from lvdm.diffusion.noise import draw_noise, generator_of
-from lvdm.diffusion.objective import denoising_loss
+from lvdm.diffusion.objective import Draws, denoising_loss
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Vocabulary
@@ -59,15 +59,12 @@ BEFORE = 5  # steps that are not timed
 
 
 def denoiser_loss(network: Denoiser, params: Params, batch: int, device: torch.device) -> Callable[[], Tensor]:
-    """The loss of a batch of cached latents, noise and tasks drawn anew as in training."""
+    """The loss of a batch of cached latents, whose noise and tasks are drawn beforehand, as the loader does."""
     objective = params.train_denoiser.objective
     latent, _, stride, condition = untrained.inputs(untrained.latent_shape(params), batch, device)
 
-    def loss() -> Tensor:
-        generators = [generator_of("training", 0, i) for i in range(batch)]
-        return denoising_loss(network, latent, stride, condition, objective, generators).loss
-
-    return loss
+    draws = Draws.of(objective, latent, [generator_of("training", 0, i) for i in range(batch)]).to(device)
+    return lambda: denoising_loss(network, latent, stride, condition, objective, draws).loss
 
 
 def autoencoder_loss(
@@ -76,10 +73,12 @@ def autoencoder_loss(
     """Reconstruction and divergence, without the optional terms, as lvdm/training/autoencoder.py has it."""
     objective, clip = params.train_autoencoder.objective, untrained.clips(params, batch, device)
 
+    generators = [generator_of("training", 0, i) for i in range(batch)]
+    noise = draw_noise(generators, torch.empty(batch, *untrained.latent_shape(params), device=device))
+
     def loss() -> Tensor:
         mean, logvar = (moment.float() for moment in network.moments(clip))
-        generators = [generator_of("training", 0, i) for i in range(batch)]
-        reconstruction = network.reconstruct(mean + (0.5 * logvar).exp() * draw_noise(generators, mean))
+        reconstruction = network.reconstruct(mean + (0.5 * logvar).exp() * noise)
         error = reconstruction_error(reconstruction, clip, objective.reconstruction)
         return error + objective.kl_weight * kl_divergence(mean, logvar)
 

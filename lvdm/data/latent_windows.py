@@ -56,7 +56,8 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         """latent "c t h w"; stride, drawn from those that fit into the video; and what it is asked for."""
         random = np.random.default_rng([self.seed, index])
         video = self.videos[int(random.integers(len(self.videos)))]
-        stride = int(random.choice([s for s in self.strides if self._span(s) <= video.length]))
+        fitting = [stride for stride in self.strides if self._span(stride) <= video.length]
+        stride = fitting[random.integers(len(fitting))]
         start = int(random.integers(video.length - self._span(stride) + 1))
         mirrored = video.mirrored_place is not None and bool(random.integers(2))
         latent = self.cache.read(video, start, start + self._span(stride), mirrored=mirrored)[::stride]

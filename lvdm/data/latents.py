@@ -96,6 +96,9 @@ class LatentCache:
 
     def _open(self) -> None:
         self.table: pa.Table = pa.ipc.open_file(pa.memory_map(str(self.folder / INDEX))).read_all()
+        self.columns = {
+            name: self.table[name].combine_chunks() for name in SCHEMA.names
+        }  # a value of these is found fast
         self._names, self._mapped = list(self.shards), dict[int, np.ndarray]()
 
     @property
@@ -135,7 +138,9 @@ class LatentCache:
             _check(self.folder / name, said["sha256"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("table", "_names", "_mapped")}
+        return {
+            key: value for key, value in self.__dict__.items() if key not in ("table", "columns", "_names", "_mapped")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -173,7 +178,7 @@ class Videos(Sequence[Entry]):
         if isinstance(index, slice):
             return Videos(self.cache, self.rows[index])
         row = int(self.rows[index])
-        said = {column: self.cache.table[column][row].as_py() for column in SCHEMA.names}
+        said = {name: column[row].as_py() for name, column in self.cache.columns.items()}
         mirrored = None if said["mirrored_shard"] is None else (said["mirrored_shard"], said["mirrored_start"])
         place = (said["shard"], said["start"])
         return Entry(said["id"], said["label"], said["caption"], said["split"], said["length"], place, mirrored)

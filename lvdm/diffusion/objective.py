@@ -10,16 +10,40 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lvdm.diffusion.frame_conditions import Denoiser, draw_frame_conditions
+from lvdm.diffusion.frame_conditions import Denoiser, FrameConditions, draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, draw_uniform
 from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Prediction, Schedule, target_of
 from lvdm.machine import sent
 from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is drawn for a batch of windows: the tasks, whose conditions are `dropped`, and the noise."""
+
+    conditions: FrameConditions
+    dropped: Bool[Tensor, "b"]
+    noise: Float[Tensor, "b c t h w"]
+
+    @classmethod
+    def of(
+        cls, objective: DenoiserObjective, latent: Float[Tensor, "b c t h w"], generators: Sequence[torch.Generator]
+    ) -> Draws:
+        """Those of each window from its own generator, the noise of the shape, dtype and device of `latent`.
+
+        With raised given frames the condition is dropped too, which is the unconditional pass of guidance.
+        """
+        conditions = draw_frame_conditions(objective, latent.shape[2], generators)
+        dropped = draw_uniform(generators, 1).squeeze(1) < objective.drop_condition
+        return cls(conditions, dropped | conditions.raised.any(dim=1), draw_noise(generators, latent))
+
+    def to(self, device: torch.device) -> Draws:
+        return Draws(self.conditions.to(device), sent(self.dropped, device), sent(self.noise, device))
 
 
 @dataclass(frozen=True)
@@ -36,32 +60,22 @@ def denoising_loss(
     stride: Int[Tensor, "b"],
     condition: Condition,
     objective: DenoiserObjective,
-    generators: Sequence[torch.Generator],
+    draws: Draws,
     level: float | None = None,
 ) -> DenoisingLoss:
-    """The loss on a batch of whitened windows.
+    """The loss on a batch of whitened windows, for what was drawn for them, on their device.
 
     A window's loss is the mean over its frames to make (given frames carry no weight), the batch's the mean over its
-    windows. All that is drawn for a window (task, levels, dropped condition, noise) comes from its own generator. With
-    a `level`, that is the one of all frames to make, while task and noise stay as drawn: generators seeded by window
-    give a validation loss at fixed tasks, levels and noise. With raised given frames the condition is dropped too,
-    which is the unconditional pass of guidance.
-
-    Raises:
-        ParamsError: interpolation is asked of a window that has no frame between its ends.
+    windows. With a `level`, that is the one of all frames to make, while task and noise stay as drawn: generators
+    seeded by window give a validation loss at fixed tasks, levels and noise.
     """
-    schedule = Schedule(objective.schedule)
-    conditions = draw_frame_conditions(objective, latent.shape[2], generators)
-    dropped = (draw_uniform(generators, 1).squeeze(1) < objective.drop_condition) | conditions.raised.any(dim=1)
-    if level is not None:
-        conditions = conditions.at(level)
-    conditions, dropped = conditions.to(latent.device), sent(dropped, latent.device)
-    noise = draw_noise(generators, latent)
+    schedule, noise = Schedule(objective.schedule), draws.noise
+    conditions = draws.conditions if level is None else draws.conditions.at(level)
 
     z = add_perturbed_condition(
         conditions.noised(schedule, latent, noise), conditions.given, objective.perturbation.alpha
     )
-    output = denoiser(z, conditions.level, stride, condition.dropped(dropped))
+    output = denoiser(z, conditions.level, stride, condition.dropped(draws.dropped))
 
     alpha, sigma = schedule.alpha_sigma(conditions.level)
     over_frames = (rearrange(s, "b t -> b 1 t 1 1") for s in (alpha, sigma))

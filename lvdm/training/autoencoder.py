@@ -6,6 +6,7 @@ Not here: how a network is fitted (fit.py), the discriminator (lvdm/models), per
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,9 @@ from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
 from lvdm.models.compilation import compile_all
 from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
-from lvdm.params import TrainAutoencoder
+from lvdm.params import AutoencoderNetwork, TrainAutoencoder
 from lvdm.training.callbacks import History
-from lvdm.training.fit import Batch, Examples, Task, fit, initialised
+from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
 
 NUM_MEASURED_CLIPS = 64
 HALF_PRECISION_SCALE = 1024.0  # on losses whose gradients are asked for, lest small ones vanish; taken off them again
@@ -50,6 +51,10 @@ class AutoencoderTraining(Task):
         if adversarial := params.objective.adversarial:
             self.discriminator = initialised(lambda: PatchDiscriminator(adversarial.channels), params.training.seed)
 
+    @property
+    def draw(self) -> Draw:
+        return partial(_posterior_noise, self.network.config)
+
     def on_train_start(self) -> None:
         for network in self.frozen:
             network.to(self.device)
@@ -57,7 +62,7 @@ class AutoencoderTraining(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         clip, objective = batch["clip"], self.objective
         mean, logvar = (moment.float() for moment in self.network.moments(clip))
-        raw_latent = mean + (0.5 * logvar).exp() * draw_noise(self.generators(), mean)
+        raw_latent = mean + (0.5 * logvar).exp() * batch["noise"]
         reconstruction = self.network.reconstruct(raw_latent)
         terms = {
             "reconstruction": reconstruction_error(reconstruction, clip, objective.reconstruction),
@@ -111,11 +116,19 @@ class AutoencoderTraining(Task):
             self.discriminator.zero_grad()  # to None, so that the optimiser leaves it alone
         super().configure_gradient_clipping()
 
-    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+    def validation_means(self, batch: Batch) -> dict[str, Tensor]:
         clip = batch["clip"]
         mean, _ = self.network.moments(clip)
         error = reconstruction_error(self.network.reconstruct(mean), clip, self.objective.reconstruction)
         return {"reconstruction": error}
+
+
+def _posterior_noise(config: AutoencoderNetwork, batch: Batch, generators: Sequence[torch.Generator]) -> Batch:
+    """What makes a sample of the posterior of each clip."""
+    t, h, w = batch["clip"].shape[2:]
+    space = config.space_factor
+    shape = len(generators), config.latent_channels, t // config.time_factor, h // space, w // space
+    return {"noise": draw_noise(generators, torch.empty(shape))}
 
 
 def train_autoencoder(

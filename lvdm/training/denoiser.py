@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,14 +17,15 @@ from torch import Tensor
 
 from lvdm.data.latent_windows import LatentWindows, held_out_windows
 from lvdm.data.latents import LatentCache
-from lvdm.diffusion.objective import DenoisingLoss, denoising_loss
+from lvdm.diffusion.frame_conditions import FrameConditions
+from lvdm.diffusion.objective import DenoisingLoss, Draws, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.compilation import compile_all
 from lvdm.models.denoiser import Denoiser
-from lvdm.params import TrainDenoiser
+from lvdm.params import DenoiserObjective, TrainDenoiser
 from lvdm.prompting import TrainingPrompts
 from lvdm.training.callbacks import History
-from lvdm.training.fit import Batch, Examples, Task, fit, initialised
+from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
 
 logger = logging.getLogger(__name__)
 
@@ -41,29 +43,33 @@ class DenoiserTraining(Task):
         super().__init__(network, params.training, held_out)
         self.objective, self.prompts = params.objective, prompts
 
+    @property
+    def draw(self) -> Draw:
+        return partial(_drawn_for_windows, self.objective)
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        denoising = self._denoising(batch, self.generators())
+        denoising = self._denoising(batch)
         return {"loss": denoising.loss, "error": denoising.error.mean()}
 
-    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+    def validation_means(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted loss, a mean over fixed levels, and the unweighted error at each; tasks and noise are fixed."""
-        states = [generator.get_state() for generator in generators]
         losses, means = [], {}
         for level in VALIDATION_LEVELS:
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
-            denoising = self._denoising(batch, generators, level)
+            denoising = self._denoising(batch, level)
             losses.append(denoising.loss)
             means[f"error_at_{level}"] = denoising.error.mean()
         return {"loss": torch.stack(losses).mean(), **means}
 
-    def _denoising(
-        self, batch: Batch, generators: Sequence[torch.Generator], level: float | None = None
-    ) -> DenoisingLoss:
-        condition = self.prompts.condition(batch)
-        return denoising_loss(
-            self.network, batch["latent"], batch["stride"], condition, self.objective, generators, level
-        )
+    def _denoising(self, batch: Batch, level: float | None = None) -> DenoisingLoss:
+        condition, latent, stride = self.prompts.condition(batch), batch["latent"], batch["stride"]
+        draws = Draws(FrameConditions(batch["given"], batch["level"]), batch["dropped"], batch["noise"])
+        return denoising_loss(self.network, latent, stride, condition, self.objective, draws, level)
+
+
+def _drawn_for_windows(objective: DenoiserObjective, batch: Batch, generators: Sequence[torch.Generator]) -> Batch:
+    draws = Draws.of(objective, batch["latent"], generators)
+    given, level = draws.conditions.given, draws.conditions.level
+    return {"given": given, "level": level, "dropped": draws.dropped, "noise": draws.noise}
 
 
 @dataclass(frozen=True)

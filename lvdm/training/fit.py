@@ -25,7 +25,7 @@ import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
@@ -40,6 +40,21 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # below: tips,
 
 Batch = dict[str, Tensor]
 Examples = Dataset[Batch]  # without end: example i is a function of i alone, for every i from 0
+Draw = Callable[[Batch, Sequence[torch.Generator]], Batch]  # a batch, a generator an example -> what is drawn for it
+
+
+class Drawn(Dataset[Batch]):
+    """Batches of examples with all that is drawn for them: in the processes that load them, while the device computes.
+
+    What is drawn for example i is a function of `purpose` and i alone.
+    """
+
+    def __init__(self, examples: Examples | Sequence[Batch], draw: Draw, *purpose: int | str):
+        self.examples, self.draw, self.purpose = examples, draw, purpose
+
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        batch = default_collate([self.examples[index] for index in indices])
+        return batch | self.draw(batch, [generator_of(*self.purpose, index) for index in indices])
 
 
 class Task(pl.LightningModule):
@@ -58,26 +73,33 @@ class Task(pl.LightningModule):
             self.network = copy.deepcopy(self.network)  # the caller's stays whole
             shard(self, ["training_step", "validation_means"])
 
+    @property
+    @abstractmethod
+    def draw(self) -> Draw:
+        """Draws what a step or a validation needs, on the CPU; it is pickled for the processes that load examples."""
+
     @abstractmethod
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The `loss` to minimise and what else to trace, all without waiting for the device.
+
+        The batch holds examples and what was drawn for them.
 
         `batch_idx` is Lightning's: on a sharded task it does not see that a method goes without.
         """
 
     @abstractmethod
-    def validation_means(self, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
-        """Means over a batch of held-out examples, a function of them and of a generator for each."""
+    def validation_means(self, batch: Batch) -> dict[str, Tensor]:
+        """Means over a batch of held-out examples and what was drawn for them."""
 
     def validate(self) -> dict[str, float]:
         """The means over all held-out examples: the same in batches of any size and on any number of devices."""
         totals: dict[str, float] = defaultdict(float)
-        for first in range(0, len(self.held_out), self.training_params.batch_size):
-            examples = self.held_out[first : first + self.training_params.batch_size]
-            generators = [generator_of("validation", first + i) for i in range(len(examples))]
-            batch = {key: torch.stack([e[key] for e in examples]).to(self.device) for key in examples[0]}
-            for key, mean in self.validation_means(batch, generators).items():
-                totals[key] += mean.item() * len(examples) / len(self.held_out)
+        held_out, count = Drawn(self.held_out, self.draw, "validation"), len(self.held_out)
+        for first in range(0, count, self.training_params.batch_size):
+            indices = range(first, min(first + self.training_params.batch_size, count))
+            batch = {key: tensor.to(self.device) for key, tensor in held_out[indices].items()}
+            for key, mean in self.validation_means(batch).items():
+                totals[key] += mean.item() * len(indices) / count
         return dict(totals)
 
     def indices(self, batch: int) -> range:
@@ -85,12 +107,6 @@ class Task(pl.LightningModule):
         size = self.training_params.batch_size
         first = (batch * self.trainer.world_size + self.trainer.global_rank) * size
         return range(first, first + size)
-
-    def generators(self) -> list[torch.Generator]:
-        """A generator for each example of this batch, seeded by its index."""
-        accumulate = self.training_params.accumulate
-        batch = self.trainer.global_step * accumulate + self.trainer.fit_loop.batch_idx % accumulate
-        return [generator_of("training", self.training_params.seed, index) for index in self.indices(batch)]
 
     def configure_optimizers(self) -> Any:
         fused = self.trainer.precision != "16-mixed"  # it would unscale the gradients after they were clipped
@@ -172,8 +188,9 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         default_root_dir=scratch,
     )
     loader: DataLoader[Batch] = DataLoader(
-        dataset,
-        batch_sampler=BatchesFromStep(task),
+        Drawn(dataset, task.draw, "training", training.seed),
+        batch_size=None,  # the sampler gives whole batches
+        sampler=BatchesFromStep(task),
         num_workers=machine.data_workers,
         persistent_workers=machine.data_workers > 0,
         pin_memory=machine.device.type == "cuda",

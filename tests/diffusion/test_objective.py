@@ -5,7 +5,7 @@ import torch
 
 from lvdm.diffusion.frame_conditions import draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, generator_of
-from lvdm.diffusion.objective import denoising_loss, min_snr_weight
+from lvdm.diffusion.objective import Draws, denoising_loss, min_snr_weight
 from lvdm.diffusion.schedule import Schedule
 from lvdm.models.condition import Condition
 
@@ -24,7 +24,8 @@ def batch(size: int) -> tuple[torch.Tensor, torch.Tensor, Condition]:
 
 def loss_of(denoiser, objective, size=64, **changes):
     generators = [generator_of(i) for i in range(size)]
-    return denoising_loss(denoiser, *batch(size), objective.model_copy(update=changes), generators)
+    objective, examples = objective.model_copy(update=changes), batch(size)
+    return denoising_loss(denoiser, *examples, objective, Draws.of(objective, examples[0], generators))
 
 
 class Oracle:
@@ -124,7 +125,8 @@ def test_the_same_error_of_x0_costs_the_same_in_every_prediction(train):
 def test_a_window_s_loss_does_not_depend_on_its_batch(network, train):
     together = loss_of(network, train.objective, size=6)
     latent, stride, _ = batch(6)
-    alone = denoising_loss(network, latent[4:5], stride[4:5], asked(4 % NUM_LABELS), train.objective, [generator_of(4)])
+    draws = Draws.of(train.objective, latent[4:5], [generator_of(4)])
+    alone = denoising_loss(network, latent[4:5], stride[4:5], asked(4 % NUM_LABELS), train.objective, draws)
     assert torch.allclose(together.error[4], alone.error[0], rtol=1e-5)
 
 
@@ -166,7 +168,8 @@ def test_the_stride_is_passed_on(train):
         return z
 
     latent, _, condition = batch(2)
-    denoising_loss(denoiser, latent, torch.tensor([1, 4]), condition, train.objective, [generator_of(0)] * 2)
+    draws = Draws.of(train.objective, latent, [generator_of(0)] * 2)
+    denoising_loss(denoiser, latent, torch.tensor([1, 4]), condition, train.objective, draws)
     assert seen[0].tolist() == [1, 4]
 
 
@@ -178,9 +181,8 @@ def test_a_denoiser_learns_from_the_loss(train):
     objective = train.objective.model_copy(update={"prediction": "x0"})
     generators = [generator_of(i) for i in range(8)]
     for _ in range(100):
-        loss = denoising_loss(
-            lambda z, *_: value.expand_as(z), latent, stride, asked(*[0] * 8), objective, generators
-        ).loss
+        draws = Draws.of(objective, latent, generators)
+        loss = denoising_loss(lambda z, *_: value.expand_as(z), latent, stride, asked(*[0] * 8), objective, draws).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lvdm.diffusion.noise import generator_of
-from lvdm.diffusion.objective import denoising_loss
+from lvdm.diffusion.objective import Draws, denoising_loss
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
 from lvdm.diffusion.schedule import Schedule
 from lvdm.models.condition import Condition, Prompts, Vocabulary
@@ -99,7 +99,8 @@ def test_the_loss_of_training_waits_for_nothing():
         changed = {"schedule": schedule, "prediction": prediction}
         objective = PARAMS.train_denoiser.objective.model_copy(update=changed)
         with Waits() as waits:
-            denoising_loss(network, latent, ones, condition, objective, generators)
+            draws = Draws.of(objective, latent, generators).to(META)
+            denoising_loss(network, latent, ones, condition, objective, draws)
         assert waits.names == []
 
 

@@ -12,7 +12,7 @@ from lvdm.data.latent_windows import LatentWindows
 from lvdm.data.latents import LatentCache
 from lvdm.data.texts import encode_texts
 from lvdm.diffusion.noise import generator_of
-from lvdm.diffusion.objective import denoising_loss
+from lvdm.diffusion.objective import Draws, denoising_loss
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
 from lvdm.models.condition import Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
@@ -80,6 +80,20 @@ def test_the_loss_falls_without_a_condition(cache, tmp_path):
     assert last < 0.7 * first
 
 
+def test_processes_that_load_and_draw_beside_change_no_bit_also_of_a_run_that_goes_on(cache, tmp_path):
+    def trained(folder: str, steps: int, data_workers: int) -> list[torch.Tensor]:
+        params, asked = small_params("label", steps=steps, decay="constant"), LabelPrompts(Vocabulary(tuple(VALUES)))
+        windows = LatentWindows(cache, params.window, params.strides, 0, asked.example)
+        machine = MACHINE.model_copy(update={"data_workers": data_workers})
+        network, _ = train_denoiser(windows, params, SHAPE[0], asked, machine, tmp_path / folder)
+        return list(network.parameters())
+
+    alone = trained("alone", 4, data_workers=0)
+    trained("beside", 3, data_workers=2)
+    beside = trained("beside", 4, data_workers=1)
+    assert all(torch.equal(a, b) for a, b in zip(alone, beside, strict=True))
+
+
 @pytest.mark.parametrize("condition", ["label", "text"])
 def test_a_sample_is_what_it_was_asked_for(cache, tmp_path, condition):
     """Trained on whole windows from noise, which nothing but the prompt tells what to become."""
@@ -126,7 +140,7 @@ def test_validation_is_at_fixed_levels_with_one_noise_and_one_task_a_window(held
             batch["stride"],
             asked.condition(batch),
             params.objective,
-            [generator_of("validation", i) for i in range(6)],
+            Draws.of(params.objective, batch["latent"], [generator_of("validation", i) for i in range(6)]),
             at,
         )
         for at in VALIDATION_LEVELS

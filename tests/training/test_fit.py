@@ -21,7 +21,7 @@ from lvdm.errors import LvdmError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
-from lvdm.training.fit import BatchesFromStep, initialised, learning_rate_factor
+from lvdm.training.fit import BatchesFromStep, Drawn, initialised, learning_rate_factor
 
 
 def start(scratch: Path, *arguments: int) -> subprocess.Popen[str]:
@@ -227,7 +227,8 @@ def test_with_scaled_gradients_of_float16_the_unscaled_ones_are_clipped():
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(task, DataLoader(Noise(), batch_sampler=BatchesFromStep(task)))
+        batches = Drawn(Noise(), task.draw, "training", 0)
+        trainer.fit(task, DataLoader(batches, batch_size=None, sampler=BatchesFromStep(task)))
         norms.append(seen.norms)
     assert len(norms[0]) == 4
     assert norms[0] == pytest.approx(norms[1], rel=0.02)
