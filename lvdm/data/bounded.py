@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import resource
 import signal
 import time
@@ -20,6 +21,9 @@ from lvdm.orphan import watch_over_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# Of these an algebra library reads how many threads it starts, each with tens of megabytes of its own: else one a core.
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ def bounded_map(
     """Yields (index, result) as results come, with `workers` processes at work.
 
     `function` and the items are pickled. `seconds(item)` is how long an item may take without a `beat`, math.inf for
-    ever; `max_bytes` how much memory its process may hold beside its libraries, beyond which it sees a MemoryError. An
+    ever; `max_bytes` how much memory its process may hold beside the module of `function`, beyond which it sees a
+    MemoryError; that process computes in one thread, so that what it holds does not depend on the number of cores. An
     exception in `function` is a crash that says which.
     """
     crew = [_Worker(function, max_bytes) for _ in range(min(workers, len(items)))]
@@ -76,10 +81,10 @@ class _Worker(Generic[T, R]):
         self.connection: Connection
         self.connection, theirs = context.Pipe()
         self.last_beat: Any = context.RawValue("d", 0.0)  # by the clock that all processes share
-        arguments = (self.function, theirs, self.last_beat, self.max_bytes)
-        self.process = context.Process(target=_serve, args=arguments, daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, self.last_beat, self.max_bytes), daemon=True)
         self.process.start()
         theirs.close()
+        self.connection.send(self.function)
 
     def stop(self) -> None:
         self.process.kill()
@@ -123,18 +128,21 @@ def beat() -> None:
 
 
 def _limit_memory(max_bytes: int) -> None:
-    """Lets this process hold so much more than it does now: what its libraries take grows with the number of cores."""
+    """Lets this process hold so much more than it does now of memory that it can write to."""
     held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     limit = held + max_bytes if most == resource.RLIM_INFINITY else min(held + max_bytes, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
-def _serve(function: Callable[[Any], Any], connection: Connection, last_beat: Any, max_bytes: int | None) -> None:
+def _serve(connection: Connection, last_beat: Any, max_bytes: int | None) -> None:
     global _last_beat
     _last_beat = last_beat
     watch_over_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if max_bytes is not None:
+        os.environ.update(dict.fromkeys(THREADS, "1"))  # before the function brings its libraries
+    function: Callable[[Any], Any] = connection.recv()
     if max_bytes is not None:
         _limit_memory(max_bytes)
     while True:

@@ -38,7 +38,7 @@ class Shown:
         """As displayed; `shorter_side` makes it smaller, with even sides."""
         width, height = self._upright(shorter_side)
         alpha = any(component.is_alpha for component in self.frame.format.components)
-        pixels = self.frame.to_ndarray(format="rgba" if alpha else "rgb24", width=width, height=height)
+        pixels = self.frame.to_ndarray(format="rgba" if alpha else "rgb24", width=width, height=height, threads=1)
         if alpha:
             pixels = ((pixels[..., :3].astype(np.uint16) * pixels[..., 3:] + 127) // 255).astype(np.uint8)
         return _turned(pixels, self.frame)

@@ -113,8 +113,9 @@ def write_video(
                 stream = container.add_stream(encoding.codec, rate=rate, options=options)
                 stream.height, stream.width = padded.shape[1:3]
                 stream.pix_fmt, stream.thread_count = encoding.pix_fmt, 1
-            for frame in padded:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            for pixels in padded:
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame.reformat(format=encoding.pix_fmt, threads=1)))
         if stream is None:
             raise VideoError(f"{path}: no frames to write")
         container.mux(stream.encode())

@@ -124,3 +124,12 @@ def test_a_folder_of_frames_is_listed_once_however_many_it_has(tmp_path, monkeyp
     monkeypatch.setattr(inspection, "frame_files", lambda path: (listed.append(path), original(path))[1])
     assert inspection.probe(folder).frames == 1500
     assert listed == [folder]
+
+
+def test_a_video_is_probed_in_the_same_memory_on_however_many_cores(tmp_path, monkeypatch):
+    """As on a machine of 64 cores, where algebra libraries, some loaded late, take 40 MB for each."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")
+    (tmp_path / "machine.yaml").write_text("probe_gigabytes: 0.3\n")
+    video(tmp_path / "a.mp4")
+    (found,) = probed(["a.mp4"], Workspace.at(tmp_path))
+    assert (found.get("error"), found.get("detail")) == (None, None)
