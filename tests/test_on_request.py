@@ -20,7 +20,10 @@ from lvdm.models.denoiser import Denoiser
 from lvdm.models.text import find_text_encoder
 from lvdm.params import load_params
 from lvdm.workspace import Workspace, fingerprint
+from tests.data.conftest import s3, server
 from tests.models.tiny_encoders import write_encoder
+
+__all__ = ["s3", "server"]
 
 ROOT = Path(__file__).parents[1]
 TEXT = {"encoder": "t5", "folder": "encoder"}
@@ -99,6 +102,21 @@ def made(root: Path, name: str, *arguments: str) -> bytes:
     assert lvdm(root, name, "--frames", "8", "--out", str(folder), *arguments) == 0
     (path,) = folder.iterdir()
     return path.read_bytes()
+
+
+def test_videos_on_s3_are_those_of_a_folder_and_overwrite_nothing(root, s3, capsys):
+    arguments = ["label", "--label", "red square"]
+    local = made(root, *arguments)
+    arguments += ["--frames", "8", "--out", "s3://raw/made"]
+    assert lvdm(root, *arguments) == lvdm(root, *arguments) == 0
+    first, again = capsys.readouterr().out.splitlines()[-2:]
+    assert first == again and first.startswith("s3://raw/made/label-red-square-8-frames-seed-0-")
+    key = first.removeprefix("s3://raw/")
+    assert s3.get_object(Bucket="raw", Key=key)["Body"].read() == local
+    s3.put_object(Bucket="raw", Key=key, Body=b"of another")
+    assert lvdm(root, *arguments) == 1
+    assert "is there already, with another content" in capsys.readouterr().err
+    assert s3.get_object(Bucket="raw", Key=key)["Body"].read() == b"of another"
 
 
 def test_prompts_and_labels_make_different_videos_and_the_same_request_the_same(root):

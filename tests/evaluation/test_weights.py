@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lvdm.errors import WeightsError
+from lvdm.errors import StorageError, WeightsError
+from lvdm.evaluation import weights
 from lvdm.evaluation.weights import (
     NETWORKS,
     Network,
@@ -21,6 +22,9 @@ from lvdm.evaluation.weights import (
     locate,
 )
 from lvdm.workspace import Workspace, sha256
+from tests.data.conftest import s3, server
+
+__all__ = ["s3", "server"]
 
 
 def test_a_missing_network_is_an_error_that_says_what_to_run(workspace: Workspace) -> None:
@@ -128,6 +132,23 @@ def test_the_inventory_has_a_row_a_network_with_a_remedy_where_one_is_needed(wor
 def test_an_unknown_name_is_answered_with_the_known_ones(workspace: Workspace) -> None:
     with pytest.raises(WeightsError, match=r"expected one of tn2, .*got 'i3b'"):
         install(["i3b"], workspace)
+
+
+def test_a_network_on_s3_is_installed_like_one_that_lies_here(workspace, s3, monkeypatch) -> None:
+    contents = {"pytorch_model.bin": b"weights", "config.json": b"{}"}
+    for name, content in contents.items():
+        s3.put_object(Bucket="raw", Key=f"nets/clip/{name}", Body=content)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    tiny = dataclasses.replace(NETWORKS["clip"], sha256=digest, companions={"config.json": None})
+    monkeypatch.setattr(weights, "NETWORKS", {"clip": tiny})
+    install(["clip=s3://raw/nets/clip"], workspace)
+    assert {path.name: path.read_bytes() for path in locate(tiny, workspace).parent.iterdir()} == contents
+    assert not list((workspace.state / "fetched").iterdir())
+    s3.put_object(Bucket="raw", Key="nets/clip/pytorch_model.bin", Body=b"others")
+    with pytest.raises(WeightsError, match="expected sha256"):
+        install(["clip=s3://raw/nets/clip"], workspace)
+    with pytest.raises(StorageError, match=r"s3://raw/nets/none at .*: not there"):
+        install(["clip=s3://raw/nets/none"], workspace)
 
 
 def test_a_file_is_installed_by_name_and_path(workspace: Workspace, tmp_path: Path) -> None:
