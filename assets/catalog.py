@@ -25,6 +25,7 @@ AUTOENCODER_OF_EXPERIMENT = dg.StaticPartitionMapping(
     }
 )
 
+PAGES = os.environ.get("LVDM_PAGES", "http://127.0.0.1:3001")  # where pipelines/ui.py serves what is below artifacts/
 STAGE_TAG = "lvdm/stage"  # on every asset: the stage that makes it
 
 
@@ -33,11 +34,11 @@ def of_autoencoder(asset: str) -> dg.AssetDep:
     return dg.AssetDep(asset, partition_mapping=AUTOENCODER_OF_EXPERIMENT)
 
 
-def made_by(verb: str) -> dict:
+def made_by(verb: str, how_to_read: str = "") -> dict:
     """What every asset says of its stage: description, version of the code, partitions and a tag."""
     stage = STAGES[verb]
     return {
-        "description": f"`lvdm {verb}`: {stage.summary}.",
+        "description": f"`lvdm {verb}`: {stage.summary}. {how_to_read}".strip(),
         "code_version": code_hash(stage),
         "tags": {STAGE_TAG: verb},
         "partitions_def": {"": None, "autoencoders": AUTOENCODERS, "experiments": EXPERIMENTS}[stage.over],

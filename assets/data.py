@@ -11,7 +11,12 @@ from assets.runner import StageRunner
 from lvdm.data.contract import Contract
 
 EXPECTATIONS = [
-    dg.AssetCheckSpec(name=expectation.name, asset="validated", blocking=expectation.critical)
+    dg.AssetCheckSpec(
+        name=expectation.name,
+        asset="validated",
+        description=f"{expectation.severity}: {expectation.description}",
+        blocking=expectation.critical,
+    )
     for expectation in Contract(PARAMS.validate_, PARAMS.clips).all()
 ]
 

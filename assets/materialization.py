@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.catalog import PAGES, ROOT
 from assets.runner import StageFailed, StageRun, StageRunner
 from lvdm.workspace import Report
 
@@ -21,7 +22,7 @@ def materialise(
 ) -> Results:
     """Runs the stage for the partition at hand and yields its checks and its materialization.
 
-    What is shown is what every stage has, and what `beside` makes of the run.
+    What is shown is what `beside` makes of the run, and below it what every stage has.
 
     Raises:
         dagster.Failure: the stage failed; the message is its own line of what to mend.
@@ -34,26 +35,34 @@ def materialise(
             yield from check_results(failure.report)
         raise dg.Failure(description=str(failure), allow_retries=False) from failure
     yield dg.MaterializeResult(
-        metadata={**metadata(run), **beside(run)},
+        metadata={**beside(run), **metadata(run)},
         data_version=dg.DataVersion("+".join(run.outputs.values())),
         check_results=list(check_results(run.report)),
     )
 
 
 def metadata(run: StageRun) -> dict[str, dg.MetadataValue]:
-    """Numbers by their own keys (Dagster plots these), pictures inline, links and the hashes of the outputs."""
+    """Links, pictures, numbers by their own keys (Dagster plots these), and the hashes of the outputs."""
     report = run.report
-    values: dict[str, dg.MetadataValue] = {key: dg.MetadataValue.float(value) for key, value in report.metrics.items()}
+    values: dict[str, dg.MetadataValue] = {title: link(path) for title, path in report.links.items()}
     values |= {title: dg.MetadataValue.md(inline_picture(path)) for title, path in report.pictures.items()}
     if report.summary:
         values["summary"] = dg.MetadataValue.md(report.summary)
+    values |= {key: dg.MetadataValue.float(value) for key, value in report.metrics.items()}
     if report.cost:
         seconds = {"wall seconds": report.cost.wall_seconds, "GPU seconds": report.cost.gpu_seconds}
         values |= {title: dg.MetadataValue.float(value) for title, value in seconds.items()}
-    values |= {title: dg.MetadataValue.path(path) for title, path in report.links.items()}
-    values |= {f"hash {path}": dg.MetadataValue.text(value) for path, value in run.outputs.items()}
+    values["hashes"] = dg.MetadataValue.json(run.outputs)
     values["skipped, nothing changed"] = dg.MetadataValue.bool(run.skipped)
     return values
+
+
+def link(path: Path) -> dg.MetadataValue:
+    """What a browser opens where it can (see pipelines/ui.py), else the path to copy."""
+    served = ROOT / "artifacts"
+    if path.suffix and path.is_relative_to(served):
+        return dg.MetadataValue.url(f"{PAGES}/{path.relative_to(served).as_posix()}")
+    return dg.MetadataValue.path(path)
 
 
 def inline_picture(path: Path) -> str:

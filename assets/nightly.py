@@ -4,6 +4,7 @@ The night is an asset of its own, so that its numbers over time are of fresh see
 """
 
 import datetime
+import json
 
 import dagster as dg
 
@@ -22,7 +23,14 @@ def check_of(experiment: str) -> str:
     group_name="trust",
     kinds={"pytorch"},
     deps=["denoiser", "autoencoder", "validated"],
-    check_specs=[dg.AssetCheckSpec(check_of(name), asset="night") for name in EXPERIMENTS.get_partition_keys()],
+    check_specs=[
+        dg.AssetCheckSpec(
+            check_of(name),
+            asset="night",
+            description=f"no metric of {name} is worse than in the nights before by more than the intervals allow",
+        )
+        for name in EXPERIMENTS.get_partition_keys()
+    ],
     freshness_policy=dg.FreshnessPolicy.cron(
         deadline_cron="0 9 * * *", lower_bound_delta=datetime.timedelta(hours=8), timezone="UTC"
     ),
@@ -40,9 +48,9 @@ def night(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunne
         yield dg.AssetCheckResult(check_name=check_of(name), passed=bool(outcome and outcome.passed), description=said)
     numbers = {f"{o.experiment} {key}": value for o in outcomes for key, value in (o.metrics or {}).items()}
     yield dg.MaterializeResult(
-        metadata={key: dg.MetadataValue.float(value) for key, value in numbers.items()}
+        metadata={"what was done": dg.MetadataValue.md("\n".join(f"- {outcome.line()}" for outcome in outcomes))}
         | {"measured": dg.MetadataValue.int(sum(outcome.did == "measured" for outcome in outcomes))}
-        | {"what was done": dg.MetadataValue.md("\n".join(f"- {outcome.line()}" for outcome in outcomes))}
+        | {key: dg.MetadataValue.float(value) for key, value in numbers.items()}
     )
 
 
@@ -56,6 +64,7 @@ class Reason(dg.Config):
 @dg.asset(
     description="`lvdm promote`: an experiment that passes the gates is trusted from now on; commit its file.",
     group_name="trust",
+    kinds={"python", "git"},
     partitions_def=EXPERIMENTS,
 )  # below no other asset: `metrics+` is to measure and compare, and a person decides what is promoted
 def promotion(
@@ -65,4 +74,8 @@ def promotion(
         path = runner.promote(context.partition_key, config.why, config.by)
     except StageFailed as failure:
         raise dg.Failure(description=str(failure), allow_retries=False) from failure
-    return dg.MaterializeResult(metadata={"file": dg.MetadataValue.path(path), "why": config.why})
+    said = json.loads(path.read_text())
+    return dg.MaterializeResult(
+        metadata={key: dg.MetadataValue.text(said[key]) for key in ("why", "by", "date", "commit")}
+        | {"file": dg.MetadataValue.path(path), "evidence": dg.MetadataValue.json(said)}
+    )

@@ -107,6 +107,7 @@ def document(board: Leaderboard, source: str) -> dict[str, Any]:
             {
                 "protocol": dict(group.protocol),
                 "apart": list(group.apart),
+                "metrics": list(group.metrics),
                 "verdict": asdict(judge(group, source)),
                 "rows": [_row(row) for row in group.rows],
             }

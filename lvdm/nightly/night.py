@@ -41,7 +41,7 @@ class Outcome:
 
     def line(self) -> str:
         """For a terminal."""
-        said = "; ".join(self.reasons) or ("in its interval" if self.did == "measured" else "")
+        said = "; ".join(self.reasons) or ("no metric left its interval" if self.did == "measured" else "")
         return f"{self.experiment}: {self.did}, {self.note}{f': {said}' if said else ''}"
 
 

@@ -11,6 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import av
@@ -20,6 +22,9 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+
+from assets.catalog import PAGES
+from pipelines.ui import serving
 
 STAGES_AND_NAMES = [
     "ingest",
@@ -155,9 +160,30 @@ def test_whoever_shows_a_number_shows_the_same(copy, monkeypatch):
             assert rows[name][metric]["value"] == value
             assert of_each[name][metric].value == value
             assert of_all[None][f"{name} {metric}"].value == value
-            assert table[name][metric] == rows[name][metric]["text"]
-            assert float(table[name][metric].split()[0]) == pytest.approx(value, rel=1e-3)
-        assert of_each[name]["score fd_tn2"].value == -written[name]["fd_tn2"], "higher is better"
+            assert of_each[name][f"score of {metric}"].value == -value, "higher is better"
+        for metric in ("fd_tn2", "fd_efflite0", "kd_efflite0"):
+            said = table[name][f"{metric} ↓"]
+            assert said == rows[name][metric]["text"]
+            assert float(said.split()[0]) == pytest.approx(written[name][metric], rel=1e-3)
+
+
+def test_the_links_of_an_asset_open_in_a_browser_and_show_nothing_but_artefacts(materialized, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(materialized.root))
+    monkeypatch.chdir(materialized.root)
+    with dg.DagsterInstance.get() as instance:
+        latest = instance.get_latest_materialization_events([dg.AssetKey("leaderboard"), dg.AssetKey("samples")])
+    board, samples = (latest[dg.AssetKey(name)].asset_materialization.metadata for name in ("leaderboard", "samples"))
+    assert f"]({board['report'].value})" in board["answers"].value
+    with serving(materialized.root / "artifacts", 0) as port:
+
+        def read(url: str) -> bytes:
+            with urllib.request.urlopen(url.replace(PAGES, f"http://127.0.0.1:{port}"), timeout=30) as answer:
+                return answer.read()
+
+        assert read(board["report"].value) == (materialized.root / "artifacts/leaderboard/index.html").read_bytes()
+        assert b"ftyp" in read(samples["long video"].value)[:12]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            read(f"{PAGES}/%2e%2e/params.yaml")
 
 
 def test_a_number_of_the_whole_path_is_followed_by_dvc_lock_to_what_was_given(copy):
