@@ -69,18 +69,6 @@ class Measured:
     peak: int | None = None
 
 
-@dataclass(frozen=True)
-class Row:
-    """One piece of work as this project does it, and beside it the plain path, the official code and the floor."""
-
-    work: str
-    ours: Measured | None
-    plain: Measured | None = None
-    official: float | None = None  # seconds, measured elsewhere
-    least: Work | None = None
-    error: float | None = None
-
-
 def sync(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -242,44 +230,6 @@ def relative_error(fast: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
     """The largest absolute error over the largest absolute value, of all tensors together."""
     errors = [(f.float() - p.float()).abs().max().item() for f, p in zip(fast, plain, strict=True)]
     return max(errors) / max(p.abs().max().item() for p in plain)
-
-
-def heading(device: torch.device, limits: Ceilings) -> list[str]:
-    """What the rows were measured on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return [
-        f"{name}, torch {torch.__version__}: bf16 matrix product {limits.flops / 1e12:.3g} TFLOP/s, "
-        f"copy {limits.bandwidth / 1e12:.3g} TB/s, measured in this process",
-        "official: the official code as shipped, measured elsewhere on an H200 with torch 2.11 (context, not this run)",
-        "plain: this project in fp32, eager, channels first in memory; error: largest, of this project against plain",
-    ]
-
-
-def table(rows: Sequence[Row], limits: Ceilings) -> list[str]:
-    """The rows in Markdown; times in ms, memory in GiB."""
-    titles = "this project, plain, ratio, official, ratio, floor, of ceiling, busy, peak GiB, plain GiB, GFLOP, error"
-    lines = [f"| ms | {' | '.join(titles.split(', '))} |", "|---" * 13 + "|"]
-    return lines + [f"| {row.work} | {' | '.join(_cells(row, limits))} |" for row in rows]
-
-
-def _cells(row: Row, limits: Ceilings) -> list[str]:
-    ours, plain = (row.ours or Measured(float("nan"))), (row.plain or Measured(float("nan")))
-    floor = None if row.least is None else row.least.floor(limits)
-    share = None if row.least is None else row.least.flops / ours.seconds / limits.flops
-    return [
-        *(_number(ours.seconds, 1e3), _number(plain.seconds, 1e3), _number(plain.seconds / ours.seconds)),
-        *(_number(row.official, 1e3), _number(None if row.official is None else row.official / ours.seconds)),
-        *(_number(floor, 1e3), "-" if share is None or share != share else f"{share:.0%}", _number(ours.busy, 1e3)),
-        *(_number(ours.peak, 2**-30), _number(plain.peak, 2**-30)),
-        _number(None if row.least is None else row.least.flops, 1e-9),
-        "-" if row.error is None else f"{row.error:.1e}",
-    ]
-
-
-def _number(value: float | None, scale: float = 1.0) -> str:
-    if value is None or value != value:
-        return "-"
-    return f"{value * scale:,.0f}" if abs(value * scale) >= 1000 else f"{value * scale:.3g}"
 
 
 def a_clip(measured: Measured | None, clips: int) -> Measured | None:

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import networks, untrained
-from benchmarks.measuring import Measured, Row, Work, ceilings, fitting, heading, measure, now, relative_error, table
+from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, now, relative_error
+from benchmarks.tables import Row, heading, printed
 from lvdm.data.clips import to_frames
 from lvdm.diffusion.long_video import Window, plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
@@ -177,7 +178,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     options.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     options.add_argument("--batch", type=int, default=8, help="clips made together (default: 8)")
     options.add_argument("--steps", type=int, default=50, help="of DDIM (default: 50)")
-    options.add_argument("--eta", type=float, default=1.0, help="of DDIM (default: 1, as the official scripts)")
+    options.add_argument("--eta", type=float, default=0.0, help="of DDIM (default: 0, which both paths can agree on)")
     options.add_argument("--against", type=int, default=250, help="steps whose result the solver's is compared with")
     options.add_argument("--long-frames", type=int, default=1024, help="(default: 1024)")
     options.add_argument(
@@ -195,17 +196,19 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     def makers(plain: bool) -> Maker:
         return Maker(params, machine, plain=True) if plain else fast
 
-    found, said = [], []
-    if "clips" in args.part:
-        found.append(clips_row(params, makers, sample, args))
+    def rows() -> Iterator[Row]:
+        if "clips" in args.part:
+            yield clips_row(params, makers, sample, args)
+        if "solver" in args.part:
+            yield clips_row(params, makers, solver, args)
+        if "long" in args.part:
+            yield long_row(params, makers, sample, args)
+        if "memory" in args.part:
+            yield from memory_rows(params, fast, args)
+
+    found = printed(rows(), limits)
     if "solver" in args.part:
-        found.append(clips_row(params, makers, solver, args))
-        said = distances(params, fast, sample, args)
-    if "long" in args.part:
-        found.append(long_row(params, makers, sample, args))
-    if "memory" in args.part:
-        found += memory_rows(params, fast, args)
-    print("\n".join([*table(found, limits), *said]))
+        print("\n".join(distances(params, fast, sample, args)))
     return found
 
 

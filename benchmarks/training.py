@@ -2,42 +2,28 @@
 
     python -m benchmarks.training                            # the preset `reference` on a GPU
     python -m benchmarks.training --batch 32 --part denoiser
+    python -m benchmarks.training --size sprites --frames 36 --batch 256 --part denoiser --mode reduce-overhead
     python -m benchmarks.training --size tiny                # on a CPU, in seconds
 
 A step of the denoiser is measured as a bare loop and through `lvdm.training.fit`, which adds Lightning, the order of
 the data, the trace and the loader: the last lines say by how much. The plain path has an unfused AdamW and averages
 weight by weight. Latents are those of a clip, cached. Not here: several GPUs (scaling.py), reading them
-(latents_reading.py).
+(latent_cache.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from benchmarks import untrained
-from benchmarks.measuring import (
-    Measured,
-    Row,
-    Work,
-    ceilings,
-    fitting,
-    heading,
-    measure,
-    now,
-    pace,
-    relative_error,
-    table,
-    work_of,
-)
+from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, pace, relative_error, work_of
+from benchmarks.tables import Row, heading, printed
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.objective import Draws, denoising_loss
 from lvdm.machine import Machine
@@ -45,16 +31,16 @@ from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import Params
+from lvdm.planning.trials import seconds_a_step
+from lvdm.planning.work import Noise
 from lvdm.prompting import LabelPrompts
 from lvdm.training.autoencoder import kl_divergence, reconstruction_error
 from lvdm.training.denoiser import DenoiserTraining
-from lvdm.training.fit import Batch, fit
 
 PARTS = ("denoiser", "autoencoder")
 OFFICIAL_MS = {"denoiser": {2: 243.0, 8: 230.0, 32: 527.0}, "autoencoder": {2: 194.0}}  # the denoiser's encode too
 OPTIMISER_BYTES = 36  # a parameter: weight, two moments and average read and written, gradient read, in fp32
 OFFICIAL_NOTE = "the official step of the denoiser encodes its clips too, a sixth to a fifth of it from B=32 up"
-ENDLESS = 1_000_000  # steps: the run is ended when it is measured
 BEFORE = 5  # steps that are not timed
 
 
@@ -129,50 +115,14 @@ def plain_stepping(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[
     return step
 
 
-class Examples(Dataset[Batch]):
-    """The same cached latents without end."""
-
-    def __init__(self, latents: Tensor):
-        self.latents = latents
-
-    def __getitem__(self, index: int) -> Batch:
-        latent = self.latents[index % len(self.latents)]
-        return {"latent": latent, "stride": torch.tensor(1), "label": torch.tensor(0)}
-
-
-class Enough(Exception):
-    """The steps that were wanted are timed."""
-
-
-class Timed(DenoiserTraining):
-    """Training that ends itself when `count` steps are timed."""
-
-    def __init__(self, *args: Any, count: int):
-        super().__init__(*args)
-        self.count, self.start, self.seconds = count, 0.0, 0.0
-
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        if self.trainer.global_step == BEFORE:
-            self.start = now(self.device)
-        if self.trainer.global_step == BEFORE + self.count:
-            self.seconds = (now(self.device) - self.start) / self.count
-            raise Enough
-        return super().training_step(batch, batch_idx)
-
-
 def fitted_seconds(network: Denoiser, params: Params, machine: Machine, batch: int, count: int) -> float:
     """Seconds a step through `lvdm.training.fit`, the mean over `count` of them."""
-    endless = {"steps": ENDLESS, "checkpoint_every": ENDLESS, "validate_every": 0, "batch_size": batch}
-    training = params.train_denoiser.training.model_copy(update=endless)
+    training = params.train_denoiser.training.model_copy(update={"batch_size": batch})
     train = params.train_denoiser.model_copy(update={"training": training})
-    latents = untrained.inputs(untrained.latent_shape(params), 64, "cpu")[0]
-    task = Timed(network, train, LabelPrompts(Vocabulary()), count=count)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            fit(task, Examples(latents), training, machine, Path(folder))
-        except Enough:
-            return task.seconds
-    raise AssertionError("training ended before it was measured")
+    latent = untrained.inputs(untrained.latent_shape(params), 1, "cpu")[0][0]
+    example = {"latent": latent, "stride": torch.tensor(1), "label": torch.tensor(0)}
+    task = DenoiserTraining(network, train, LabelPrompts(Vocabulary()))
+    return seconds_a_step(task, Noise(example), machine, BEFORE, count)
 
 
 def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) -> Iterator[Row]:
@@ -184,7 +134,7 @@ def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) ->
             network = untrained.denoiser(params.train_denoiser, channels).to(device)
             if machine.compile:
                 torch._dynamo.reset()  # a run has one batch size, so each is compiled for its own
-                network.compile()
+                network.compile(mode=args.mode)
             loss = denoiser_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step = stepping(network, loss, machine.autocast)
@@ -279,14 +229,14 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     options = untrained.parser(__doc__)
     options.add_argument("--batch", type=int, nargs="+", help="sizes (default: 2 8 32 64, of the autoencoder 2)")
     options.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    modes = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
+    options.add_argument("--mode", choices=modes, default="default", help="of torch.compile, of the denoiser")
     args = options.parse_args(arguments)
     params, machine = untrained.params_of(args), untrained.machine_of(args, devices=1)
     limits = ceilings(machine.device)
     print("\n".join([*heading(machine.device, limits), OFFICIAL_NOTE]), flush=True)
     rows_of = {"denoiser": denoiser_rows, "autoencoder": autoencoder_rows}
-    found = [row for part in args.part for row in rows_of[part](params, machine, args)]
-    print("\n".join(table(found, limits)))
-    return found
+    return printed((row for part in args.part for row in rows_of[part](params, machine, args)), limits)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ OFFICIAL_FRAMES, OFFICIAL_SIDE = 16, 256  # of a clip of the official code
 
 def add_sizes(options: argparse.ArgumentParser) -> None:
     """The options that say how large everything is."""
-    what = "sizes: the preset `reference`, `tiny` for a CPU, or a params.yaml of yours (default: reference)"
+    what = "sizes: a preset, `tiny` for a CPU, or a params.yaml of yours (default: reference)"
     options.add_argument("--size", default="reference", help=what)
     options.add_argument("--frames", type=int, help="of a clip (default: clips.frames)")
     options.add_argument("--side", type=int, help="of a clip, pixels (default: clips.size)")
@@ -48,10 +48,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def params_of(args: argparse.Namespace) -> Params:
     """The parameters that `--size`, `--frames` and `--side` ask for."""
-    if args.size not in ("reference", "tiny"):
-        document = load_params(Path(args.size)).model_dump(mode="json", by_alias=True)
+    preset = "reference" if args.size == "tiny" else args.size
+    if preset in presets.NAMES:
+        document = yaml.safe_load(presets.render(preset))
     else:
-        document = yaml.safe_load(presets.render("reference"))
+        document = load_params(Path(preset)).model_dump(mode="json", by_alias=True)
     if args.size == "tiny":
         document["clips"] |= {"frames": 16, "size": 32}
         document["train_autoencoder"]["network"] |= {"channels": [8, 16], "num_blocks": 1}

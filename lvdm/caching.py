@@ -49,7 +49,7 @@ def cache_latents(params: Params, workspace: Workspace, name: str) -> LatentCach
     if missing:
         log.info("encode_latents %s: %d of %d videos to encode", name, missing, len(planned.work))
         on_gpu = workspace.machine.device.type == "cuda"
-        processes = max(1, min(workspace.machine.data_workers, missing // WORTH_A_PROCESS)) if on_gpu else 1
+        processes = max(1, min(workspace.machine.loaders, missing // WORTH_A_PROCESS)) if on_gpu else 1
         devices = [device for device in workspace.machine.shared_devices for _ in range(processes)]
         encode = functools.partial(_encode_share, planned.work, tuple(planned.shards), params, workspace, name, store)
         share_out(encode, devices, "encoding")

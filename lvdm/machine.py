@@ -17,6 +17,7 @@ from lvdm.section import Section, parse, read_yaml
 if TYPE_CHECKING:
     import torch
 
+MOST_LOADERS = 16
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -29,7 +30,7 @@ class Machine(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: bf16-mixed on a GPU
     compile: bool = False  # torch.compile of the networks that train and sample; on a GPU
     recompute: bool = False  # activations, in the backward pass: less memory for about a third more time
-    data_workers: Annotated[int, Field(ge=0)] = 0  # processes that read clips
+    data_workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"  # processes that load examples, a device
     probe_workers: Count = 2  # processes that probe videos at ingest
     probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold for a video
     cache_gigabytes: Annotated[float, Field(gt=0)] | None = None  # of videos on S3, kept here; null: all of them
@@ -71,6 +72,15 @@ class Machine(Section):
         if wanted > present:
             raise ParamsError("machine.yaml: devices", expected=f"at most {present}, the GPUs there are", got=wanted)
         return [torch.device("cuda", index) for index in range(wanted)]
+
+    @property
+    def loaders(self) -> int:
+        """Processes that feed a device: with `auto` none if that is a CPU, else its cores but for one, 16 at most."""
+        if self.data_workers != "auto":
+            return self.data_workers
+        if self.device.type == "cpu":
+            return 0
+        return max(1, min(MOST_LOADERS, (os.cpu_count() or 1) // len(self.shared_devices) - 1))
 
     @property
     def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:

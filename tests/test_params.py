@@ -188,6 +188,10 @@ def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
+def test_a_cpu_is_fed_by_no_process_of_its_own_unless_asked():
+    assert [Machine(accelerator="cpu", data_workers=asked).loaders for asked in ("auto", 0, 3)] == [0, 0, 3]
+
+
 def test_a_machine_has_defaults_and_refuses_unknown_keys(tmp_path):
     assert load_machine(tmp_path / "machine.yaml") == Machine()
     (tmp_path / "machine.yaml").write_text("devices: 8\nprecison: 32-true\n")

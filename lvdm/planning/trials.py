@@ -6,6 +6,7 @@ Not here: what is concluded from them (needs.py, plan.py).
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -48,35 +49,32 @@ def train(build: Callable[[], Task], examples: Examples, machine: Machine) -> Tr
     Raises:
         torch.OutOfMemoryError: it does not fit.
     """
-    alone, moments = machine.model_copy(update={"devices": 1, "strategy": "auto"}), [0.0, 0.0]
-
-    def run() -> None:
-        task = build()
-        task.training_params = task.training_params.model_copy(update=ENDLESS)
-        task.__dict__["training_step"] = _watched(task, moments)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                fit(task, examples, task.training_params, alone, Path(folder))
-            except _Enough:
-                return
-
-    peak = peak_of(run, machine.device)
-    return Trial(float(peak), (moments[1] - moments[0]) / TIMED)
+    alone, taken = machine.model_copy(update={"devices": 1, "strategy": "auto"}), list[float]()
+    peak = peak_of(lambda: taken.append(seconds_a_step(build(), examples, alone, BEFORE, TIMED)), machine.device)
+    return Trial(float(peak), taken[0])
 
 
-def _watched(task: Task, moments: list[float]) -> Callable[[Batch, int], dict[str, Tensor]]:
-    """The step of `task`, which notes when the first timed one begins, and ends the run after the last."""
-    step = task.training_step
+def seconds_a_step(task: Task, examples: Examples, machine: Machine, before: int, timed: int) -> float:
+    """The mean over `timed` steps of training as a stage takes them, after `before` that are not timed.
+
+    Raises:
+        torch.OutOfMemoryError: it does not fit.
+    """
+    moments, step = [0.0, 0.0], task.training_step
 
     def watched(batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        if task.trainer.global_step == BEFORE:
+        if task.trainer.global_step == before:
             moments[0] = now(task.device)
-        if task.trainer.global_step == BEFORE + TIMED:
+        if task.trainer.global_step == before + timed:
             moments[1] = now(task.device)
             raise _Enough
         return step(batch, batch_idx)
 
-    return watched
+    task.training_params = task.training_params.model_copy(update=ENDLESS)
+    task.__dict__["training_step"] = watched
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+        fit(task, examples, task.training_params, machine, Path(folder))
+    return (moments[1] - moments[0]) / timed
 
 
 def call(run: Callable[[], object], device: torch.device, warm_up: int = 2, timed: int = 3) -> Trial:

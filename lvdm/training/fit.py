@@ -191,8 +191,8 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         Drawn(dataset, task.draw, "training", training.seed),
         batch_size=None,  # the sampler gives whole batches
         sampler=BatchesFromStep(task),
-        num_workers=machine.data_workers,
-        persistent_workers=machine.data_workers > 0,
+        num_workers=machine.loaders,
+        persistent_workers=machine.loaders > 0,
         pin_memory=machine.device.type == "cuda",
     )
     with warnings.catch_warnings():

@@ -13,14 +13,13 @@ from benchmarks.measuring import (
     Ceilings,
     Kernel,
     Measured,
-    Row,
     Work,
     measure,
     profile_lines,
     relative_error,
-    table,
     work_of,
 )
+from benchmarks.tables import Row, line
 
 CPU = torch.device("cpu")
 
@@ -61,10 +60,10 @@ def test_the_error_is_relative_to_the_largest_value():
 def test_a_row_says_ratios_share_and_floor_and_leaves_open_what_was_not_measured():
     limits = Ceilings(flops=1e12, bandwidth=1e12)
     row = Row("work", Measured(0.010, 0.008, 2**30), Measured(0.040), official=0.1, least=Work(5e9, 0.0), error=2e-3)
-    cells = [cell.strip() for cell in table([row], limits)[2].strip("|").split("|")]
-    assert cells == ["work", *["10", "40", "4", "100", "10", "5", "50%", "8", "1", "-", "5", "2.0e-03"]]
-    alone = [cell.strip() for cell in table([Row("alone", None)], limits)[2].strip("|").split("|")]
-    assert alone == ["alone", *["-"] * 12]
+    cells = [cell.strip() for cell in line(row, limits, took=12.3).strip("|").split("|")]
+    assert cells == ["work", *["10", "40", "4", "100", "10", "5", "50%", "8", "1", "-", "5", "2.0e-03", "12 s"]]
+    alone = [cell.strip() for cell in line(Row("alone", None), limits, took=0.0).strip("|").split("|")]
+    assert alone == ["alone", *["-"] * 12, "0 s"]
 
 
 def test_every_network_has_a_row_at_every_size_that_agrees_with_the_plain_path(capsys):
