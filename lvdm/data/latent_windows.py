@@ -60,7 +60,7 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         stride = fitting[random.integers(len(fitting))]
         start = int(random.integers(video.length - self._span(stride) + 1))
         mirrored = video.mirrored_place is not None and bool(random.integers(2))
-        latent = self.cache.read(video, start, start + self._span(stride), mirrored=mirrored)[::stride]
+        latent = self.cache.read(video, start, start + self._span(stride), stride, mirrored=mirrored)
         return {
             "latent": latent.transpose(0, 1).contiguous(),
             "stride": torch.tensor(stride),

@@ -116,9 +116,9 @@ class LatentCache:
         return Videos(self, np.flatnonzero(pc.equal(self.table["split"], name).to_numpy(zero_copy_only=False)))
 
     def read(
-        self, video: Entry, start: int = 0, stop: int | None = None, *, mirrored: bool = False
+        self, video: Entry, start: int = 0, stop: int | None = None, stride: int = 1, *, mirrored: bool = False
     ) -> Float[Tensor, "t c h w"]:
-        """Latents start..stop of a video; only these are read from the disk. `mirrored`: of the video mirrored."""
+        """Every `stride`-th of latents start..stop of a video, and no more is read. `mirrored`: of it mirrored."""
         place = video.mirrored_place if mirrored else video.place
         assert place is not None, "not every video is in the cache mirrored"
         shard, first = place
@@ -126,7 +126,7 @@ class LatentCache:
         if shard not in self._mapped:
             path = need(self.folder / self._names[shard], "encode_latents")
             self._mapped[shard] = np.load(path, mmap_mode="r").view(np.ndarray)
-        return torch.from_numpy(self._mapped[shard][first + start : first + stop].copy())
+        return torch.from_numpy(self._mapped[shard][first + start : first + stop : stride].copy())
 
     def verify(self) -> None:
         """Compares every shard with its sha256.

@@ -56,6 +56,7 @@ def test_what_is_written_is_read_back(cache):
         assert torch.equal(cache.read(video), latent(video.id))
         assert torch.equal(cache.read(video, 1, 3), latent(video.id)[1:3])
         assert torch.equal(cache.read(video, 2, 10**9), latent(video.id)[2:])  # never into the next video
+        assert torch.equal(cache.read(video, 1, 10**9, 4), latent(video.id)[1::4])
 
 
 def test_labels_are_those_of_split_train(cache):
