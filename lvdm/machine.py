@@ -34,6 +34,7 @@ class Machine(Section):
     probe_workers: Count = 2  # processes that probe videos at ingest
     probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold for a video
     cache_gigabytes: Annotated[float, Field(gt=0)] | None = None  # of videos on S3, kept here; null: all of them
+    artifacts: Annotated[str, Field(pattern="^s3://[^/@:]+(/[^@:]+)?$")] | None = None  # which machines share
 
     @model_validator(mode="after")
     def _possible(self) -> Machine:

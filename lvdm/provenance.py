@@ -79,8 +79,13 @@ class Work:
     @classmethod
     def of(cls, verb: str, params: Params, workspace: Workspace, name: str, beside: Mapping[str, str]) -> Work:
         """Of a stage; `beside` holds the hashes of what it reads that is no artefact."""
+        inputs = hashes(STAGES[verb].inputs(workspace, params, name), workspace)
+        return cls.from_hashes(verb, params, name, inputs | dict(beside))
+
+    @classmethod
+    def from_hashes(cls, verb: str, params: Params, name: str, inputs: dict[str, str]) -> Work:
+        """Of a stage, whose inputs and what else decides are known by their hashes."""
         stage = STAGES[verb]
-        inputs = hashes(stage.inputs(workspace, params, name), workspace) | dict(beside)
         code = {str(f.relative_to(PACKAGE)): fingerprint(files=[f]) for f in _files(stage)}
         return cls(stage.settings(params, name), inputs, code)
 

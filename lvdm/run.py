@@ -19,6 +19,7 @@ from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
+from lvdm.storage.artefacts import SharedRun
 from lvdm.workspace import Report, Workspace, need
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *, resume: bool = False) -> Report:
     """Runs the stage `verb` for the entry `name` and returns its report, which is also written.
 
+    What another machine made of the same, if machine.yaml names a place where they share, is fetched instead.
     It goes on from the state of a killed run of equal work if there is one; with `resume` it does nothing else,
     which only stages that leave a state can be told.
     In a process that only helps to train, the report is empty.
@@ -47,11 +49,17 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
         for path in stage.inputs(workspace, params, name):
             need(path, _maker(path, params, workspace))
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
+        shared = SharedRun.of(verb, params, workspace, name, inputs)
+        if shared and not resume and shared.fetch():
+            workspace.clear_scratch(verb, name)
+            return Report.read(workspace, verb, name)
         began, after_killed = time.monotonic(), workspace.scratches(verb, name) != []
         report: Report = function(params, workspace, name)
         cost = cost_since(began, workspace.machine, after_killed=after_killed)
         report = replace(report, cost=cost).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)
+        if shared:
+            shared.publish()
         workspace.clear_scratch(verb, name)
     for metric, value in report.metrics.items():
         log.info("%s %s: %s = %.6g", verb, name, metric, value)

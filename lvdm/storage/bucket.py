@@ -46,6 +46,15 @@ class Object:
     size: int  # bytes
 
 
+@dataclass(frozen=True)
+class Content(Object):
+    """An object that is named by the sha256 of its content."""
+
+    @property
+    def sha256(self) -> str:
+        return self.key.rpartition("/")[2]
+
+
 class Prefix:
     """s3://bucket/prefix. Every request is tried again with growing pauses; then there is one StorageError.
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from lvdm.errors import StorageError
 from lvdm.progress import progress
 from lvdm.storage import bucket
-from lvdm.storage.bucket import Object, Prefix
+from lvdm.storage.bucket import Content, Object, Prefix
 from lvdm.workspace import Workspace, fingerprint, sha256
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def fetch_all(prefix: Prefix, wanted: Iterable[tuple[Object, Path]]) -> Generato
             yield done.result()
 
 
-def fetch(prefix: Prefix, entry: Object, path: Path, expected: str = "") -> Path:
+def fetch(prefix: Prefix, entry: Object, path: Path) -> Path:
     """Fetches an object to `path`, which is not to be read before this returns; what it has of it already is kept.
 
-    `expected` is the sha256 that it must have, if that is known; else its etag says what it must hold. Returns `path`.
+    It is checked by its name, if it is named by its content, or else by its etag. Returns `path`.
 
     Raises:
         StorageError: it is not what was listed any more, or cannot be had.
@@ -60,14 +60,12 @@ def fetch(prefix: Prefix, entry: Object, path: Path, expected: str = "") -> Path
                 file.write(prefix.read(entry, start, min(start + BLOCK, entry.size)))
             file.flush()
             os.fsync(file.fileno())
-        if sha256(path) == expected if expected else _is_as_listed(prefix, entry, path):
+        if _is_as_listed(prefix, entry, path):
             return path
         path.write_bytes(b"")
         logger.warning("%s: came damaged, fetched again", what)
     remedy = "check the network and any proxy on the way, then run this again: what came whole is kept"
-    raise StorageError(
-        f"{what}: came damaged {bucket.ATTEMPTS} times", expected=expected or f"md5 {entry.etag}", remedy=remedy
-    )
+    raise StorageError(f"{what}: came damaged {bucket.ATTEMPTS} times", remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -102,7 +100,9 @@ def fetched(url: str, workspace: Workspace) -> Iterator[Path]:
 
 
 def _is_as_listed(prefix: Prefix, entry: Object, path: Path) -> bool:
-    """Whether a file has the md5 that the etag of an object says, if it says one."""
+    """Whether a file has the content that the name or the etag of an object says, if they say one."""
+    if isinstance(entry, Content):
+        return sha256(path) == entry.sha256
     said = MD5.fullmatch(entry.etag)
     if said is None:
         return True

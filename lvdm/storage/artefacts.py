@@ -1,0 +1,155 @@
+"""Artefacts on S3 that machines share: what one of them made, the others fetch instead of making it again.
+
+    objects/SHA256                     a file, by its content
+    made/STAGE/NAME/FINGERPRINT.json   the files of one run, by all that decides its outcome: parameters, inputs, code
+
+A list goes there after its files, and nothing there is ever overwritten: so a list that is there is whole, and of two
+who made the same at once it is that of the first.
+Not here: what decides an outcome (lvdm/provenance.py). Versions of data and artefacts in Git's terms are DVC's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lvdm.errors import StorageError
+from lvdm.graph import STAGES
+from lvdm.params import Params
+from lvdm.progress import progress
+from lvdm.provenance import Work
+from lvdm.storage.bucket import Content, Object, Prefix
+from lvdm.storage.fetching import fetch, fetch_all
+from lvdm.storage.publishing import TakenError, publish, publish_all
+from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, sha256, write_json
+
+log = logging.getLogger(__name__)
+
+OBJECTS = "objects"
+
+
+@dataclass(frozen=True)
+class SharedRun:
+    """One run of a stage over entries, at the place that machine.yaml names as `artifacts`."""
+
+    verb: str
+    name: str
+    work: Work
+    outputs: tuple[Path, ...]  # and the report and curves, which need not all be there
+    workspace: Workspace
+
+    @classmethod
+    def of(
+        cls, verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]
+    ) -> SharedRun | None:
+        """The run of these inputs, given by their hashes; None if its artefacts are not shared.
+
+        A stage that runs once is not: ingest reads what no hash of ours covers, validate and compare take seconds.
+        """
+        if workspace.machine.artifacts is None or not STAGES[verb].over:
+            return None
+        work = Work.from_hashes(verb, params, name, dict(inputs) | _beside(verb, params, workspace, name))
+        made = (*STAGES[verb].outputs(workspace, params, name), workspace.report(verb, name))
+        curves = (workspace.curve(kind, name) for kind in (verb, f"{verb}_held_out"))
+        return cls(verb, name, work, tuple(dict.fromkeys([*made, *curves])), workspace)
+
+    @property
+    def _prefix(self) -> Prefix:
+        return Prefix(self.workspace.machine.artifacts or "", "check artifacts in machine.yaml")
+
+    @property
+    def _list(self) -> str:
+        return f"made/{self.verb}/{self.name}/{self.work.fingerprint}.json"
+
+    @property
+    def _arriving(self) -> Path:
+        """Where files of the run arrive; a killed fetch goes on from there."""
+        return self.workspace.state / "fetched" / f"{self.verb}-{self.name}-{self.work.fingerprint}"
+
+    def fetch(self) -> bool:
+        """Whether somebody made this: then its outputs and its report are here.
+
+        Raises:
+            StorageError: the server does not answer, or what it has is damaged or no list of these outputs.
+        """
+        prefix = self._prefix
+        key = prefix.key(self._list)
+        if (said := prefix.find(key)) is None:
+            return False
+        self._arriving.mkdir(parents=True, exist_ok=True)
+        listed = fetch(prefix, Object(key, said["ETag"], said["ContentLength"]), self._arriving / "list.json")
+        files = self._read(listed, prefix.where_is(key))
+        missing: dict[Path, Content] = {}
+        for digest, size in files.values():
+            if not (self._arriving / digest).exists():
+                missing[self._arriving / f"{digest}.part"] = Content(prefix.key(f"{OBJECTS}/{digest}"), "", size)
+        arriving = fetch_all(prefix, ((entry, part) for part, entry in missing.items()))
+        for part in progress(arriving, len(missing), "fetching", "file"):
+            part.rename(part.with_name(missing[part].sha256))
+        for output in self.outputs:
+            self._put_in_place(output, {p: digest for p, (digest, _) in files.items() if p.is_relative_to(output)})
+        shutil.rmtree(self._arriving)
+        log.info("%s %s: fetched, made of the same parameters, inputs and code: s3://%s", self.verb, self.name, key)
+        return True
+
+    def publish(self) -> None:
+        """Lets others fetch the outputs and the report of this run, which are here.
+
+        Raises:
+            StorageError: the server does not take them.
+        """
+        prefix, files, objects = self._prefix, {}, {}
+        for output in self.outputs:
+            for path in sorted(output.rglob("*")) if output.is_dir() else [output]:
+                if path.is_file():
+                    digest = sha256(path)
+                    files[str(path.relative_to(self.workspace.root))] = [digest, path.stat().st_size]
+                    objects[f"{OBJECTS}/{digest}"] = path
+        publish_all(prefix, objects)
+        document = self._arriving.with_name(f"{self._arriving.name}.json")
+        write_json(document, {"files": files, "work": asdict(self.work)})
+        try:
+            where = publish(prefix, self._list, document)
+            log.info("%s %s: published as %s", self.verb, self.name, where)
+        except TakenError:
+            log.info("%s %s: somebody published the same work meanwhile; that is kept there", self.verb, self.name)
+        document.unlink()
+
+    def _read(self, listed: Path, where: str) -> dict[Path, tuple[str, int]]:
+        """The sha256 and the size of each file of the list, by its path here."""
+        try:
+            said = json.loads(listed.read_text())["files"]
+            files = {self.workspace.root / path: (str(digest), int(size)) for path, (digest, size) in said.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            files = {}
+        strange = [p for p in files if ".." in p.parts or not any(p.is_relative_to(output) for output in self.outputs)]
+        if strange or not files or not all(len(d) == 64 and d.isalnum() for d, _ in files.values()):
+            shutil.rmtree(self._arriving)
+            raise StorageError(f"{where}: no list of the outputs of {self.verb} {self.name}", remedy="remove it there")
+        return files
+
+    def _put_in_place(self, output: Path, files: Mapping[Path, str]) -> None:
+        if output in files:
+            with atomic_file(output) as beside:
+                link_or_copy(self._arriving / files[output], beside)
+        if not files or output in files:
+            return
+        with atomic_folder(output) as beside:
+            for path, digest in files.items():
+                place = beside / path.relative_to(output)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(self._arriving / digest, place)
+
+
+def _beside(verb: str, params: Params, workspace: Workspace, name: str) -> dict[str, str]:
+    """The hashes of what decides the outcome of a run and is no artefact."""
+    text = params.experiment(name).train_denoiser.network.text if verb == "train_denoiser" else None
+    if text is None:
+        return {}
+    from lvdm.models.text import find_text_encoder
+
+    return {"text encoder": find_text_encoder(text, workspace).fingerprint}

@@ -1,0 +1,163 @@
+"""Artefacts that machines share on S3: made once, fetched whole or not at all, and never overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from lvdm.errors import ParamsError, StorageError
+from lvdm.machine import load_machine
+from lvdm.provenance import Work
+from lvdm.run import run_stage
+from lvdm.storage.artefacts import SharedRun
+from lvdm.workspace import Workspace
+from tests.test_caching import params, project, write_videos
+
+from ..data.faulty_proxy import fault_at_random
+
+WORK = Work({"steps": 1}, {"artifacts/validated.parquet": "a"}, {"models/layers.py": "b"})
+
+
+def machine(root: Path, place: str) -> Workspace:
+    root.mkdir(exist_ok=True)
+    (root / "machine.yaml").write_text(f"accelerator: cpu\nartifacts: {place}\n")
+    return Workspace.at(root)
+
+
+def run_of(workspace: Workspace, work: Work = WORK) -> SharedRun:
+    report, curves = workspace.report("encode_latents", "one"), workspace.curve("encode_latents", "one")
+    outputs = (workspace.metrics("one"), workspace.latents("one"), report, curves)
+    return SharedRun("encode_latents", "one", work, outputs, workspace)
+
+
+def made(root: Path, place: str, content: str = "made") -> SharedRun:
+    """A run whose outputs are there: a file, a folder of folders, and a report."""
+    run = run_of(machine(root, place))
+    metrics, latents, report, curve = run.outputs
+    for path in (metrics, latents / "a.npy", latents / "deep" / "b.npy", report / "report.json", curve):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content} {path.name}" if path.name != "b.npy" else f"{content} a.npy")
+    return run
+
+
+def files(workspace: Workspace) -> dict[str, bytes]:
+    found = [path for room in ("artifacts", "metrics") for path in (workspace.root / room).rglob("*")]
+    return {str(path.relative_to(workspace.root)): path.read_bytes() for path in found if path.is_file()}
+
+
+def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_encodes_nothing(tmp_path, s3, proxy):
+    roots = [project(tmp_path / name, *range(3)).root for name in ("one", "two")]
+    one, two = (machine(root, "s3://raw/encoded") for root in roots)
+    for workspace in (one, two):
+        workspace.videos.mkdir()
+    proxy.fault = fault_at_random(1, ("500", "503", "cut", "reset", "lost"), 0.2)
+    ours = run_stage("encode_latents", params(), one, "small")
+    proxy.seen.clear()
+    theirs = run_stage("encode_latents", params(), two, "small")
+    assert files(two) == files(one)
+    assert theirs.cost == ours.cost, "the report is of the run that made them"
+    assert not two.latent_store("small").exists()
+    assert not [path for method, path in proxy.seen if method in ("PUT", "POST")]
+    assert not list((two.state / "fetched").iterdir())
+    write_videos(two, 0, 1, 2, 4)
+    assert run_stage("encode_latents", params(), two, "small").cost != ours.cost, "of other videos, they are made"
+
+
+def test_work_that_differs_by_anything_is_not_fetched(tmp_path, s3):
+    made(tmp_path / "one", "s3://raw/differing").publish()
+    two = machine(tmp_path / "two", "s3://raw/differing")
+    for part in ("params", "inputs", "code"):
+        other = dataclasses.replace(WORK, **{part: {"x": "y"}})
+        assert not run_of(two, other).fetch()
+    assert run_of(two).fetch()
+
+
+def test_the_list_comes_after_its_files_and_without_it_there_is_nothing(tmp_path, s3, proxy):
+    run, two = made(tmp_path / "one", "s3://raw/ordered"), machine(tmp_path / "two", "s3://raw/ordered")
+    proxy.fault = lambda method, path: "500" if method == "PUT" and "/made/" in path else ""
+    with pytest.raises(StorageError, match=r"made/encode_latents/one/\w+\.json .*8 attempts failed"):
+        run.publish()
+    assert not run_of(two).fetch()
+    proxy.fault = lambda method, path: ""
+    proxy.seen.clear()
+    run.publish()
+    assert [path.split("/")[3] for method, path in proxy.seen if method == "PUT"] == ["made"], "files were there"
+    assert run_of(two).fetch()
+    assert files(two) == files(run.workspace)
+
+
+def test_of_two_that_made_the_same_the_first_stays_and_no_mixture(tmp_path, s3, proxy):
+    first, second = (made(tmp_path / name, "s3://raw/twice", name) for name in ("first", "second"))
+
+    def overtake(method: str, path: str) -> str:
+        if method == "PUT" and "/made/" in path:
+            proxy.fault = lambda method, path: ""
+            first.publish()
+        return ""
+
+    proxy.fault = overtake
+    second.publish()
+    two = machine(tmp_path / "two", "s3://raw/twice")
+    assert run_of(two).fetch()
+    assert files(two) == files(first.workspace) != files(second.workspace)
+
+
+def test_a_fetch_that_fails_leaves_what_was_there_and_goes_on_from_what_came(tmp_path, s3, proxy):
+    run = made(tmp_path / "one", "s3://raw/failing")
+    run.publish()
+    two = made(tmp_path / "two", "s3://raw/failing", "older").workspace
+    before = files(two)
+    wanted = json.loads(s3.get_object(Bucket="raw", Key=f"failing/{run._list}")["Body"].read())["files"]
+    digest = wanted["metrics/one.json"][0]
+    proxy.fault = lambda method, path: "500" if digest in path else "slow" if "/made/" in path else ""
+    with pytest.raises(StorageError, match="8 attempts failed"):
+        run_of(two).fetch()
+    assert files(two) == before
+    came = {path.name for path in (two.state / "fetched").rglob("*") if len(path.name) == 64}
+    proxy.fault = lambda method, path: ""
+    proxy.seen.clear()
+    assert run_of(two).fetch()
+    assert files(two) == files(run.workspace)
+    assert not came & set(proxy.gets)
+    assert digest in proxy.gets
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"../outside": ["0" * 64, 1]},
+        {"artifacts/latents/one/../../../outside": ["0" * 64, 1]},
+        {"params.yaml": ["0" * 64, 1]},
+        {"/tmp/outside": ["0" * 64, 1]},
+        {"metrics/one.json": ["../" + "0" * 61, 1]},
+        {},
+        ["metrics/one.json"],
+    ],
+)
+def test_a_list_of_other_files_than_the_outputs_is_refused(said, tmp_path, s3):
+    run = run_of(machine(tmp_path / "one", "s3://raw/strange"))
+    s3.put_object(Bucket="raw", Key=f"strange/{run._list}", Body=json.dumps({"files": said}).encode())
+    with pytest.raises(StorageError, match="no list of the outputs of encode_latents one; remove it there"):
+        run.fetch()
+    assert not files(run.workspace)
+
+
+def test_a_file_that_is_not_what_its_name_says_is_never_taken(tmp_path, s3, proxy):
+    run = made(tmp_path / "one", "s3://raw/damaged")
+    run.publish()
+    for said in s3.list_objects_v2(Bucket="raw", Prefix="damaged/objects/")["Contents"]:
+        s3.put_object(Bucket="raw", Key=said["Key"], Body=b"x" * said["Size"])
+    two = machine(tmp_path / "two", "s3://raw/damaged")
+    with pytest.raises(StorageError, match="came damaged 8 times"):
+        run_of(two).fetch()
+    assert not files(two)
+
+
+@pytest.mark.parametrize("place", ["/mnt/shared", "s3://", "s3://key:secret@bucket/x", "s3:///x"])
+def test_a_place_that_is_no_prefix_of_s3_is_refused(place, tmp_path):
+    (tmp_path / "machine.yaml").write_text(f"artifacts: {place}\n")
+    with pytest.raises(ParamsError, match=r"machine\.yaml: artifacts"):
+        load_machine(tmp_path / "machine.yaml")
