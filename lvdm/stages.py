@@ -76,6 +76,7 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     from lvdm.data.latents import LatentCache
     from lvdm.freshness import check_current
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
+    from lvdm.taken import take_denoiser
     from lvdm.training import denoiser as training
 
     experiment = params.experiment(name)
@@ -83,6 +84,8 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     check_current(cache, params, workspace, experiment.autoencoder)
     cache.verify()
     prompts = prompting.training_prompts(settings.network, cache, workspace)
+    if taken := take_denoiser(params, workspace, name, prompts.vocabulary):
+        return taken
     encoder = {"text encoder": prompts.vocabulary.text_encoder}
     scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, beside=encoder)
     networks = training.train_networks(cache, settings, prompts, workspace.machine, scratch)

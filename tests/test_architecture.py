@@ -240,6 +240,7 @@ NEUTRAL = {
         "section",
         "sharing",
         "stages",
+        "taken",
     ),
     *(
         "cost",

@@ -175,9 +175,26 @@ def test_every_preset_is_a_whole_params_yaml_at_the_papers_size(name, tmp_path):
     assert params.train_denoiser.separate_interpolator == (name == "reference")  # which the official code trains
 
 
-def test_the_preset_for_one_gpu_is_a_whole_params_yaml_whose_source_is_there(tmp_path):
-    (tmp_path / "params.yaml").write_text(presets.render("sprites"))
+@pytest.mark.parametrize("name", ["sprites", "ablation"])
+def test_the_presets_for_one_gpu_are_a_whole_params_yaml_whose_source_is_there(name, tmp_path):
+    (tmp_path / "params.yaml").write_text(presets.render(name))
     assert (ROOT / load_params(tmp_path / "params.yaml").ingest.source / "recipe.yaml").is_file()
+
+
+def test_the_ablation_crosses_every_factor_with_every_other_and_needs_four_trainings():
+    params = parse_params(yaml.safe_load(presets.render("ablation")))
+    cells = [params.experiment(name) for name in params.experiments if name != "pixels"]
+    crossed = {
+        (
+            cell.train_denoiser.objective.perturbation,
+            cell.sample.guidance,
+            (cell.sample.scheme, cell.sample.refine_strength),
+        )
+        for cell in cells
+    }
+    assert len(crossed) == len(cells) == 18
+    assert [len({cell[i] for cell in crossed}) for i in range(3)] == [3, 2, 3]
+    assert len({params.experiment(name).train_denoiser for name in params.experiments}) == 4
 
 
 def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):

@@ -56,6 +56,7 @@ def tiny_params(network: dict[str, object], objective: dict[str, object]) -> Par
     document["experiments"] = {
         "all": {"autoencoder": "one", "train_denoiser": {}, "sample": {}},
         "apart": {"autoencoder": "one", "train_denoiser": {"separate_interpolator": True}, "sample": {}},
+        "guided": {"autoencoder": "one", "train_denoiser": {}, "sample": {"guidance": 0.7}},
     }
     return parse_params(document)
 
@@ -93,6 +94,23 @@ def test_a_separate_interpolator_makes_the_frames_between_the_key_frames_and_no_
     after = SampleSet(workspace.samples("apart")).clips()[:]
     assert torch.equal(after[:, ::2], before[:, ::2])
     assert not any(torch.equal(after[:, i], before[:, i]) for i in range(1, 8, 2))
+
+
+def test_experiments_that_differ_in_sampling_alone_are_trained_once(workspace):
+    params = tiny_params(IDENTITY, {})
+    for verb in ("train_autoencoder", "encode_latents"):
+        run_stage(verb, params, workspace, "one")
+    trained = run_stage("train_denoiser", params, workspace, "all")
+    taken = run_stage("train_denoiser", params, workspace, "guided")
+    assert taken.metrics == trained.metrics
+    assert taken.summary == "Taken from all, whose training is the same."
+    weights, others = (workspace.denoiser(name) / "model.safetensors" for name in ("guided", "all"))
+    assert weights.read_bytes() == others.read_bytes()
+    for curve in ("train_denoiser", "train_denoiser_held_out"):
+        assert workspace.curve(curve, "guided").read_bytes() == workspace.curve(curve, "all").read_bytes()
+    others.write_bytes(weights.read_bytes()[:-1])
+    assert run_stage("train_denoiser", params, workspace, "guided").summary == "", "taken from a damaged denoiser"
+    assert run_stage("train_denoiser", params, workspace, "apart").summary == "", "taken from another training"
 
 
 def test_a_loss_whose_network_is_missing_is_refused_before_training(workspace):

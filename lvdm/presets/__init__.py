@@ -1,7 +1,7 @@
-"""Configurations: one template at the paper's sizes with what each dataset changes in it, and `sprites`.
+"""Configurations: one template at the paper's sizes with what each dataset changes in it, and the built-in set in full.
 
 `reference` is that template with the objective and the two networks of the official code, for SkyTimelapse, the one
-dataset whose official settings are published whole. `sprites` is the built-in set in full, for one GPU and minutes.
+dataset whose official settings are published whole. `sprites` and `ablation` are in sprites.py.
 Not here: the demo; that is the committed params.yaml.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import string
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from lvdm.presets import sprites
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ DATASETS = {
         left_open="num_clips: 1024  # its test split is small, and at stride 4 a clip spans 61 frames of it",
     ),
 }
-NAMES = ("sprites", "reference", *DATASETS)
+NAMES = ("sprites", "ablation", "reference", *DATASETS)
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ OFFICIAL_OBJECTIVE = Objective(
 
 def render(name: str) -> str:
     """The whole params.yaml of a preset, comments included."""
-    if name == "sprites":
-        return (Path(__file__).parent / "sprites.yaml").read_text()
+    if name in ("sprites", "ablation"):
+        return sprites.render(name)
     template = string.Template((Path(__file__).parent / "paper.yaml").read_text())
     dataset, objective = ("sky_timelapse", OFFICIAL_OBJECTIVE) if name == "reference" else (name, Objective())
     return template.substitute(asdict(DATASETS[dataset]) | asdict(objective), name=dataset)

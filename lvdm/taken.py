@@ -1,0 +1,60 @@
+"""Equal work is done once: an entry whose training is that of another takes what the other's run made.
+
+So experiments that differ in how they sample cost one training, in whatever order and by whomever they are run.
+Not here: what makes work equal (provenance.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import replace
+
+from lvdm.graph import STAGES
+from lvdm.machine import leave_to_first_process
+from lvdm.models.checkpoint import load_denoiser
+from lvdm.models.condition import Vocabulary
+from lvdm.params import Params
+from lvdm.provenance import Provenance, code_hash, hashes
+from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder
+
+log = logging.getLogger(__name__)
+
+
+def equal_entry(verb: str, params: Params, workspace: Workspace, name: str) -> str | None:
+    """Another entry that the stage has run for with equal parameters, inputs and code, and whose outputs are intact."""
+    stage = STAGES[verb]
+    inputs = hashes(stage.inputs(workspace, params, name), workspace)
+    for other in stage.names(params):
+        path = workspace.report(verb, other) / "provenance.json"
+        if other == name or not path.is_file():
+            continue
+        run = Provenance.read(path)
+        equal = (run.params, run.inputs, run.code) == (stage.settings(params, name), inputs, code_hash(stage))
+        if equal and run.outputs == hashes(stage.outputs(workspace, params, other), workspace):
+            return other
+    return None
+
+
+def take_denoiser(params: Params, workspace: Workspace, name: str, vocabulary: Vocabulary) -> Report | None:
+    """Makes the denoiser of an equal entry, asked in the same `vocabulary`, that of `name` too; its report says so.
+
+    Returns None if there is no such entry.
+
+    Raises:
+        TrainingLeft: there is, and this is not the first process.
+    """
+    verb = "train_denoiser"
+    other = equal_entry(verb, params, workspace, name)
+    if other is None or load_denoiser(workspace.denoiser(other)).vocabulary != vocabulary:
+        return None
+    leave_to_first_process()
+    log.info("%s %s: its training is that of %s, whose denoiser it takes", verb, name, other)
+    with atomic_folder(workspace.denoiser(name)) as folder:
+        shutil.copytree(workspace.denoiser(other), folder, dirs_exist_ok=True)
+    for curve in (verb, f"{verb}_held_out"):
+        with atomic_file(workspace.curve(curve, name)) as beside:
+            shutil.copyfile(workspace.curve(curve, other), beside)
+    report = Report.read(workspace, verb, other)
+    links = {"weights": workspace.denoiser(name)}
+    return replace(report, name=name, links=links, summary=f"Taken from {other}, whose training is the same.")
