@@ -22,7 +22,7 @@ from lvdm.workspace import Workspace, atomic_folder
 
 MAX_SHOWN = 48  # videos of each list with a picture
 MAX_LABELS, MAX_NAMES = 40, 50
-NO_FRAMES = ("missing", "unreadable", "empty", "not-a-video", "no-video-stream")  # codes of reasons.py
+NO_FRAMES = ("missing", "unreadable", "not-a-file", "empty", "not-a-video", "no-video-stream")  # codes of reasons.py
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _pictures(cases: list[Case], manifest: pd.DataFrame, workspace: Workspace) -
         str(video): (workspace.root / str(path), index)
         for video, path, index in zip(rows["id"], rows["path"], middle.tolist(), strict=True)
     }
-    return thumbnails(frames, workspace.machine.probe_workers)
+    return thumbnails(frames, workspace.machine)
 
 
 def _numbers(validation: Validation, manifest: pd.DataFrame) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.video import read_frames
 from lvdm.errors import SourceError, VideoError
+from lvdm.machine import Machine
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +22,11 @@ SIDE = 160  # pixels of the longer side
 SECONDS = 20.0  # for one picture
 
 
-def thumbnails(frames: Mapping[str, tuple[Path, int]], workers: int) -> dict[str, str]:
+def thumbnails(frames: Mapping[str, tuple[Path, int]], machine: Machine) -> dict[str, str]:
     """A `data:` URI for each video by its id, of the frame asked for; those without one are left out."""
-    ids = list(frames)
+    ids, asked, max_bytes = list(frames), list(frames.values()), int(machine.probe_gigabytes * 1e9)
     pictures = {}
-    for index, jpeg in bounded_map(_thumbnail, [frames[video] for video in ids], workers, lambda _: SECONDS):
+    for index, jpeg in bounded_map(_thumbnail, asked, machine.probe_workers, lambda _: SECONDS, max_bytes):
         if isinstance(jpeg, Lost):
             logger.info("%s: no picture of it: %s", ids[index], jpeg.detail)
         elif jpeg:

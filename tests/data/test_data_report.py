@@ -137,3 +137,15 @@ def test_a_dataset_of_which_nothing_can_be_read_has_a_page(tmp_path):
         Workspace.at(tmp_path), table[:0], table.assign(reason="corrupt")[["id", "path", "reason", "detail"]]
     )
     assert "corrupt 6" in page.text
+
+
+def test_of_what_was_no_file_no_picture_is_tried(tmp_path):
+    """A pipe or a device would be waited for; here it is a good video, of which one could be had."""
+    workspace, table = Workspace.at(tmp_path), manifest()
+    path = tmp_path / table["path"][0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    video(path)
+    for code, pictures in (("not-a-file", 0), ("corrupt", 1)):
+        table.loc[0, ["error", "detail"]] = [code, "it says"]
+        rejected = table[:1].assign(reason=code)[["id", "path", "reason", "detail"]]
+        assert written(workspace, table, rejected).tags.count("img") == pictures
