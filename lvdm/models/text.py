@@ -17,6 +17,7 @@ from lvdm.errors import WeightsError
 from lvdm.evaluation.weights import NETWORKS, locate
 from lvdm.models.condition import MAX_TOKENS
 from lvdm.params import TextEncoder as Config
+from lvdm.storage.fetching import fetch_here
 from lvdm.workspace import Workspace, fingerprint
 
 REMEDY = "give train_denoiser.network.text.folder a folder with the tokenizer, config.json and weights of the encoder"
@@ -82,10 +83,12 @@ def find_text_encoder(config: Config, workspace: Workspace) -> TextEncoder:
 
     Raises:
         WeightsError: it is not there, or minilm is not the true one; the remedy says what to run.
+        StorageError: S3 does not give it.
     """
     if config.folder is None:
         return TextEncoder(config, locate(NETWORKS["minilm"], workspace).parent, workspace.machine.device)
-    folder = workspace.root / config.folder
+    on_s3 = config.folder.startswith("s3://")
+    folder = fetch_here(config.folder, workspace) if on_s3 else workspace.root / config.folder
     if not folder.is_dir():
         raise WeightsError(f"{folder}: no such folder", remedy=REMEDY)
     return TextEncoder(config, folder, workspace.machine.device)

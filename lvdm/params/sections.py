@@ -6,7 +6,6 @@ Not here: the file as a whole and its named entries; those are in the package it
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -137,7 +136,7 @@ class TextEncoder(Section):
     """A frozen network that reads texts: minilm comes by `lvdm weights`, clip and t5 lie in a folder of yours."""
 
     encoder: Literal["minilm", "clip", "t5"]
-    folder: Path | None = None  # of clip and t5, in the format of transformers; relative to the workspace
+    folder: str | None = None  # of clip and t5, in the format of transformers; relative to the workspace, or on s3://
 
     @model_validator(mode="after")
     def _found(self) -> TextEncoder:

@@ -6,6 +6,7 @@ Not here: the requests (bucket.py), and who keeps what came (lvdm/data/mirror.py
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import math
@@ -68,35 +69,45 @@ def fetch(prefix: Prefix, entry: Object, path: Path) -> Path:
     raise StorageError(f"{what}: came damaged {bucket.ATTEMPTS} times", remedy=remedy)
 
 
-@contextlib.contextmanager
-def fetched(url: str, workspace: Workspace) -> Iterator[Path]:
-    """The object at a URL, or the folder of all objects below it, as a file or folder that is there in the block.
+def fetch_here(url: str, workspace: Workspace) -> Path:
+    """The object at a URL, or the folder of all objects below it, as a file or folder of this machine, which stays.
 
-    What came stays for the next time if not all can be had, or after a kill.
+    It is fetched once, as long as the objects are the same; what came before an error or a kill is not fetched again.
 
     Raises:
         StorageError: there is none, or it cannot be had.
     """
     prefix = Prefix(url, "check the address")
     name = PurePosixPath(prefix.url).name
-    said = prefix.find(prefix.key())
+    said = prefix.find(prefix.key()) if "/" in prefix.key() else None
     found = {name: Object(prefix.key(), said["ETag"], said["ContentLength"])} if said else prefix.list()
     safe = {n: entry for n, entry in found.items() if ".." not in PurePosixPath(n).parts and not n.endswith("/")}
     if not safe:
         raise StorageError(f"{prefix.where}: not there", got="no object has this prefix", remedy=prefix.remedy)
-    folder = workspace.state / "fetched" / fingerprint([astuple(entry) for entry in safe.values()])
-    missing = {}
-    for path, entry in ((folder / n, entry) for n, entry in safe.items()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            missing[path.with_name(f".{path.name}.part")] = (entry, path)
-    arriving = fetch_all(prefix, [(entry, part) for part, (entry, _) in missing.items()])
-    for part in progress(arriving, len(missing), "fetching", "file"):
-        part.rename(missing[part][1])
+    here = workspace.state / "fetched" / fingerprint([astuple(entry) for entry in safe.values()]) / name
+    folder = here.parent if said else here
+    folder.mkdir(parents=True, exist_ok=True)
+    with here.with_name(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others that want the same wait
+        missing = {}
+        for path, entry in ((folder / n, entry) for n, entry in safe.items()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                missing[path.with_name(f".{path.name}.part")] = (entry, path)
+        arriving = fetch_all(prefix, [(entry, part) for part, (entry, _) in missing.items()])
+        for part in progress(arriving, len(missing), "fetching", "file"):
+            part.rename(missing[part][1])
+    return here
+
+
+@contextlib.contextmanager
+def fetched(url: str, workspace: Workspace) -> Iterator[Path]:
+    """`fetch_here`, of what is not needed once the block ends."""
+    here = fetch_here(url, workspace)
     try:
-        yield folder / name if said else folder
+        yield here
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(here.parent, ignore_errors=True)
 
 
 def _is_as_listed(prefix: Prefix, entry: Object, path: Path) -> bool:

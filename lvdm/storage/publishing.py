@@ -21,7 +21,7 @@ from lvdm.workspace import sha256
 
 PART = 8 * 2**20  # bytes of a request; what is larger goes in parts of at least so many
 MOST_PARTS = 10_000  # that S3 puts together
-FILES_AT_ONCE = 16
+FILES_AT_ONCE = 8
 SHA256 = "sha256"  # in the metadata
 OVERTAKEN = (FileExistsError, FileNotFoundError)  # the object is there; or its upload is gone, for it is complete
 

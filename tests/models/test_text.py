@@ -16,14 +16,17 @@ from lvdm.models.condition import MAX_TOKENS
 from lvdm.models.text import TextEncoder, find_text_encoder
 from lvdm.params import TextEncoder as Config
 from lvdm.workspace import Workspace
+from tests.data.conftest import proxy, s3, server
+from tests.data.faulty_proxy import fault_at_random
 from tests.models.tiny_encoders import WORDS, write_encoder, write_tokenizer
 
+__all__ = ["proxy", "s3", "server"]
 PROJECT = Path(__file__).parents[2]
 TEXT = "a red square moves"
 
 
 def found(encoder: str, folder: Path) -> TextEncoder:
-    return find_text_encoder(Config(encoder=encoder, folder=folder), Workspace(folder, Machine(accelerator="cpu")))
+    return find_text_encoder(Config(encoder=encoder, folder=str(folder)), Workspace(folder, Machine(accelerator="cpu")))
 
 
 @pytest.mark.parametrize("encoder", ["clip", "t5"])
@@ -35,6 +38,20 @@ def test_an_encoder_of_a_folder_says_what_transformers_says(encoder, tmp_path):
         expected = network.eval()(torch.tensor([[1, 4, 5, 7, 8, 2]])).last_hidden_state[0]
     torch.testing.assert_close(tokens, expected)
     assert tokens.shape == (6, 8) and not tokens.requires_grad
+
+
+def test_an_encoder_on_s3_is_that_of_a_folder_and_fetched_once(tmp_path, s3, proxy):
+    folder = write_encoder("t5", tmp_path / "encoder")
+    for path in folder.iterdir():
+        s3.upload_file(str(path), "raw", f"encoders/t5/{path.name}")
+    workspace = Workspace(tmp_path / "elsewhere", Machine(accelerator="cpu"))
+    proxy.fault = fault_at_random(1, ("500", "cut", "reset"), 0.2)
+    encoder = find_text_encoder(Config(encoder="t5", folder="s3://raw/encoders/t5"), workspace)
+    assert encoder.fingerprint == found("t5", folder).fingerprint
+    torch.testing.assert_close(encoder.encode(TEXT), found("t5", folder).encode(TEXT))
+    proxy.seen.clear()
+    find_text_encoder(Config(encoder="t5", folder="s3://raw/encoders/t5"), workspace)
+    assert not proxy.gets
 
 
 def test_the_text_encoder_of_a_whole_network_is_found(tmp_path):
