@@ -215,6 +215,7 @@ def test_killed_at_random_moments_and_on_other_numbers_of_processes_it_ends_with
         process.join(moments.uniform(0.05, 0.25) if kills < 6 else None)
         process.kill()
         process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), "a run after a kill failed"
         kills += process.exitcode == -signal.SIGKILL
         if killed.latents("small").exists():
             break

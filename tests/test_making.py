@@ -208,7 +208,8 @@ def test_two_devices_make_the_bytes_of_one_and_when_one_process_dies_all_end_and
     root = project(tmp_path, devices=2)
 
     def kill_one_at_work() -> None:
-        while not list((root / "scratch").rglob("*.safetensors")):
+        deadline = time.monotonic() + 120
+        while not list((root / "scratch").rglob("*.safetensors")) and time.monotonic() < deadline:
             time.sleep(0.002)
         os.kill(max(child.pid for child in multiprocessing.active_children()), signal.SIGKILL)
 
