@@ -115,7 +115,7 @@ def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -
     pictures.draw_strip(drafts / "long.png", strips)
     numbers = {"clips": float(len(clips)), "long videos": float(len(long)), "long frames": float(long[0].frames)}
     links = {"long video": samples.folder / long[0].file, "samples": samples.folder}
-    shown = {"clips": drafts / "clips.gif", "long videos": drafts / "long.png"}
+    shown = {"clips shown": drafts / "clips.gif", "long videos shown": drafts / "long.png"}
     return Report("sample", name, numbers, shown, links)
 
 

@@ -270,6 +270,7 @@ class Report:
 
     def write(self, workspace: Workspace) -> Report:
         """Writes report.json and copies of the pictures into the stage's report folder; returns the report of these."""
+        assert not self.metrics.keys() & {*self.pictures, *self.links}, "all are shown in one table"
         folder = workspace.report(self.stage, self.name)
         with atomic_folder(folder) as beside:
             pictures = {}

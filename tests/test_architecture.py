@@ -148,6 +148,13 @@ def test_the_command_line_and_the_parameters_need_no_torch():
     assert not loaded_by("import lvdm.__main__, lvdm.params, lvdm.workspace") & {"torch", "pandas", "dagster", "dvc"}
 
 
+def test_a_stage_that_measures_nothing_does_not_load_what_measuring_needs():
+    """Seconds of every stage's start, and of every test that starts one."""
+    rooms = "reports, data.ingest, data.validation, caching, making, models.checkpoint, comparison.leaderboard"
+    loaded = loaded_by("import " + ", ".join(f"lvdm.{room}" for room in rooms.split(", ")))
+    assert not loaded & {"torchmetrics", "scipy", "matplotlib", "transformers", "pytorch_lightning"}
+
+
 # What dvc.yaml, lvdm/graph.py and the asset graph say of the same pipeline.
 
 

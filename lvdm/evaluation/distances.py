@@ -2,7 +2,8 @@
 
 The value is that of torchmetrics, in float64, from features read a block at a time. What it would be without a group of
 the samples (of which interval.py makes an interval) comes from sums that are there already, and without torchmetrics,
-whose eigenvalues of a product that is not symmetric take minutes at 2,048 features.
+whose eigenvalues of a product that is not symmetric take minutes at 2,048 features. It is imported inside: it
+loads so much that every stage which measures nothing would pay seconds.
 Not here: where features come from (features.py, extraction.py).
 """
 
@@ -16,8 +17,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_kernel
 
 from lvdm.evaluation.metrics import Metric
 
@@ -73,6 +72,8 @@ def frechet_distance(
     `covariance` is what S is divided by. With fewer rows than features, these are first written in an orthonormal basis
     of the space that the rows span, which changes no distance.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     real, fake = _in_span(real, fake)
     metric = FrechetInceptionDistance(feature=_Given(real.shape[2])).set_dtype(torch.float64)
     for rows, is_real in ((real, True), (fake, False)):
@@ -166,6 +167,8 @@ def kernel_distance(real: Features, fake: Features, groups: Sequence[range] = ()
 
 def _kernel_sum(one: Features, other: Features) -> float:
     """The sum of the kernel over all pairs of rows, of a set with itself without the pairs of a row with itself."""
+    from torchmetrics.image.kid import poly_kernel
+
     total = sum(poly_kernel(a, b).sum().item() for a in _blocks(one) for b in _blocks(other))
     if one is other:
         total -= sum(((block.square().sum(dim=1) / block.shape[1] + 1) ** 3).sum().item() for block in _blocks(one))

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import mean
 
-from scipy import stats
-
 from lvdm.evaluation.result import Interval
 
 LEVEL = 0.95
@@ -37,6 +35,8 @@ def interval(value: float, without: Sequence[float], least: float = -math.inf) -
     The variance is (g - 1) / g sum (v_i - mean v)^2 over g groups (Shao and Tu, The Jackknife and Bootstrap, 1995),
     the quantile that of Student's t with g - 1 degrees of freedom.
     """
+    from scipy import stats  # costs a second, which whoever only draws a curve need not pay
+
     g = len(without)
     if g < FEWEST:
         return None
@@ -48,6 +48,8 @@ def interval(value: float, without: Sequence[float], least: float = -math.inf) -
 
 def share_interval(share: float, count: int) -> Interval | None:
     """95 % about a share of which `count` independent things tell (Wilson, 1927): not a point where it is 0 or 1."""
+    from scipy import stats
+
     if count < 1:
         return None
     z = float(stats.norm.ppf((1 + LEVEL) / 2))

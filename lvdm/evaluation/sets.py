@@ -25,10 +25,6 @@ from lvdm.workspace import fingerprint
 
 Said = Literal["label", "caption"]
 
-MAX_REAL_VIDEOS = 8  # that drift and identity are measured against
-CROWD = 32  # real videos whose areas are measured, or twice as many as samples
-BLOCK = 32  # frames decoded at once where single ones are asked for
-
 
 @dataclass(frozen=True)
 class Window:
