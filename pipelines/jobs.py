@@ -40,7 +40,10 @@ nightly = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.assets("night"),
     description="Measures what is promoted or changed with fresh seeds, and holds it against its history.",
-    tags={"dagster/max_runtime": str(round(PARAMS.night.max_hours * 3600))},
+    tags={
+        "dagster/max_runtime": str(round(PARAMS.night.max_hours * 3600)),
+        "dagster/max_retries": "0",  # or what was ended for its time would have it once more; the next night goes on
+    },
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,32 @@ def script_quietly(module: torch.nn.Module, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(module).save(str(path))
+
+
+class TinyInception(torch.nn.Module):
+    """Answers as the Inception of StyleGAN's metrics does: 2048 numbers from uint8 "n c h w"."""
+
+    def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
+        assert x.dtype == torch.uint8 and return_features
+        return x.float().mean(dim=(1, 2, 3))[:, None].expand(-1, 2048)
+
+
+@pytest.fixture
+def clip_folder(tmp_path: Path) -> Path:
+    """A CLIP of the true architecture, tiny and untrained, in the files of the true one."""
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text |= {"num_attention_heads": 2, "eos_token_id": 599, "bos_token_id": 598, "pad_token_id": 599}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision | {"patch_size": 32}, projection_dim=8))
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = [*letters, *(letter + "</w>" for letter in letters)]
+    vocabulary = {word: i for i, word in enumerate(words)} | {"<|startoftext|>": 598, "<|endoftext|>": 599}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
+    return tmp_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from torch import Tensor
 from lvdm.errors import WeightsError
 from lvdm.evaluation.features import CaptionSimilarity, Extractor, InceptionFeatures, load_extractor
 from lvdm.workspace import Workspace
-from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square, script_quietly
+from tests.evaluation.conftest import CPU, TinyDetector, TinyInception, install_detector, moving_square, script_quietly
 
 
 @pytest.mark.parametrize("name", ["tn2", "efflite0"])
@@ -73,39 +72,12 @@ class WrongDetector(torch.nn.Module):
         return x.mean(dim=(2, 3, 4))
 
 
-class TinyInception(torch.nn.Module):
-    def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
-        assert x.dtype == torch.uint8 and return_features
-        return x.float().mean(dim=(1, 2, 3))[:, None].expand(-1, 2048)
-
-
 def test_inception_sees_each_frame_as_a_sample_of_its_own(tmp_path: Path) -> None:
     script_quietly(TinyInception(), tmp_path / "inception.pt")
     clip = moving_square(0)
     features = Extractor("inception", "", InceptionFeatures.load(tmp_path / "inception.pt"), CPU)(clip)
     assert features.shape == (16, 2048)
     torch.testing.assert_close(features[:, 0], clip.double().mean(dim=(1, 2, 3)), rtol=1e-5, atol=1e-4)
-
-
-@pytest.fixture
-def clip_folder(tmp_path: Path) -> Path:
-    """A CLIP of the true architecture, tiny and untrained, in the files of the true one."""
-    from transformers import CLIPConfig, CLIPModel
-
-    text = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 2, "eos_token_id": 599, "bos_token_id": 598, "pad_token_id": 599}
-    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    torch.manual_seed(0)
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision | {"patch_size": 32}, projection_dim=8))
-    model.config.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    words = [*letters, *(letter + "</w>" for letter in letters)]
-    vocabulary = {word: i for i, word in enumerate(words)} | {"<|startoftext|>": 598, "<|endoftext|>": 599}
-    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
-    return tmp_path
 
 
 def test_the_caption_similarity_is_the_mean_cosine_over_frames(clip_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -13,16 +14,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvdm.errors import ArtefactError
+from lvdm.errors import ArtefactError, WeightsError
 from lvdm.evaluation.extraction import SHARD, ClipSet, extract
 from lvdm.evaluation.features import load_extractor
 from lvdm.evaluation.measuring import evaluate
 from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.evaluation.result import Estimate, Result
 from lvdm.evaluation.sets import Window, choose_windows
+from lvdm.evaluation.weights import NETWORKS, install_file
 from lvdm.machine import Machine
-from lvdm.workspace import Workspace
-from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
+from lvdm.workspace import Workspace, sha256
+from tests.evaluation.conftest import CPU, TinyDetector, TinyInception, install_detector, moving_square, script_quietly
 
 N = 24
 PROTOCOL = replace(PROTOCOLS["small"], num_clips=N, clip_frames=16, stride=1, size=32)
@@ -37,53 +39,74 @@ def reals(first: int, count: int, fault: Fault = lambda clip: clip) -> dict[Spli
     return {"test": clips(first, count, fault)}
 
 
-def noisy(clip: Tensor) -> Tensor:
-    noise = 25 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
-    return (clip + noise).clamp(0, 255).byte()
+def noisy(sigma: float) -> Fault:
+    noise = torch.randn(16, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    return lambda clip: (clip + sigma * noise[: len(clip)]).clamp(0, 255).byte()
 
 
-def blurred(clip: Tensor) -> Tensor:
-    images = clip.permute(0, 3, 1, 2).float()
-    return torch.nn.functional.avg_pool2d(images, 5, 1, 2, count_include_pad=False).byte().permute(0, 2, 3, 1)
+def blurred(pixels: int) -> Fault:
+    mean = functools.partial(torch.nn.functional.avg_pool2d, kernel_size=pixels, stride=1, padding=pixels // 2)
+    return lambda clip: mean(clip.permute(0, 3, 1, 2).float(), count_include_pad=False).byte().permute(0, 2, 3, 1)
 
 
-def frozen(clip: Tensor) -> Tensor:
-    return clip[:1].expand_as(clip)
+def frozen(share: float) -> Fault:
+    """From there on it stands still."""
+    return lambda clip: clip[[min(frame, int((1 - share) * len(clip))) for frame in range(len(clip))]]
 
 
 def shuffled(clip: Tensor) -> Tensor:
     return clip[torch.randperm(len(clip), generator=torch.Generator().manual_seed(0))]
 
 
-def cut(clip: Tensor) -> Tensor:
-    half = len(clip) // 2
-    return torch.cat([clip[:half], 255 - clip[half:]])
+def cut(times: int) -> Fault:
+    """To the negative and back."""
+
+    def fault(clip: Tensor) -> Tensor:
+        negative = torch.arange(len(clip)) * (times + 1) // len(clip) % 2 == 1
+        return torch.where(negative[:, None, None, None], 255 - clip, clip)
+
+    return fault
+
+
+FAULTS: dict[str, tuple[Fault, ...]] = {  # each from light to heavy
+    "noise": (noisy(12), noisy(32)),
+    "blur": (blurred(5), blurred(9)),
+    "freeze": (frozen(0.3), frozen(1)),
+    "shuffle": (shuffled,),
+    "cuts": (cut(1), cut(3)),
+}
 
 
 @pytest.mark.parametrize(
     ("metric", "seen", "unseen"),
-    [("fd_tn2", (frozen, cut), ()), ("kd_efflite0", (noisy, blurred), (shuffled,))],
+    [
+        ("fd_tn2", ("noise", "blur", "freeze", "shuffle", "cuts"), ()),
+        ("fd_efflite0", ("noise", "blur"), ("shuffle",)),
+        ("motion_gap", ("noise", "freeze", "shuffle", "cuts"), ()),
+        ("static_gap", ("freeze",), ("noise", "blur")),
+    ],
 )
-def test_a_stand_in_sees_the_faults_that_it_is_there_for(
-    metric: str, seen: tuple[Fault, ...], unseen: tuple[Fault, ...], with_weights: Workspace
+def test_the_heavier_a_fault_the_worse_the_number_that_is_there_for_it(
+    metric: str, seen: tuple[str, ...], unseen: tuple[str, ...], with_weights: Workspace
 ) -> None:
-    protocol = replace(PROTOCOL, num_clips=12, clip_frames=8)
-    real = reals(0, 24, lambda clip: clip[:8])
+    protocol, real = replace(PROTOCOL, num_clips=8, clip_frames=8), reals(0, 16, lambda clip: clip[:8])
 
-    def measure(fault: Fault) -> Result:
-        return evaluate(real, clips(1000, 12, lambda clip: fault(clip[:8])), protocol, (metric,), with_weights, CPU)
+    def measure(fault: Fault) -> float:
+        faulty = clips(1000, 8, lambda clip: fault(clip[:8]))
+        return evaluate(real, faulty, protocol, (metric,), with_weights, CPU).metrics[metric]
 
-    clean = measure(lambda clip: clip)
-    level = max(abs(clean.metrics[metric]), abs(clean.floor[metric]))
-    for fault in seen:
-        assert measure(fault).metrics[metric] > 1.5 * level, fault
-    for fault in unseen:
-        assert measure(fault).metrics[metric] == pytest.approx(clean.metrics[metric], abs=0.01 * level), fault
+    clean = measure(Tensor.clone)
+    for name in seen:
+        values = [clean, *map(measure, FAULTS[name])]
+        assert values == sorted(set(values)), (name, values)
+    for name in unseen:
+        assert measure(FAULTS[name][-1]) == pytest.approx(clean, rel=0.01), name
 
 
 def test_a_frozen_video_shows_without_any_network(workspace: Workspace) -> None:
     clean, still = (
-        evaluate(reals(0, N), clips(1000, N, fault), PROTOCOL, (), workspace, CPU) for fault in (Tensor.clone, frozen)
+        evaluate(reals(0, N), clips(1000, N, fault), PROTOCOL, (), workspace, CPU)
+        for fault in (Tensor.clone, frozen(1))
     )
     assert still.metrics["static_gap"] == 1
     assert still.measured["motion"]["fake"] == 0
@@ -98,6 +121,31 @@ def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Work
     assert (fvd.extractor, fvd.sha256, fvd.better) == ("i3d", networks["i3d"].sha256, "lower")
     assert (fvd.n_real, fvd.n_fake, fvd.floor_n) == (N, N, N)
     assert result.not_available == {}
+
+
+def test_every_true_network_runs_from_an_installed_file_of_its_format(workspace: Workspace, clip_folder: Path) -> None:
+    """Files with other weights than the true ones, for somebody who vouches for their hashes; nobody else."""
+    given = {"i3d": workspace.root / "i3d.pt", "inception": workspace.root / "inception.pt", "clip": clip_folder}
+    script_quietly(TinyDetector(), given["i3d"])
+    script_quietly(TinyInception(), given["inception"])
+    networks = dict(NETWORKS)
+    for name, path in given.items():
+        file = path / "pytorch_model.bin" if path.is_dir() else path
+        with pytest.raises(WeightsError, match=rf"expected sha256 {NETWORKS[name].sha256}.*--install {name}=PATH"):
+            install_file(NETWORKS[name], path, workspace)
+        networks[name] = replace(NETWORKS[name], sha256=sha256(file))
+        install_file(networks[name], path, workspace)
+    asked = ("fvd", "kvd", "fid", "kid", "clipsim")
+    protocol = replace(PROTOCOL, num_clips=4)
+    real, fake = (replace(clips(first, n), captions=["a square"] * n) for first, n in ((0, 8), (50, 4)))
+    result = evaluate({"test": real}, fake, protocol, asked, workspace, CPU, networks)
+    assert result.not_available == {}
+    assert all(result.estimates[key].sha256 == networks[result.estimates[key].extractor].sha256 for key in asked)
+    assert result.estimates["clipsim"].better == "higher"
+    for side in ("real", "fake"):
+        assert result.measured["clipsim_x100"][side] == pytest.approx(100 * result.measured["clip"][side])
+    refused = evaluate({"test": real}, fake, protocol, asked, workspace, CPU)
+    assert set(refused.not_available) == set(asked), "the true networks these are not"
 
 
 def test_a_set_against_itself_is_at_distance_zero(workspace: Workspace) -> None:
