@@ -138,12 +138,20 @@ class Prefix:
         """The answer to a request about one object; errors of `passing` are the caller's.
 
         Raises:
+            FileExistsError: it was to be made only if it is not there (IfNoneMatch), which `passing` has to name.
             StorageError: it is refused, or the server does not answer.
         """
         bucket, name, _ = self._s3.split_path(key)
-        return self._retried(
-            self.where_is(key), lambda: self._s3.call_s3(method, Bucket=bucket, Key=name, **arguments), passing
-        )
+
+        def call() -> dict[str, Any]:
+            try:
+                return self._s3.call_s3(method, Bucket=bucket, Key=name, **arguments)
+            except OSError as error:  # not every server says which condition it was
+                if "IfNoneMatch" in arguments and _code(error) in ("PreconditionFailed", "412"):
+                    raise FileExistsError(str(error)) from error
+                raise
+
+        return self._retried(self.where_is(key), call, passing)
 
     def read(self, entry: Object, start: int, end: int) -> bytes:
         """The bytes [start, end), of the very object that was listed.
@@ -203,7 +211,7 @@ class Prefix:
             except passing:
                 raise
             except (OSError, BotoCoreError, *S3_RETRYABLE_ERRORS) as error:
-                if self._is_final(error):
+                if _is_final(error):
                     raise StorageError(
                         f"{what}: not there, or changed meanwhile", got=str(error), remedy=self.remedy
                     ) from None
@@ -214,9 +222,15 @@ class Prefix:
                 self.stopped.wait(min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 
-    def _is_final(self, error: BaseException) -> bool:
-        """Whether the server would say the same again."""
-        response = getattr(error.__cause__, "response", None) or {}
-        if response.get("Error", {}).get("Code") in DAMAGED:
-            return False
-        return isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.EINVAL
+
+def _is_final(error: BaseException) -> bool:
+    """Whether the server would say the same again."""
+    if _code(error) in DAMAGED:
+        return False
+    return isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.EINVAL
+
+
+def _code(error: BaseException) -> str:
+    """What the server called an error; empty if it is none of its."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))

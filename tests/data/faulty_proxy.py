@@ -72,8 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("reset", "hung"):
             self.close_connection = True
             return
-        if fault in ("500", "503"):
-            code = {"500": "InternalError", "503": "SlowDown"}[fault]
+        if fault in ("412", "500", "503"):
+            code = {"412": "PreconditionFailed", "500": "InternalError", "503": "SlowDown"}[fault]
             answer = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
             self._answer(int(fault), {"Content-Type": "application/xml"}, answer, len(answer))
             return

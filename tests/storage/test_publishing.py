@@ -55,6 +55,20 @@ def test_an_upload_that_cannot_be_ends_in_one_line_and_no_object(fault, files, s
     assert not prefix.list()
 
 
+def test_a_server_that_does_not_say_which_condition_failed_is_understood(tmp_path, s3, proxy):
+    prefix, path = Prefix("s3://raw/unsaid", ""), tmp_path / "new"
+    path.write_bytes(b"new")
+
+    def take_first(method: str, url: str) -> str:
+        if method == "PUT":
+            s3.put_object(Bucket="raw", Key="unsaid/a", Body=b"theirs")
+        return "412" if method == "PUT" else ""
+
+    proxy.fault = take_first
+    with pytest.raises(TakenError):
+        publish(prefix, "a", path)
+
+
 @pytest.mark.parametrize("size", [3, 9 * MB])
 def test_an_object_is_never_overwritten_even_by_one_who_saw_none(size, tmp_path, s3, proxy):
     prefix, path = Prefix("s3://raw/created", ""), tmp_path / "new"
