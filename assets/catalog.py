@@ -11,6 +11,7 @@ import dagster as dg
 from lvdm.graph import STAGES
 from lvdm.params import load_params
 from lvdm.provenance import code_hash
+from lvdm.workspace import Workspace
 
 ROOT = Path(os.environ.get("LVDM_ROOT", ".")).resolve()
 PARAMS = load_params(ROOT / "params.yaml")
@@ -25,7 +26,8 @@ AUTOENCODER_OF_EXPERIMENT = dg.StaticPartitionMapping(
     }
 )
 
-PAGES = os.environ.get("LVDM_PAGES", "http://127.0.0.1:3001")  # where pipelines/ui.py serves what is below artifacts/
+PAGES = os.environ.get("LVDM_PAGES", "http://127.0.0.1:3001")  # where pipelines/ui.py serves the artefacts
+SERVED = Workspace.at(ROOT).artefacts
 STAGE_TAG = "lvdm/stage"  # on every asset: the stage that makes it
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.catalog import PAGES, ROOT
+from assets.catalog import PAGES, SERVED
 from assets.runner import StageFailed, StageRun, StageRunner
 from lvdm.workspace import Report
 
@@ -59,9 +59,8 @@ def metadata(run: StageRun) -> dict[str, dg.MetadataValue]:
 
 def link(path: Path) -> dg.MetadataValue:
     """What a browser opens where it can (see pipelines/ui.py), else the path to copy."""
-    served = ROOT / "artifacts"
-    if path.suffix and path.is_relative_to(served):
-        return dg.MetadataValue.url(f"{PAGES}/{path.relative_to(served).as_posix()}")
+    if path.suffix and path.is_relative_to(SERVED):
+        return dg.MetadataValue.url(f"{PAGES}/{path.relative_to(SERVED).as_posix()}")
     return dg.MetadataValue.path(path)
 
 

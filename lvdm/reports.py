@@ -94,7 +94,7 @@ def of_train_autoencoder(
 def of_encode_latents(name: str, cache: LatentCache) -> Report:
     lengths = cache.videos.lengths
     numbers = {"videos": float(len(lengths)), "latents": float(lengths.sum()), "shards": float(len(cache.shards))}
-    return Report("encode_latents", name, numbers, links={"latents": cache.folder})
+    return Report("encode_latents", name, numbers, links={"latent cache": cache.folder})
 
 
 def of_train_denoiser(name: str, trained: TrainedNetworks, workspace: Workspace) -> Report:

@@ -16,8 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from assets.catalog import PAGES, ROOT
-from lvdm.workspace import Workspace
+from assets.catalog import PAGES, ROOT, SERVED
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("DAGSTER_HOME", str(ROOT))
     port = urlsplit(PAGES).port or 80
     try:
-        with serving(Workspace.at(ROOT).artefacts, port):
+        with serving(SERVED, port):
             dagster = subprocess.Popen([sys.executable, "-m", "dagster", "dev", *arguments], cwd=ROOT)
             signal.signal(signal.SIGTERM, lambda *_: dagster.terminate())
             signal.signal(signal.SIGINT, lambda *_: None)  # the terminal tells Dagster too
