@@ -12,7 +12,6 @@ Not here: the encoding of videos, which decoding and the autoencoder decide.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -157,4 +156,4 @@ def _file_a_video(folder: Path, video: Float32[np.ndarray, "t c h w"], said: arg
 
 
 if __name__ == "__main__":
-    sys.exit(main() < GOAL)
+    main()

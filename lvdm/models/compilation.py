@@ -12,16 +12,27 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 logger = logging.getLogger(__name__)
 
+KINDS_OF_INPUT = 4  # of a module: whole and last batches, with gradients and without
+
 
 def compile_all(modules: Iterable[nn.Module], **options: Any) -> None:
-    """Compiles each module, in place, when it is first called with a new kind of input; `options` are torch's."""
+    """Compiles each module, in place, when it is first called with a new kind of input; `options` are torch's.
+
+    Under DDP a module stays one graph, whose gradients are exchanged beside the backward pass of the modules before it;
+    torch would end graphs where buckets of gradients do, every 25 MB.
+    """
     _tell()
-    for module in modules:
-        module.compile(**options)
+    parts = list(modules)
+    config = torch._dynamo.config
+    config.optimize_ddp = False
+    config.recompile_limit = max(config.recompile_limit, KINDS_OF_INPUT * len(parts))  # modules of one class share it
+    for part in parts:
+        part.compile(**options)
 
 
 @functools.cache

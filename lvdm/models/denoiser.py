@@ -52,6 +52,11 @@ class Denoiser(nn.Module):
         self.last = zero_initialised(spatial_convolution(widths[0], latent_channels))
         channels_last(self)
 
+    @property
+    def levels(self) -> list[Level]:
+        """The parts that hold nearly all of its parameters, in the order in which it passes them."""
+        return [*self.before, self.middle, *reversed(self.after)]  # type: ignore[list-item]
+
     def forward(
         self,
         z: Float[Tensor, "b c t h w"],

@@ -81,14 +81,14 @@ def trainings(params: Params, workspace: Workspace) -> Iterator[Trained]:
         key: Any = (settings.network, settings.objective, settings.training.batch_size)
         if key not in known:
             known[key] = (
-                autoencoder_needs(settings, params, workspace) if measured else _counted_autoencoder(settings, params)
+                autoencoder_needs(settings, params, workspace) if measured else counted_autoencoder(settings, params)
             )
         yield Trained("train_autoencoder", name, settings.training, known[key], settings.training.steps, measured)
     for name in params.experiments:
         train, latent = params.experiment(name).train_denoiser, latent_shape(params, name)
         key = (train.network, train.window, train.training.batch_size, latent)
         if key not in known:
-            known[key] = (denoiser_needs if measured else _counted_denoiser)(train, latent, workspace)
+            known[key] = (denoiser_needs if measured else counted_denoiser)(train, latent, workspace)
         networks = 2 if train.separate_interpolator else 1
         yield Trained("train_denoiser", name, train.training, known[key], networks * train.training.steps, measured)
 
@@ -139,14 +139,14 @@ def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
     return Need(memory, Line.through(size, one.seconds, other_size, other.seconds))
 
 
-def _counted_autoencoder(settings: TrainAutoencoder, params: Params) -> dict[bool, Need]:
+def counted_autoencoder(settings: TrainAutoencoder, params: Params) -> dict[bool, Need]:
     """Of the autoencoder alone, without optional terms."""
     with torch.device("meta"):
         network, clip = build_autoencoder(settings.network), work.clip_of(params.clips)["clip"][None]
     return _counted(network, lambda: network.reconstruct(network.moments(clip)[0]))
 
 
-def _counted_denoiser(train: TrainDenoiser, latent: work.LatentShape, workspace: Workspace) -> dict[bool, Need]:
+def counted_denoiser(train: TrainDenoiser, latent: work.LatentShape, workspace: Workspace) -> dict[bool, Need]:
     known = work.vocabulary(train.network, workspace)
     with torch.device("meta"):
         network, z = Denoiser(train.network, latent[0], known), work.windows(train, latent)["latent"][None]

@@ -7,6 +7,7 @@ Not here: what is concluded from them (needs.py, plan.py).
 from __future__ import annotations
 
 import contextlib
+import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -90,6 +91,7 @@ def call(run: Callable[[], object], device: torch.device, warm_up: int = 2, time
 
 def peak_of(run: Callable[[], object], device: torch.device) -> int:
     """Bytes that were allocated at once, at the most, while `run` ran; on a GPU with what was there before."""
+    gc.collect()  # what ran before refers to itself; freed while `run` runs, it would be taken off
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         run()

@@ -165,7 +165,10 @@ def train_denoiser(
     """
     network = initialised(lambda: Denoiser(params.network, latent_channels, prompts.vocabulary), params.training.seed)
     if machine.compile:
-        compile_all([network])
+        if len(machine.shared_devices) == 1:
+            compile_all([network])
+        else:
+            compile_all(network.levels, dynamic=False)  # they differ in shape, which is not to be dynamic in any
     task = DenoiserTraining(network, params, prompts, held_out)
     history = fit(task, windows, params.training, machine, scratch)
     return network.eval().requires_grad_(False), history

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
@@ -208,13 +208,13 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
 
 
 def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
-    device, sharded = machine.device.type, machine.strategy == "fsdp"
+    device = machine.device.type
     automatic: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" else "32-true"
     try:
         return pl.Trainer(
             accelerator=device,
             devices=machine.devices,
-            strategy=ModelParallelStrategy(save_distributed_checkpoint=False) if sharded else machine.strategy,
+            strategy=_strategy(machine),
             precision=automatic if machine.precision == "auto" else machine.precision,
             plugins=[AtomicFiles()],
             logger=False,
@@ -226,3 +226,11 @@ def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
         )
     except MisconfigurationException as error:
         raise ParamsError(f"machine.yaml: {error}") from None
+
+
+def _strategy(machine: Machine) -> Strategy | Literal["auto"]:
+    if machine.strategy == "fsdp":
+        return ModelParallelStrategy(save_distributed_checkpoint=False)
+    if machine.strategy == "ddp" or len(machine.shared_devices) > 1:
+        return DDPStrategy(gradient_as_bucket_view=True)  # else every gradient is there twice, and copied
+    return "auto"

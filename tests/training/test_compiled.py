@@ -1,0 +1,29 @@
+"""What is compiled of a denoiser that trains on several devices, and that torch keeps all of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sharded_run import sharded_params
+
+from lvdm.models.compilation import compile_all
+from lvdm.models.condition import Condition, Prompts, Vocabulary
+from lvdm.models.denoiser import Denoiser
+
+
+def test_the_levels_are_all_levels_once_and_in_the_order_of_the_pass():
+    network, passed = Denoiser(sharded_params(1, 2).network, 2, Vocabulary()), []
+    for level in network.levels:
+        level.register_forward_pre_hook(lambda module, _: passed.append(module))
+    z, ones = torch.randn(1, 2, 5, 4, 4), torch.ones(1, dtype=torch.int64)
+    network(z, torch.full((1, 5), 0.5), ones, Condition(0 * ones, Prompts.of_labels(0)))
+    assert passed == network.levels
+    assert set(passed) == {*network.before, network.middle, *network.after}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
+@pytest.mark.parametrize("modules", [1, 9])
+def test_torch_keeps_what_is_compiled_of_many_modules_of_one_class(modules):
+    with torch._dynamo.config.patch(recompile_limit=8):
+        compile_all([torch.nn.Linear(1, 1) for _ in range(modules)])
+        assert torch._dynamo.config.recompile_limit >= 4 * modules
