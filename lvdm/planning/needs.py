@@ -22,8 +22,8 @@ class Line:
 
     @classmethod
     def through(cls, size: int, value: float, other_size: int, other_value: float) -> Line:
-        """The line through two points; a larger batch never needs less."""
-        each = max(0.0, (other_value - value) / (other_size - size))
+        """The line through two points; a larger batch never needs less, and no batch less than nothing."""
+        each = min(max(0.0, (other_value - value) / (other_size - size)), value / size)
         return cls(value - each * size, each)
 
     def at(self, size: int) -> float:

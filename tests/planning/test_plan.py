@@ -32,10 +32,11 @@ def gpu(gibibytes: float) -> float:
     return next(size * GIB / 64 for size in range(64 * 200) if usable(size * GIB / 64) >= gibibytes * GIB)
 
 
-def test_a_line_goes_through_its_points_and_never_falls():
+def test_a_line_goes_through_its_points_and_neither_falls_nor_begins_below_zero():
     line = Line.through(8, 20.0, 4, 12.0)
     assert (line.at(8), line.at(4), line.at(16)) == (20.0, 12.0, 36.0)
     assert Line.through(8, 5.0, 4, 6.0).at(100) == 5.0
+    assert Line.through(8, 20.0, 4, 5.0).at(1) == 20.0 / 8
 
 
 def test_every_setting_passes_the_examples_of_a_step_exactly():
