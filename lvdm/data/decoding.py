@@ -64,7 +64,7 @@ class Footage:
             raise UnreadableVideo.of(path, "not-a-video", f"a {kind.removesuffix('_pipe')}")
         moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not moving:
-            raise UnreadableVideo.of(path, "no-video-stream", f"{len(container.streams)} other streams")
+            raise UnreadableVideo.of(path, "no-video-stream", f"streams of other kinds: {len(container.streams)}")
         self.stream = moving[0]
         if self.stream.codec_context is None:
             raise UnreadableVideo.of(path, "unsupported", "a codec that is not known")

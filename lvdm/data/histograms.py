@@ -64,14 +64,28 @@ def histograms(readable: pd.DataFrame, changes: Difference | None) -> list[Histo
 def _histogram(name: str, values: np.ndarray, drift: Drift | None) -> Histogram:
     was = np.array(drift.before.values) if drift and isinstance(drift.before, Numbers) else np.array([])
     both = np.concatenate([values, was])
-    edges = np.linspace(both.min(), both.max(), BINS + 1) if both.max() > both.min() else _around(both[0])
-    now, before = np.histogram(values, edges)[0], np.histogram(was, edges)[0]
+    edges = _edges(both)
+    now, before = (np.histogram(np.clip(shown, edges[0], edges[-1]), edges)[0] for shown in (values, was))
+    said = edges.copy()  # the outermost bars hold what lies beyond
+    said[0], said[-1] = min(edges[0], both.min()), max(edges[-1], both.max())
     bars = tuple(
         Bar(f"{low:.4g} to {high:.4g}", int(count), count / len(values), earlier / len(was) if len(was) else None)
-        for low, high, count, earlier in zip(edges[:-1], edges[1:], now, before, strict=True)
+        for low, high, count, earlier in zip(said[:-1], said[1:], now, before, strict=True)
     )
+    least, most = f"{said[0]:.4g}", f"{said[-1]:.4g}"
+    below = f" \N{HORIZONTAL ELLIPSIS} {edges[1]:.4g}" if said[0] < edges[0] else ""
+    above = f"{edges[-2]:.4g} \N{HORIZONTAL ELLIPSIS} " if said[-1] > edges[-1] else ""
     text = Numbers.of(pd.Series(values)).text
-    return Histogram(name, UNITS[name], bars, text, f"{edges[0]:.4g}", f"{edges[-1]:.4g}", drift)
+    return Histogram(name, UNITS[name], bars, text, least + below, above + most, drift)
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Of bars as wide as the bulk of the values asks for: a single one far off does not squeeze all others into one."""
+    least, low, middle, high, most = np.quantile(values, [0, 0.05, 0.5, 0.95, 1])
+    if least == most:
+        return _around(least)
+    reach = max(2 * (high - low), abs(middle) / 2) or most - least
+    return np.linspace(max(least, low - reach), min(most, high + reach), BINS + 1)
 
 
 def _around(value: float) -> np.ndarray:

@@ -151,7 +151,8 @@ def _rejected(manifest: pd.DataFrame, judged: Sequence[Judgement]) -> pd.DataFra
             elif code == DUPLICATE and not why and row["checksum"] not in kept:
                 kept[row["checksum"]] = video
             elif code == DUPLICATE:
-                reasons[video] = why | {code: f"the same bytes as {kept.get(row['checksum'], 'others')}"}
+                same = "bytes" if pd.isna(row["straightened"]) else "frames"
+                reasons[video] = why | {code: f"the same {same} as {kept.get(row['checksum'], 'others')}"}
             else:
                 reasons[video] = why | {code: _detail(judgement, row)}
     listed = [

@@ -6,13 +6,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from lvdm.__main__ import main
 from lvdm.data.data_report import MAX_SHOWN, write_data_report
-from lvdm.data.difference import Difference, Version, difference
+from lvdm.data.difference import NUMBERS, Difference, Version, difference
+from lvdm.data.histograms import histograms
 from lvdm.data.manifest import read_manifest, write_manifest
 from lvdm.data.validation import Validation
 from lvdm.workspace import Report, Workspace
@@ -149,3 +151,15 @@ def test_of_what_was_no_file_no_picture_is_tried(tmp_path):
         table.loc[0, ["error", "detail"]] = [code, "it says"]
         rejected = table[:1].assign(reason=code)[["id", "path", "reason", "detail"]]
         assert written(workspace, table, rejected).tags.count("img") == pictures
+
+
+@pytest.mark.parametrize("most", [[30.0] * 50, [0.0] * 50, list(np.linspace(20, 40, 50))])
+def test_one_video_far_off_does_not_squeeze_the_histogram_of_all_others_and_is_in_its_last_bar(most):
+    table = pd.DataFrame(dict.fromkeys(NUMBERS, [np.nan] * 51) | {"fps": [*most, 1000.0]})
+    (shown,) = histograms(table, None)
+    assert sum(bar.count for bar in shown.bars) == 51
+    assert shown.bars[-1].count == 1
+    assert shown.bars[-1].label.endswith("to 1000")
+    assert shown.high.endswith("1000")
+    if len(set(most)) > 1:
+        assert sum(bar.count > 0 for bar in shown.bars) > 6
