@@ -19,6 +19,7 @@ from lvdm.data.video import checksum, read_frames
 from lvdm.errors import SourceError
 from lvdm.params import Ingest
 from lvdm.params.layouts import Folder
+from lvdm.storage import fetching
 from lvdm.workspace import Workspace, sha256
 
 from .faulty_proxy import fault_at_random
@@ -148,13 +149,31 @@ def test_a_killed_mirror_leaves_no_half_and_is_not_begun_anew(workspace, videos,
     assert process.wait() == -9
     proxy.fault = lambda method, path: ""
     left = list((workspace.root / COPIES).glob("??/*"))
-    assert list((workspace.root / COPIES).glob("partial/*"))
+    partials = list((workspace.root / COPIES).glob("partial/*"))
+    whole = [path for path in partials if path.stat().st_size == int(path.name.split(".")[1])]  # but for its name
     assert not workspace.videos.exists()
     proxy.seen.clear()
     collect(SOURCE, FOLDER, workspace)
-    assert len(proxy.gets) == len(videos) - len(left)
+    assert len(proxy.gets) == len(videos) - len(left) - len(whole)
     assert {name: checksum(workspace.videos / name) for name in videos} == {n: sha256(v) for n, v in videos.items()}
     assert not list((workspace.root / COPIES).glob("partial/*"))
+
+
+def test_what_came_of_a_video_before_an_error_is_not_fetched_again(few, videos, s3, proxy, monkeypatch):
+    collect(SOURCE, FOLDER, few)
+    size = videos["0.mp4"].stat().st_size
+    monkeypatch.setattr(fetching, "BLOCK", size // 6 + 1)
+    proxy.seen.clear()
+    proxy.fault = lambda method, path: "500" if len(proxy.gets) > 3 else ""
+    with pytest.raises(SourceError, match="8 attempts failed"):
+        checksum(few.videos / "0.mp4")
+    (left,) = (few.root / COPIES).glob("partial/*")
+    assert left.stat().st_size == 3 * fetching.BLOCK
+    proxy.fault = lambda method, path: ""
+    proxy.seen.clear()
+    assert checksum(few.videos / "0.mp4") == sha256(videos["0.mp4"])
+    assert len(proxy.gets) == 3
+    assert not list((few.root / COPIES).glob("partial/*"))
 
 
 def test_an_ingest_knows_what_it_probed_by_its_etag_and_copies_serve_without_a_server(workspace, videos, s3, proxy):

@@ -18,6 +18,7 @@ from tests.test_caching import params, project, write_videos
 
 from ..data.faulty_proxy import fault_at_random
 
+SECRET = "mArKeD0123456789/secret+of0this1test2only"
 WORK = Work({"steps": 1}, {"artifacts/validated.parquet": "a"}, {"models/layers.py": "b"})
 
 
@@ -48,11 +49,14 @@ def files(workspace: Workspace) -> dict[str, bytes]:
     return {str(path.relative_to(workspace.root)): path.read_bytes() for path in found if path.is_file()}
 
 
-def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_encodes_nothing(tmp_path, s3, proxy):
+def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_encodes_nothing(
+    tmp_path, s3, proxy, monkeypatch, caplog
+):
     roots = [project(tmp_path / name, *range(3)).root for name in ("one", "two")]
     one, two = (machine(root, "s3://raw/encoded") for root in roots)
     for workspace in (one, two):
         workspace.videos.mkdir()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     proxy.fault = fault_at_random(1, ("500", "503", "cut", "reset", "lost"), 0.2)
     ours = run_stage("encode_latents", params(), one, "small")
     proxy.seen.clear()
@@ -62,6 +66,11 @@ def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_enc
     assert not two.latent_store("small").exists()
     assert not [path for method, path in proxy.seen if method in ("PUT", "POST")]
     assert not list((two.state / "fetched").iterdir())
+    there = (said["Key"] for said in s3.list_objects_v2(Bucket="raw", Prefix="encoded/")["Contents"])
+    written = [s3.get_object(Bucket="raw", Key=key)["Body"].read() for key in there]
+    written += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 20 and not [content for content in written if SECRET.encode() in content]
+    assert "attempt 1 of 8" in caplog.text and SECRET not in caplog.text
     write_videos(two, 0, 1, 2, 4)
     assert run_stage("encode_latents", params(), two, "small").cost != ours.cost, "of other videos, they are made"
 
