@@ -108,6 +108,16 @@ def test_the_long_video_has_the_frames_asked_for(materialized):
         assert probe(video).frames == 32
 
 
+def test_the_latents_lie_on_disk_once_in_the_artefact_the_store_and_the_cache_of_dvc(materialized):
+    places = [
+        list((materialized.root / folder).glob(pattern))
+        for folder, pattern in (("artifacts/latents", "*/*.npy"), (".lvdm/latents", "*/*/latents.npy"))
+    ]
+    assert places[0]
+    shards, stored = ({path.stat().st_ino for path in paths} for paths in places)
+    assert shards == stored <= {path.stat().st_ino for path in (materialized.root / ".dvc/cache").rglob("*")}
+
+
 def walk(node: dict):
     """A node of the lineage and all below it."""
     yield node
