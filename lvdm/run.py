@@ -53,6 +53,8 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
         if shared and not resume and shared.fetch():
             workspace.clear_scratch(verb, name)
             return Report.read(workspace, verb, name)
+        if shared:
+            shared.check()
         began, after_killed = time.monotonic(), workspace.scratches(verb, name) != []
         report: Report = function(params, workspace, name)
         cost = cost_since(began, workspace.machine, after_killed=after_killed)

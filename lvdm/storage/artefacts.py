@@ -96,6 +96,18 @@ class SharedRun:
         log.info("%s %s: fetched, made of the same parameters, inputs and code: s3://%s", self.verb, self.name, key)
         return True
 
+    def check(self) -> None:
+        """Publishes the empty file, so that it is known before hours are spent whether anything can be published.
+
+        Raises:
+            StorageError: the server does not take it.
+        """
+        empty = self._arriving.with_name(f"{self._arriving.name}.empty")
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        empty.touch()
+        publish(self._prefix, f"{OBJECTS}/{sha256(empty)}", empty)
+        empty.unlink()
+
     def publish(self) -> None:
         """Lets others fetch the outputs and the report of this run, which are here.
 

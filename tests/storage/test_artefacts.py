@@ -75,6 +75,16 @@ def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_enc
     assert run_stage("encode_latents", params(), two, "small").cost != ours.cost, "of other videos, they are made"
 
 
+@pytest.mark.parametrize("fault", ["", "500"], ids=["no such bucket", "a server that takes nothing"])
+def test_a_place_where_nothing_can_be_published_is_an_error_before_anything_is_made(fault, tmp_path, s3, proxy):
+    one = machine(project(tmp_path / "one", 0).root, "s3://raw/x" if fault else "s3://no-such-bucket/x")
+    one.videos.mkdir()
+    proxy.fault = lambda method, path: fault if method == "PUT" else ""
+    with pytest.raises(StorageError, match=r"s3://(raw|no-such-bucket)/x/objects/e3b0c442"):
+        run_stage("encode_latents", params(), one, "small")
+    assert not one.latents("small").exists() and not one.latent_store("small").exists()
+
+
 def test_work_that_differs_by_anything_is_not_fetched(tmp_path, s3):
     made(tmp_path / "one", "s3://raw/differing").publish()
     two = machine(tmp_path / "two", "s3://raw/differing")
