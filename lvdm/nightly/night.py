@@ -76,7 +76,9 @@ def outcome_of(workspace: Workspace) -> Path:
 
 
 def night(params: Params, workspace: Workspace, date: datetime.date) -> tuple[Outcome, ...]:
-    """Measures what is due on `date`; also written to `outcome_of` it. Run again, it does only what is not done.
+    """Measures what is due on `date`; also written to `outcome_of` it.
+
+    Killed and run again on that date, it does only what is not done, and says the same.
 
     An experiment that fails stops no other; one that is being worked on is left for the next night.
 
@@ -100,11 +102,13 @@ def _outcome(name: str, trusted: bool, params: Params, workspace: Workspace, dat
             return Outcome(name, "skipped", f"{missing} is not there yet", passed, reasons)
         with workspace.lock("train_denoiser", name):
             work = _work(name, params, workspace)
-            due = _due(last, work, trusted, params.night.refresh_days, date)
+            tonight = last if last and (last.date, last.work) == (date.isoformat(), work) else None
+            earlier = history[:-1] if tonight else history
+            due = _due(earlier[-1] if earlier else None, work, trusted, params.night.refresh_days, date)
             if not due:
                 return Outcome(name, "skipped", f"nothing changed since {last.date if last else ''}", passed, reasons)
             log.info("night: %s: %s", name, due)
-            entry = _measured(name, params, workspace, work, history, date)
+            entry = tonight or _measured(name, params, workspace, work, history, date)
     except BusyError as error:
         return Outcome(name, "skipped", str(error), passed, reasons)
     except LvdmError as error:

@@ -12,19 +12,14 @@ import pytest
 from assets.nightly import check_of
 from lvdm.evaluation.result import Result
 from lvdm.nightly.history import Entry, append, history_of, read_history
-from lvdm.nightly.night import night
+from lvdm.nightly.night import night, read_outcomes
 from lvdm.nightly.promotion import PromotionRefused, promote, promotion_of
 from lvdm.params import load_params
 from lvdm.workspace import Workspace
 from pipelines.schedules import every_night
 from tests.pipelines.conftest import Project
 
-TODAY = datetime.datetime.now(tz=datetime.UTC).date()
 NAME = "perturbed"
-
-
-def after(days: int) -> datetime.date:
-    return TODAY + datetime.timedelta(days)
 
 
 def day_of(project: Project) -> dict[str, int]:
@@ -40,7 +35,7 @@ def remember_better(workspace: Workspace) -> None:
     result = Result.read(workspace.metrics(NAME))
     one = result.estimates["fd_tn2"]
     better = replace(one, value=one.value / 100, interval=(one.value / 110, one.value / 90))
-    before = Entry(after(-1).isoformat(), "other work", 1, "abc", result.protocol, {"fd_tn2": better})
+    before = Entry("2026-01-01", "other work", 1, "abc", result.protocol, {"fd_tn2": better})
     append(history_of(NAME, workspace), before)
 
 
@@ -65,12 +60,15 @@ def test_a_night_through_dagster_then_without_changes_then_of_what_is_promoted(c
     assert "fd_tn2 left its interval" in evaluation.description
     assert first.seed != load_params(copy.root / "params.yaml").sample.seed
 
-    params = load_params(copy.root / "params.yaml")
-    (outcome,) = night(params, workspace, after(1))
-    assert (outcome.did, outcome.note) == ("skipped", f"nothing changed since {TODAY}")
+    params, said = load_params(copy.root / "params.yaml"), read_outcomes(workspace)
+    today = datetime.date.fromisoformat(first.date)  # midnight may have passed since
+    assert night(params, workspace, today) == said, "as if it had been killed with its last word"
+    assert len(read_history(history_of(NAME, workspace))) == 2, "and nothing was measured once more"
+    (outcome,) = night(params, workspace, today + datetime.timedelta(1))
+    assert (outcome.did, outcome.note) == ("skipped", f"nothing changed since {today}")
     assert not outcome.passed, "what failed fails until it is measured again"
     with pytest.raises(PromotionRefused, match=r"night: .*fd_tn2 left its interval"):
-        promote(NAME, params, workspace, why="it looks good", by="", date=TODAY)
+        promote(NAME, params, workspace, why="it looks good", by="", date=today)
 
     history_of(NAME, workspace).unlink()
     append(history_of(NAME, workspace), replace(first, reasons=()))
@@ -81,7 +79,7 @@ def test_a_night_through_dagster_then_without_changes_then_of_what_is_promoted(c
     assert promotion["metrics"]["fd_tn2"]["value"] == Result.read(workspace.metrics(NAME)).metrics["fd_tn2"]
     assert "artifacts/denoiser/perturbed" in promotion["files"]
 
-    (outcome,) = night(params, workspace, after(params.night.refresh_days))
+    (outcome,) = night(params, workspace, today + datetime.timedelta(params.night.refresh_days))
     assert outcome.did == "measured"
     assert "promoted, and 7 days" in outcome.note
     *_, second = read_history(history_of(NAME, workspace))
