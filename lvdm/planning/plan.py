@@ -22,7 +22,7 @@ from lvdm.making import DECODED_AT_ONCE, as_request, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
-from lvdm.models.layers import recompute, woken
+from lvdm.models.layers import Blocks, recompute, woken
 from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
 from lvdm.planning import trials, work
 from lvdm.planning.needs import Line, Need, Setting, seconds_a_step, suggested
@@ -156,30 +156,53 @@ def counted_denoiser(train: TrainDenoiser, latent: work.LatentShape, workspace: 
 
 
 def _counted(network: nn.Module, forward: Callable[[], Tensor]) -> dict[bool, Need]:
-    """What is kept for the backward pass of one example, on the device meta: shapes alone."""
-    needs = {}
+    """What is kept for the backward pass of one example, on the device meta: shapes alone.
+
+    What is computed again is there one block at a time.
+    """
+    needs, block = {}, kept_in_a_block(network, forward)
     parameters = KEPT_A_PARAMETER * sum(p.numel() for p in network.parameters())
     for again in (False, True):
         if again:
             recompute(network)
         slower = 4 / 3 if again else 1.0
-        activations = Line(parameters, HALF * kept_bytes(network, forward))
-        needs[again] = Need(activations, Line(LAUNCHES * slower, slower))
+        kept = kept_bytes(network, forward) + (block if again else 0)
+        needs[again] = Need(Line(parameters, HALF * kept), Line(LAUNCHES * slower, slower))
     return needs
 
 
 def kept_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> int:
     """Bytes that a forward pass keeps for the backward one, each storage once, parameters left out."""
-    kept: dict[int, Any] = {}
+    with _keeping(network) as kept:
+        forward()
+    return kept()
+
+
+def kept_in_a_block(network: nn.Module, forward: Callable[[], Tensor]) -> int:
+    """The most of them that are of a single block."""
+    begun, most = list[int](), [0]
+    blocks = [block for module in network.modules() if isinstance(module, Blocks) for block in module]
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(_keeping(network))
+        for block in blocks:
+            stack.callback(block.register_forward_pre_hook(lambda *_: begun.append(kept())).remove)
+            stack.callback(block.register_forward_hook(lambda *_: most.append(kept() - begun.pop())).remove)
+        forward()
+    return max(most)
+
+
+@contextlib.contextmanager
+def _keeping(network: nn.Module) -> Iterator[Callable[[], int]]:
+    """Within the block, how many bytes are kept so far."""
+    storages: dict[int, Any] = {}
+    own = {p.untyped_storage()._cdata for p in network.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    own = {p.untyped_storage()._cdata for p in network.parameters()}
-    return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in own)
+        yield lambda: sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in own)
 
 
 @dataclass(frozen=True)

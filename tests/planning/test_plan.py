@@ -14,6 +14,7 @@ from lvdm.__main__ import main
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.machine import Machine
 from lvdm.making import as_request, samples_to_make
+from lvdm.models.layers import Blocks
 from lvdm.params import Params, parse_params
 from lvdm.planning import plan, trials, work
 from lvdm.planning.needs import CONTEXT, GIB, Line, Need, Setting, settings, suggested, usable
@@ -113,6 +114,13 @@ def test_what_is_counted_without_a_gpu_grows_with_what_is_kept(params, workspace
     layer = torch.nn.Linear(3, 5, device="meta")
     x = torch.empty(7, 3, device="meta")
     assert plan.kept_bytes(layer, lambda: layer(x).square()) == 4 * 7 * (3 + 5)
+
+
+def test_of_what_is_computed_again_the_largest_block_is_there_at_a_time():
+    """Of each layer its input, 3 x 7 or 5 x 7 numbers; the square keeps what no block does."""
+    blocks = Blocks([torch.nn.Conv3d(3, 5, 1, device="meta"), torch.nn.Conv3d(5, 5, 1, device="meta")])
+    x = torch.empty(1, 3, 1, 1, 7, device="meta", requires_grad=True)
+    assert plan.kept_in_a_block(blocks, lambda: blocks(x).square()) == 4 * 7 * 5
 
 
 def test_sampling_takes_every_window_through_every_step_and_those_with_given_frames_twice(params):
