@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.errors import ParamsError
 from lvdm.section import Section, parse, read_yaml
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 MOST_LOADERS = 16
 Count = Annotated[int, Field(gt=0)]
+
+
+def _on_s3(place: str) -> str:
+    if not place.startswith("s3://"):
+        raise ValueError("s3://bucket/prefix")
+    return place
 
 
 class Machine(Section):
@@ -34,7 +40,7 @@ class Machine(Section):
     probe_workers: Count = 2  # processes that probe videos at ingest
     probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold for a video
     cache_gigabytes: Annotated[float, Field(gt=0)] | None = None  # of videos on S3, kept here; null: all of them
-    artifacts: Annotated[str, Field(pattern="^s3://[^/@:]+(/[^@:]+)?$")] | None = None  # which machines share
+    artifacts: Annotated[str, AfterValidator(_on_s3)] | None = None  # s3://bucket/prefix, which machines share
 
     @model_validator(mode="after")
     def _possible(self) -> Machine:

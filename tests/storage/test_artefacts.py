@@ -175,8 +175,14 @@ def test_a_file_that_is_not_what_its_name_says_is_never_taken(tmp_path, s3, prox
     assert not files(two)
 
 
-@pytest.mark.parametrize("place", ["/mnt/shared", "s3://", "s3://key:secret@bucket/x", "s3:///x"])
-def test_a_place_that_is_no_prefix_of_s3_is_refused(place, tmp_path):
-    (tmp_path / "machine.yaml").write_text(f"artifacts: {place}\n")
-    with pytest.raises(ParamsError, match=r"machine\.yaml: artifacts"):
+@pytest.mark.parametrize("place", ["s3://", "s3:///x", f"s3://key:{SECRET}@bucket/x"])
+def test_a_place_that_is_no_prefix_of_s3_is_refused_without_saying_a_secret(place, tmp_path):
+    with pytest.raises(StorageError, match=r"no bucket|a user or a password") as caught:
+        run_of(machine(tmp_path, place)).fetch()
+    assert SECRET not in str(caught.value)
+
+
+def test_a_folder_is_no_place_to_share(tmp_path):
+    (tmp_path / "machine.yaml").write_text("artifacts: /mnt/shared\n")
+    with pytest.raises(ParamsError, match=r"machine\.yaml: artifacts: expected s3://bucket/prefix, got '/mnt/shared'"):
         load_machine(tmp_path / "machine.yaml")
