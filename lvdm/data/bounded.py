@@ -5,6 +5,7 @@ Not here: what is done to an item.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -84,7 +85,12 @@ class _Worker(Generic[T, R]):
         self.process = context.Process(target=_serve, args=(theirs, self.last_beat, self.max_bytes), daemon=True)
         self.process.start()
         theirs.close()
-        self.connection.send(self.function)
+        self.send(self.function)
+
+    def send(self, message: object) -> None:
+        """What a process that has died does not take, `finish` finds out."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(message)
 
     def stop(self) -> None:
         self.process.kill()
@@ -99,7 +105,7 @@ class _Worker(Generic[T, R]):
             self.start()
         self.index, item = numbered
         self.seconds, self.last_beat.value = seconds(item), time.monotonic()
-        self.connection.send(item)
+        self.send(item)
 
     def finish(self) -> tuple[int, R | Lost]:
         assert self.index is not None

@@ -35,6 +35,21 @@ def test_an_item_that_kills_its_process_is_lost_and_the_rest_goes_on():
     assert results == {0: Lost("crashed", "exit code 7"), 1: Lost("crashed", "exit code 7")}
 
 
+class Deadly:
+    """Kills the process that it is brought to."""
+
+    def __call__(self, item: bytes) -> None:
+        raise AssertionError("it is never called")
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (3,)
+
+
+def test_a_process_that_dies_before_it_takes_its_item_loses_that_one():
+    lost = Lost("crashed", "exit code 3")
+    assert dict(bounded_map(Deadly(), [bytes(1_000_000)] * 2, 1, lambda _: 60)) == {0: lost, 1: lost}
+
+
 def test_an_item_may_take_as_long_as_it_takes():
     assert dict(bounded_map(math.sqrt, [4.0], 1, lambda _: math.inf)) == {0: 2.0}
 
