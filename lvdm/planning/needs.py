@@ -31,10 +31,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Larger:
+    """The larger of two lines, at each batch size."""
+
+    one: Line
+    other: Line
+
+    def at(self, size: int) -> float:
+        return max(self.one.at(size), self.other.at(size))
+
+
+@dataclass(frozen=True)
 class Need:
     """Of one pass with its optimiser step: bytes at the peak, and seconds."""
 
-    bytes: Line
+    bytes: Line | Larger
     seconds: Line
 
 

@@ -25,11 +25,12 @@ from lvdm.models.inference import ready
 from lvdm.models.layers import Blocks, recompute, woken
 from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
 from lvdm.planning import trials, work
-from lvdm.planning.needs import Line, Need, Setting, seconds_a_step, suggested
+from lvdm.planning.needs import Larger, Line, Need, Setting, seconds_a_step, suggested
 from lvdm.training.fit import Batch, Task
 from lvdm.workspace import Workspace
 
 KEPT_A_PARAMETER = 22.0  # bytes: weight, gradient, two moments and average in fp32, and the weight in bfloat16
+GRADIENT = 4.0  # bytes of it
 HALF = 0.5  # activations are bfloat16; those that are counted are fp32
 NOTHING_FITS = trials.Trial(1e15, 0.0)
 LAUNCHES = 2.0  # a pass costs as much as so many examples more: relative, where no time is measured
@@ -158,16 +159,19 @@ def counted_denoiser(train: TrainDenoiser, latent: work.LatentShape, workspace: 
 def _counted(network: nn.Module, forward: Callable[[], Tensor]) -> dict[bool, Need]:
     """What is kept for the backward pass of one example, on the device meta: shapes alone.
 
-    What is computed again is there one block at a time.
+    The gradients of a step are there until the next backward pass, in which what is computed again is there instead,
+    one block at a time.
     """
-    needs, block = {}, kept_in_a_block(network, forward)
-    parameters = KEPT_A_PARAMETER * sum(p.numel() for p in network.parameters())
+    needs, block = {}, HALF * kept_in_a_block(network, forward)
+    parameters = sum(p.numel() for p in network.parameters())
     for again in (False, True):
         if again:
             recompute(network)
         slower = 4 / 3 if again else 1.0
-        kept = kept_bytes(network, forward) + (block if again else 0)
-        needs[again] = Need(Line(parameters, HALF * kept), Line(LAUNCHES * slower, slower))
+        kept = HALF * kept_bytes(network, forward)
+        forward_pass = Line(KEPT_A_PARAMETER * parameters, kept)
+        backward_pass = Line((KEPT_A_PARAMETER - GRADIENT) * parameters, kept + (block if again else 0))
+        needs[again] = Need(Larger(forward_pass, backward_pass), Line(LAUNCHES * slower, slower))
     return needs
 
 

@@ -17,7 +17,7 @@ from lvdm.making import as_request, samples_to_make
 from lvdm.models.layers import Blocks
 from lvdm.params import Params, parse_params
 from lvdm.planning import plan, trials, work
-from lvdm.planning.needs import CONTEXT, GIB, Line, Need, Setting, settings, suggested, usable
+from lvdm.planning.needs import CONTEXT, GIB, Larger, Line, Need, Setting, settings, suggested, usable
 from lvdm.planning.report import duration
 from lvdm.workspace import Workspace
 from tests.test_making import tiny
@@ -38,6 +38,10 @@ def test_a_line_goes_through_its_points_and_neither_falls_nor_begins_below_zero(
     assert (line.at(8), line.at(4), line.at(16)) == (20.0, 12.0, 36.0)
     assert Line.through(8, 5.0, 4, 6.0).at(100) == 5.0
     assert Line.through(8, 20.0, 4, 5.0).at(1) == 20.0 / 8
+
+
+def test_what_is_there_at_one_time_or_another_needs_the_larger_of_the_two():
+    assert [Larger(Line(10.0, 1.0), Line(0.0, 3.0)).at(size) for size in (1, 5, 8)] == [11.0, 15.0, 24.0]
 
 
 def test_every_setting_passes_the_examples_of_a_step_exactly():
