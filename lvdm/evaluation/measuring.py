@@ -28,6 +28,7 @@ from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+FEWEST = 2  # clips that have a covariance
 LEAST = {"frechet": 0.0, "mean_gap": 0.0}  # values there can be; others may be below 0
 
 
@@ -51,11 +52,15 @@ def evaluate(
         ArtefactError: too few clips, or a clip of another shape than the protocol's.
     """
     n, real = protocol.num_clips, reals[protocol.split]
-    for name, clips in (("real", real), ("fake", fake)):
-        if len(clips) < max(n, 2):
+    if n < FEWEST:
+        raise ArtefactError(
+            "evaluate.num_clips", expected=f"at least {FEWEST}", got=n, remedy="raise it in params.yaml"
+        )
+    for name, clips, fewest in (("real", real, max(n, 2 * FEWEST)), ("fake", fake, n)):  # two halves make the floor
+        if len(clips) < fewest:
             raise ArtefactError(
                 f"{name} clips",
-                expected=f"at least {max(n, 2)}, which protocol {protocol.name} measures",
+                expected=f"at least {fewest}, which protocol {protocol.name} measures",
                 got=len(clips),
                 remedy="choose a protocol that measures fewer, or give more videos (real) or a higher sample.num_clips "
                 "(fake)",

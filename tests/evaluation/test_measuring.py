@@ -224,6 +224,15 @@ def test_too_few_samples_are_an_error(workspace: Workspace, num_real: int, num_f
         evaluate(reals(0, num_real), clips(0, num_fake), PROTOCOL, (), workspace, CPU)
 
 
+def test_two_clips_and_twice_as_many_real_ones_are_the_fewest(with_weights: Workspace) -> None:
+    metrics, two = ("fd_tn2", "kd_efflite0"), replace(PROTOCOL, num_clips=2)
+    assert set(metrics) <= set(evaluate(reals(0, 4), clips(0, 2), two, metrics, with_weights, CPU).estimates)
+    with pytest.raises(ArtefactError, match=r"real clips: expected at least 4, .*, got 3"):
+        evaluate(reals(0, 3), clips(0, 2), two, metrics, with_weights, CPU)
+    with pytest.raises(ArtefactError, match=r"evaluate\.num_clips: expected at least 2, got 1; raise it in params"):
+        evaluate(reals(0, 4), clips(0, 2), replace(PROTOCOL, num_clips=1), metrics, with_weights, CPU)
+
+
 def test_a_clip_of_another_shape_is_an_error(workspace: Workspace) -> None:
     with pytest.raises(ArtefactError, match=r"uint8 \(16, 32, 32, 3\)"):
         evaluate(reals(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace, CPU)
