@@ -69,22 +69,28 @@ def _teller(layout: params.Layout, folder: Path, names: list[str], texts: Sequen
 
 
 def _ucf101(layout: params.Ucf101, folder: Path, texts: Sequence[Path]) -> Tell:
-    """v_ApplyEyeMakeup_g08_c01: class, group, clip. A video that neither list names is in no split, and so rejected."""
-    split_of: dict[str, str] = {}
+    """v_ApplyEyeMakeup_g08_c01: class, group, clip. A video that neither list names is in no split, and so rejected.
+
+    The class is spelt as in the lists, CLASS/VIDEO.avi: the videos of HandstandPushups are named v_HandStandPushups.
+    """
+    listed: dict[str, tuple[str, str]] = {}  # split and class
     for split in ("train", "test"):
         name = f"{split}list0{layout.split_list}.txt"
         path = _one_file(folder, texts, name, "the official split lists of UCF-101")
         for line in path.read_text().split("\n"):
             if line.strip():
-                split_of[PurePosixPath(line.split()[0]).stem] = split
+                video = PurePosixPath(line.split()[0])
+                listed[video.stem] = (split, video.parent.name)
 
     def told(name: str) -> Told | None:
         stem = PurePosixPath(name).stem
         if (found := re.fullmatch(r"v_(\w+)_(g\d+)_c\d+", stem)) is None:
             return None
-        label, group = found.groups()
+        named, group = found.groups()
+        split, said = listed.get(stem, ("unlisted", ""))
+        label = said or named
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
-        return Told(label, words, split_of.get(stem, "unlisted"), f"{label}_{group}")
+        return Told(label, words, split, f"{label}_{group}")
 
     return told
 

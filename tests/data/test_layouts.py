@@ -96,6 +96,16 @@ def test_an_unlisted_video_whose_group_is_listed_is_quarantined_and_the_rest_goe
     assert "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi" in set(validation.accepted["id"])
 
 
+def test_a_class_of_ucf101_is_spelt_as_in_its_lists_where_the_names_of_its_videos_spell_it_otherwise(workspace):
+    ucf101(workspace)
+    name = "HandstandPushups/v_HandStandPushups_g01_c01.avi"
+    videos(workspace, name)
+    with (workspace.root / "raw" / "ucfTrainTestlist" / "testlist01.txt").open("a") as file:
+        file.write(f"{name}\n")
+    row = ingested(workspace, kind="ucf101", split_list=1).loc[name]
+    assert (row["label"], row["caption"], row["split"]) == ("HandstandPushups", "handstand pushups", "test")
+
+
 def test_ucf101_without_its_lists_is_one_line(workspace):
     videos(workspace, "YoYo/v_YoYo_g01_c01.avi")
     with pytest.raises(SourceError, match=r"official split lists.*trainlist01\.txt.*got 'none'"):
