@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -62,8 +62,10 @@ def params_of(args: argparse.Namespace) -> Params:
     return parse_params(document)
 
 
-def machine_of(args: argparse.Namespace, **settings: Any) -> Machine:
-    return Machine(compile=args.compile, **settings)
+def machine_of(
+    args: argparse.Namespace, devices: int | Literal["auto"] = "auto", strategy: Literal["auto", "ddp"] = "auto"
+) -> Machine:
+    return Machine(compile=args.compile, devices=devices, strategy=strategy)
 
 
 def denoiser(train: TrainDenoiser, latent_channels: int) -> Denoiser:

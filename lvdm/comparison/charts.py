@@ -59,7 +59,8 @@ def chart_drift(tables: Mapping[str, Path]) -> str:
         return ""
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.add_axes((0.1, 0.15, 0.87, 0.8))
-    for (name, columns), colour in zip(curves.items(), COLOURS * len(curves), strict=False):
+    for i, (name, columns) in enumerate(curves.items()):
+        colour = COLOURS[i % len(COLOURS)]
         axes.plot(columns["frame"], columns["fake"], label=name, color=colour, linewidth=1.6)
         if "fake_low" in columns:
             axes.fill_between(columns["frame"], columns["fake_low"], columns["fake_high"], color=colour, alpha=0.2)

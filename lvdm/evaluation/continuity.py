@@ -47,7 +47,9 @@ def similarity(video: Video, lag: int) -> float:
         torch.stack([torch.from_numpy(video[start + ahead]).permute(2, 0, 1).double() for start in starts])
         for ahead in (0, lag)
     )
-    return float(structural_similarity_index_measure(one, other, data_range=255.0))  # type: ignore[arg-type]
+    mean = structural_similarity_index_measure(one, other, data_range=255.0)
+    assert isinstance(mean, torch.Tensor), "the maps, which come beside it if asked for, were not"
+    return mean.item()
 
 
 def steps(video: Video, joins: Joins) -> tuple[float, float]:

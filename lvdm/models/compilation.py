@@ -10,7 +10,6 @@ import functools
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,8 +19,10 @@ logger = logging.getLogger(__name__)
 KINDS_OF_INPUT = 4  # of a module: whole and last batches, with gradients and without
 
 
-def compile_all(modules: Iterable[nn.Module], **options: Any) -> None:
-    """Compiles each module, in place, when it is first called with a new kind of input; `options` are torch's.
+def compile_all(
+    modules: Iterable[nn.Module], *, dynamic: bool | None = None, mode: str | None = None, backend: str = "inductor"
+) -> None:
+    """Compiles each module, in place, when it is first called with a new kind of input; the rest is as torch has it.
 
     Under DDP a module stays one graph, whose gradients are exchanged beside the backward pass of the modules before it;
     torch would end graphs where buckets of gradients do, every 25 MB.
@@ -32,7 +33,7 @@ def compile_all(modules: Iterable[nn.Module], **options: Any) -> None:
     config.optimize_ddp = False
     config.recompile_limit = max(config.recompile_limit, KINDS_OF_INPUT * len(parts))  # modules of one class share it
     for part in parts:
-        part.compile(**options)
+        part.compile(dynamic=dynamic, mode=mode, backend=backend)
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -51,8 +53,10 @@ def test_similarity_falls_with_the_lag_and_is_one_where_nothing_moves() -> None:
     ("scheme", "overlap", "expected"),
     [("hierarchical", 1, (1, 4, 5, 8, 9, 12, 13, 16)), ("autoregressive", 2, (5, 8, 11, 14))],
 )
-def test_the_plan_knows_where_windows_join(scheme: str, overlap: int, expected: tuple[int, ...]) -> None:
-    assert plan_long_video(17, 5, (1, 4), overlap, scheme).joins == expected  # type: ignore[arg-type]
+def test_the_plan_knows_where_windows_join(
+    scheme: Literal["hierarchical", "autoregressive"], overlap: int, expected: tuple[int, ...]
+) -> None:
+    assert plan_long_video(17, 5, (1, 4), overlap, scheme).joins == expected
 
 
 def test_copies_of_training_clips_are_found_and_samples_of_the_same_kind_are_none() -> None:
