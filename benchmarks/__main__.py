@@ -69,7 +69,7 @@ ASKED = (
     Asked("8 clips of 20 steps", "their distance", "sampling --part solver", f"sampling --part solver {TINY}"),
     Asked("plan", "within 15 %", "plan", "plan --size tiny"),
     *SCALING,
-    Asked("sprites, CUDA graphs", "context", f"{SPRITES} --mode reduce-overhead --profile", f"{STEP} 2 {TINY}"),
+    Asked("sprites, no CUDA graphs", "context", f"{SPRITES} --mode default --profile", f"{STEP} 2 {TINY}"),
     Asked("sprites, not compiled", "context", f"{SPRITES} --no-compile --profile", f"{STEP} 2 {TINY}"),
     Asked("data", ">= 10x training", "latent_cache --latents 200000", "latent_cache --latents 2000 --seconds 0.05"),
 )

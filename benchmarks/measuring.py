@@ -27,10 +27,11 @@ BYTES_A_NUMBER = 2  # of bfloat16
 KINDS = {  # of kernels, by what is in their names
     "generated": ("triton",),
     "attention": ("flash", "fmha", "attention"),
+    "convolutions and matrix products": ("gemm", "nvjet", "convolve"),  # before what their names also hold: index
     "copies": ("Memcpy", "Memset", "copy"),
     "eager pointwise, reductions, optimiser": ("elementwise", "reduce", "multi_tensor", "cat", "index"),
 }
-REST = "convolutions and matrix products"
+REST = "other"
 OF_WEIGHTS = ("aten::convolution", "aten::convolution_backward", "aten::mm", "aten::addmm")
 
 
@@ -96,12 +97,12 @@ def measure(
     CUDA events time each call on a GPU, so what the host does beside it counts only if the GPU waits for it. With a
     title the profile is printed.
     """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # what a CUDA graph needs is allocated at its first passes alone
     for _ in range(WARM_UP):
         call()
     first = _timed(call, device, 1)[0]
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     times = _timed(call, device, max(LEAST, min(most, int(seconds / max(first, 1e-9)))))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     found = kernels(call, device) if device.type == "cuda" else []

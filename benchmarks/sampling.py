@@ -124,9 +124,9 @@ def long_row(params: Params, makers: Callable[[bool], Maker], sample: Sample, ar
 
     def measured(plain: bool) -> Measured:
         maker = makers(plain)
-        maker.videos(train, sample.model_copy(update={"steps": 1}), [request])
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+        maker.videos(train, sample.model_copy(update={"steps": 1}), [request])
         start = now(device)
         maker.videos(train, sample, [request])
         seconds = now(device) - start
@@ -169,6 +169,7 @@ def memory_rows(params: Params, maker: Maker, args: argparse.Namespace) -> Itera
 
 
 def _decoding(maker: Maker, latent: Tensor, device: torch.device) -> Measured:
+    maker.decode(latent)  # compiled, and convolutions tried
     return measure(lambda: maker.decode(latent), device, most=3)
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.training                            # the preset `reference` on a GPU
     python -m benchmarks.training --batch 32 --part denoiser
-    python -m benchmarks.training --size sprites --frames 36 --batch 256 --part denoiser --mode reduce-overhead
+    python -m benchmarks.training --size sprites --frames 36 --batch 256 --part denoiser --mode default
     python -m benchmarks.training --size tiny                # on a CPU, in seconds
 
 A step of the denoiser is measured as a bare loop and through `lvdm.training.fit`, which adds Lightning, the order of
@@ -35,7 +35,7 @@ from lvdm.planning.trials import seconds_a_step
 from lvdm.planning.work import Noise
 from lvdm.prompting import LabelPrompts
 from lvdm.training.autoencoder import kl_divergence, reconstruction_error
-from lvdm.training.denoiser import DenoiserTraining
+from lvdm.training.denoiser import DenoiserTraining, compile_denoiser
 
 PARTS = ("denoiser", "autoencoder")
 OFFICIAL_MS = {"denoiser": {2: 243.0, 8: 230.0, 32: 527.0}, "autoencoder": {2: 194.0}}  # the denoiser's encode too
@@ -134,7 +134,10 @@ def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) ->
             network = untrained.denoiser(params.train_denoiser, channels).to(device)
             if machine.compile:
                 torch._dynamo.reset()  # a run has one batch size, so each is compiled for its own
-                network.compile(mode=args.mode)
+                if args.mode:
+                    network.compile(mode=args.mode)
+                else:
+                    compile_denoiser(network, machine)
             loss = denoiser_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step = stepping(network, loss, machine.autocast)
@@ -174,8 +177,8 @@ def autoencoder_rows(params: Params, machine: Machine, args: argparse.Namespace)
             network = untrained.autoencoder(config).to(device)
             if machine.compile:
                 torch._dynamo.reset()
-                network.encoder.compile()
-                network.decoder.compile()
+                network.encoder.compile(mode=args.mode)
+                network.decoder.compile(mode=args.mode)
             loss = autoencoder_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step, title = (
@@ -230,7 +233,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     options.add_argument("--batch", type=int, nargs="+", help="sizes (default: 2 8 32 64, of the autoencoder 2)")
     options.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     modes = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
-    options.add_argument("--mode", choices=modes, default="default", help="of torch.compile, of the denoiser")
+    options.add_argument("--mode", choices=modes, help="of torch.compile (default: that of a run)")
     args = options.parse_args(arguments)
     params, machine = untrained.params_of(args), untrained.machine_of(args, devices=1)
     limits = ceilings(machine.device)

@@ -16,6 +16,7 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
+GRAPHS = "reduce-overhead"  # a mode: a pass as one CUDA graph, one launch; what it returns lives until the next pass
 KINDS_OF_INPUT = 4  # of a module: whole and last batches, with gradients and without
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder
-from lvdm.models.compilation import compile_all
+from lvdm.models.compilation import GRAPHS, compile_all
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -30,6 +30,5 @@ def ready(network: N, machine: Machine, device: torch.device) -> N:
     if machine.compile and isinstance(network, VideoAutoencoder):
         compile_all([network.encoder, network.decoder], dynamic=False)  # clips and chunks have few sizes
     elif machine.compile and not isinstance(network, Autoencoder):
-        # As a CUDA graph a pass is one launch. Its output lives until the next pass, and is mixed before that.
-        compile_all([network], mode="reduce-overhead" if device.type == "cuda" else "default")
+        compile_all([network], mode=GRAPHS if device.type == "cuda" else "default")
     return network

@@ -16,14 +16,13 @@ from torch.utils.data import Dataset
 from lvdm.data.latents import Entry
 from lvdm.evaluation.perceptual import load_perceptual
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
-from lvdm.models.compilation import compile_all
 from lvdm.models.condition import MAX_TOKENS, Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.layers import woken
 from lvdm.models.text import find_text_encoder
 from lvdm.params import Clips, DenoiserNetwork, TrainAutoencoder, TrainDenoiser
-from lvdm.training.autoencoder import AutoencoderTraining
-from lvdm.training.denoiser import DenoiserTraining
+from lvdm.training.autoencoder import AutoencoderTraining, compile_autoencoder
+from lvdm.training.denoiser import DenoiserTraining, compile_denoiser
 from lvdm.training.fit import Batch
 from lvdm.workspace import Workspace
 
@@ -95,8 +94,7 @@ def autoencoder_task(params: TrainAutoencoder, workspace: Workspace, batch_size:
     params, network = params.model_copy(update={"training": training}), woken(build_autoencoder(params.network))
     assert isinstance(network, VideoAutoencoder)
     if workspace.machine.compile:
-        decoder = network.decoder.levels if params.objective.adversarial else [network.decoder]
-        compile_all([network.encoder, *decoder])
+        compile_autoencoder(network, params.objective)
     term = params.objective.perceptual
     return AutoencoderTraining(network, params, load_perceptual(term.network, workspace) if term else None)
 
@@ -113,7 +111,7 @@ def denoiser_task(
     known = vocabulary(params.network, workspace)
     network = woken(Denoiser(params.network, latent[0], known))
     if workspace.machine.compile:
-        compile_all([network])
+        compile_denoiser(network, workspace.machine.model_copy(update={"devices": 1}))  # as trials.py trains it
     return DenoiserTraining(network, params.model_copy(update={"training": training}), AnyPrompt(known))
 
 

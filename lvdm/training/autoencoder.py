@@ -21,7 +21,7 @@ from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
 from lvdm.models.compilation import compile_all
 from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
-from lvdm.params import AutoencoderNetwork, TrainAutoencoder
+from lvdm.params import AutoencoderNetwork, AutoencoderObjective, TrainAutoencoder
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
 
@@ -111,10 +111,10 @@ class AutoencoderTraining(Task):
             "adversarial_weight": self.objective.adversarial.weight * gradient_ratio(whole[0], whole[1]),
         }
 
-    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         if self.objective.adversarial and not self._plays:
             self.discriminator.zero_grad()  # to None, so that the optimiser leaves it alone
-        super().configure_gradient_clipping()
+        super().configure_gradient_clipping(optimizer)
 
     def validation_means(self, batch: Batch) -> dict[str, Tensor]:
         clip = batch["clip"]
@@ -129,6 +129,14 @@ def _posterior_noise(config: AutoencoderNetwork, batch: Batch, generators: Seque
     space = config.space_factor
     shape = len(generators), config.latent_channels, t // config.time_factor, h // space, w // space
     return {"noise": draw_noise(generators, torch.empty(shape))}
+
+
+def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjective) -> None:
+    """Compiles what a step passes through.
+
+    The adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside then.
+    """
+    compile_all([network.encoder, *(network.decoder.levels if objective.adversarial else [network.decoder])])
 
 
 def train_autoencoder(
@@ -161,9 +169,7 @@ def train_autoencoder(
     history: History = []
     if isinstance(autoencoder, VideoAutoencoder):
         if machine.compile:
-            # the adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside
-            decoder = autoencoder.decoder.levels if params.objective.adversarial else [autoencoder.decoder]
-            compile_all([autoencoder.encoder, *decoder])
+            compile_autoencoder(autoencoder, params.objective)
         task = AutoencoderTraining(autoencoder, params, perceptual, held_out)
         history = fit(task, clips, params.training, machine, scratch)
     leave_to_first_process()

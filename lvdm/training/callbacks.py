@@ -58,15 +58,15 @@ class Average(AfterStep):
         self.weights: list[Tensor] = []  # sharded as the parameters are, but whole before and after training
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        parameters = list(pl_module.get_submodule("network").parameters())
-        start = self.weights or [p.detach() for p in parameters]
-        self.weights = [laid_out_as(p, w) for p, w in zip(parameters, start, strict=True)]
+        self.parameters = list(pl_module.get_submodule("network").parameters())
+        start = self.weights or [p.detach() for p in self.parameters]
+        self.weights = [laid_out_as(p, w) for p, w in zip(self.parameters, start, strict=True)]
 
     @torch.no_grad()
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n = trainer.global_step
         decay = min(self.decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(shards(self.weights), shards(pl_module.get_submodule("network").parameters()), 1 - decay)
+        torch._foreach_lerp_(shards(self.weights), shards(self.parameters), 1 - decay)
 
     def on_train_end(self, *_: Any) -> None:
         self.weights = [whole(w) for w in self.weights]

@@ -20,7 +20,7 @@ from lvdm.data.latents import LatentCache
 from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.objective import DenoisingLoss, Draws, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
-from lvdm.models.compilation import compile_all
+from lvdm.models.compilation import GRAPHS, compile_all
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserObjective, TrainDenoiser
 from lvdm.prompting import TrainingPrompts
@@ -146,6 +146,19 @@ def _of_both(history: History, of_interpolator: History) -> History:
     return [rows[step] for step in sorted(rows)]
 
 
+def compile_denoiser(network: Denoiser, machine: Machine) -> None:
+    """Compiles what a step passes through.
+
+    On one GPU all of a pass is one CUDA graph: a step is thousands of kernels, and a host may take longer to launch
+    them than the GPU to compute them. On several, levels are compiled one by one, so that gradients are exchanged
+    beside the backward pass.
+    """
+    if len(machine.shared_devices) > 1:
+        compile_all(network.levels, dynamic=False)  # they differ in shape, which is not to be dynamic in any
+    else:
+        compile_all([network], mode=GRAPHS if machine.device.type == "cuda" else "default")
+
+
 def train_denoiser(
     windows: Examples,
     params: TrainDenoiser,
@@ -165,10 +178,7 @@ def train_denoiser(
     """
     network = initialised(lambda: Denoiser(params.network, latent_channels, prompts.vocabulary), params.training.seed)
     if machine.compile:
-        if len(machine.shared_devices) == 1:
-            compile_all([network])
-        else:
-            compile_all(network.levels, dynamic=False)  # they differ in shape, which is not to be dynamic in any
+        compile_denoiser(network, machine)
     task = DenoiserTraining(network, params, prompts, held_out)
     history = fit(task, windows, params.training, machine, scratch)
     return network.eval().requires_grad_(False), history

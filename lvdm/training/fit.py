@@ -110,16 +110,25 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         fused = self.trainer.precision != "16-mixed"  # it would unscale the gradients after they were clipped
-        optimiser = torch.optim.AdamW(
-            self.parameters(), lr=self.training_params.learning_rate, betas=(0.9, 0.99), fused=fused
-        )
+        groups = [{"params": list(network.parameters())} for network in self.children()]
+        optimiser = torch.optim.AdamW(groups, self.training_params.learning_rate, betas=(0.9, 0.99), fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate_factor(self.training_params))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Gradients that are summed over batches have memory of their own: what a CUDA graph made, its next pass would
+        overwrite.
+        """
+        if self.training_params.accumulate == 1:
+            optimizer.zero_grad()
+            return
+        for parameter in self.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Clips each network by the norm of its gradients; Lightning's own way refuses the fused optimiser."""
-        for network in self.children():
-            torch.nn.utils.clip_grad_norm_(network.parameters(), self.training_params.gradient_clip)
+        for network in optimizer.param_groups:
+            torch.nn.utils.clip_grad_norm_(network["params"], self.training_params.gradient_clip)
 
 
 class BatchesFromStep(Sampler[list[int]]):
