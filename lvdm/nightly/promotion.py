@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import getpass
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lvdm.errors import LvdmError
 from lvdm.evaluation.result import Result
 from lvdm.nightly.history import history_of, read_history
 from lvdm.params import Params
+from lvdm.provenance import hashes
 from lvdm.workspace import Report, Workspace, write_json
 
 
@@ -56,6 +58,7 @@ def gates(experiment: str, params: Params, workspace: Workspace) -> tuple[Gate, 
     stale = stale_runs(experiment, tree, params)
     return (
         Gate("lineage", "" if tree.whole else "the chain from its numbers to the raw data is broken; run it again"),
+        Gate("artefacts", "; ".join(_other_bytes(tree, workspace))),
         Gate("parameters", f"params.yaml has changed since {', '.join(stale)}; run that again" if stale else ""),
         Gate("checks", "; ".join(_failed_checks(tree, workspace))),
         Gate("night", _last_night(experiment, workspace)),
@@ -104,8 +107,22 @@ def _document(experiment: str, workspace: Workspace) -> dict[str, Any]:
         "metrics": {key: {"value": e.value, "interval": e.interval} for key, e in result.estimates.items()},
         "protocol": dict(result.protocol),
         "commit": tree.commit,
-        "files": {path: digest for maker in tree.makers() for path, digest in maker.outputs.items()},
+        "files": _made(tree),
     }
+
+
+def _made(tree: Node) -> dict[str, str]:
+    """The hash, by path, of all that the runs behind the numbers made."""
+    return {path: digest for maker in tree.makers() for path, digest in maker.outputs.items()}
+
+
+def _other_bytes(tree: Node, workspace: Workspace) -> Iterator[str]:
+    """What is not, byte for byte, that from which the numbers were made: records alone do not say what lies there."""
+    for path, recorded in _made(tree).items():
+        if not (workspace.root / path).exists():
+            yield f"{path} is not there; `dvc pull` fetches it"
+        elif hashes((workspace.root / path,), workspace)[path] != recorded:
+            yield f"{path} is not what was measured; `dvc checkout` brings that back, or measure this"
 
 
 def _failed_checks(tree: Node, workspace: Workspace) -> list[str]:

@@ -27,7 +27,7 @@ def test_the_file_says_who_what_and_why(workspace: Workspace, params: Params) ->
     said = promote_perturbed(params, workspace)
     assert (said["by"], said["why"], said["date"], said["commit"]) == ("Ada", "sharper", "2026-01-02", "abc123")
     assert said["metrics"]["fd_tn2"] == {"value": 2.0, "interval": [1.8, 2.2]}
-    assert said["gates"] == ["lineage", "parameters", "checks", "night"]
+    assert said["gates"] == ["lineage", "artefacts", "parameters", "checks", "night"]
     assert {"artifacts/denoiser/perturbed", "artifacts/manifest.parquet", "metrics/perturbed.json"} <= set(
         said["files"]
     )
@@ -57,6 +57,18 @@ def test_numbers_changed_by_hand_are_not_promoted(workspace: Workspace, params: 
     result(VALUES["perturbed"] | {"fd_tn2": 0.1}).write(workspace.metrics("perturbed"))
     with pytest.raises(PromotionRefused, match="lineage: the chain from its numbers to the raw data is broken"):
         promote_perturbed(params, workspace)
+
+
+def test_bytes_that_are_not_those_that_were_measured_are_not_promoted(workspace: Workspace, params: Params) -> None:
+    """The records still agree with each other; only the files tell."""
+    workspace.denoiser("perturbed").write_text("weights by hand")
+    workspace.latents("small").unlink()
+    with pytest.raises(PromotionRefused) as refused:
+        promote_perturbed(params, workspace)
+    assert "artefacts: artifacts/denoiser/perturbed is not what was measured; `dvc checkout`" in str(refused.value)
+    assert "artifacts/latents/small is not there" in str(refused.value)
+    assert "lineage" not in str(refused.value)
+    assert promoted(workspace) == []
 
 
 def test_what_is_not_there_or_has_no_reason_is_one_line(workspace: Workspace, params: Params) -> None:
