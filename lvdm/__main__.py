@@ -13,8 +13,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lvdm import presets, progress
-from lvdm.errors import LvdmError, ParamsError, ValidationFailed
+from lvdm.errors import LvdmError, ParamsError, RefusedBySystem, ValidationFailed
 from lvdm.graph import STAGES, Stage
 from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
@@ -54,8 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     watch_over_orderer()
     try:
         args.run(args)
-    except LvdmError as error:
-        print(f"lvdm: {error}", file=sys.stderr)
+    except (LvdmError, OSError, SafetensorError) as error:
+        said = error if isinstance(error, LvdmError) else RefusedBySystem.of(error)
+        if said is None:
+            raise
+        print(f"lvdm: {said}", file=sys.stderr)
         return 1
     return 0
 

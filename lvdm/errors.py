@@ -5,6 +5,20 @@ Not here: errors that only our own bugs can cause; those are `assert`s.
 
 from __future__ import annotations
 
+import errno
+import re
+
+from safetensors import SafetensorError
+
+REFUSALS = {  # of the system, which a person can mend
+    errno.ENOSPC: "free some space and run this again",
+    errno.EDQUOT: "free some space and run this again",
+    errno.EFBIG: "raise the limit on the size of a file and run this again",
+    errno.EROFS: "let it be written to and run this again",
+    errno.EACCES: "change who may read and write it and run this again",
+    errno.EPERM: "change who may read and write it and run this again",
+}
+
 
 class LvdmError(Exception):
     """Something a person can mend; the command line prints it as one line, without a traceback."""
@@ -50,3 +64,19 @@ class BusyError(ArtefactError):
 
 class WeightsError(LvdmError):
     """A pretrained network is missing or is not the one that it should be."""
+
+
+class RefusedBySystem(LvdmError):
+    """The disk is full, or a file may not be read or written."""
+
+    @classmethod
+    def of(cls, error: OSError | SafetensorError) -> RefusedBySystem | None:
+        """What a person can mend of `error`; None if it is another."""
+        if isinstance(error, SafetensorError):  # which says the number of the system's error and nothing else of it
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            remedy = REFUSALS.get(int(number[1])) if number else None
+            return cls(str(error), remedy=remedy) if remedy else None
+        if error.errno not in REFUSALS:
+            return None
+        path = error.filename2 or error.filename  # the second is the one written to
+        return cls(": ".join([str(path)] * bool(path) + [str(error.strerror)]), remedy=REFUSALS[error.errno])

@@ -55,13 +55,38 @@ def read_yaml(path: Path) -> Any:
         ParamsError: it is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not YAML", got=str(error)) from None
+        node = yaml.compose(path.read_text(), yaml.SafeLoader)
+        _no_key_twice(node, path)
+        return yaml.SafeLoader("").construct_document(node) if node else None
+    except yaml.MarkedYAMLError as error:
+        raise ParamsError(f"{path}{_place(error.problem_mark)}: not YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+
+
+def _no_key_twice(node: yaml.Node | None, path: Path) -> None:
+    """YAML's reader would take the last of two equal keys and say nothing of the first."""
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ParamsError(f"{path}{_place(key.start_mark)}: {key.value}: there twice", remedy="keep one")
+            seen.add(key.value)
+            inner.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    for below in inner:
+        _no_key_twice(below, path)
+
+
+def _place(mark: yaml.Mark | None) -> str:
+    return f", line {mark.line + 1}" if mark else ""
 
 
 def _one_line(section: type[Section], error: ValidationError, at: str, file: str) -> ParamsError:
-    first = error.errors()[0]
+    errors = error.errors()  # a misspelt key is unknown and the right one missing: the first says more
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     keys = [str(key) for key in first["loc"]]
     field = ".".join(([at] if at else []) + keys)
     if first["type"] == "extra_forbidden":
@@ -75,6 +100,8 @@ def _one_line(section: type[Section], error: ValidationError, at: str, file: str
     if first["type"] == "missing":
         remedy = "give it a value; `lvdm preset sprites` prints a whole file"
         return ParamsError(f"{file}: {field}: missing", remedy=remedy)
+    if first["type"] == "model_type":
+        return ParamsError(f"{file}: {field or 'the file'}", expected="keys and their values", got=first["input"])
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     got = None if isinstance(first["input"], dict) else first["input"]
     return ParamsError(f"{file}: {field or 'the file'}", expected=expected, got=got)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from lvdm.__main__ import main
+from lvdm.errors import RefusedBySystem
 from lvdm.graph import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +42,27 @@ def test_what_is_wrong_is_one_line_and_exit_status_1(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("lvdm: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_file_that_the_system_does_not_let_be_written_is_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    limited = ["prlimit", "--fsize=0", sys.executable, "-m", "lvdm", "--root", str(tmp_path), "ingest"]
+    result = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "lvdm: File too large; raise the limit on the size of a file and run this again\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "a"), "a: No space left; free some space and run this again"),
+        (OSError(errno.EROFS, "Read-only", "a", None, "b"), "b: Read-only; let it be written to and run this again"),
+        (SafetensorError("I/O error: No space left (os error 28)"), "I/O error: No space left (os error 28); free"),
+    ],
+)
+def test_what_a_full_or_closed_disk_answers_is_mended_by_a_person(error, says):
+    assert says in str(RefusedBySystem.of(error))
+    assert RefusedBySystem.of(OSError(errno.EPIPE, "Broken pipe")) is None
 
 
 def test_a_stage_before_its_inputs_names_the_stage_that_makes_them(tmp_path):

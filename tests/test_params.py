@@ -34,7 +34,7 @@ def changed(path: str, value: object) -> dict:
         ("sample.stpes", 3, "sample.stpes: unknown key: expected steps, got 'stpes'"),
         ("sample.steps", "many", "sample.steps: expected a valid integer, unable to parse string as an integer, got"),
         ("sample.steps", 0, "sample.steps: expected greater than 0, got 0"),
-        ("sample", 3, "sample: expected a valid dictionary or instance of Sample, got 3"),
+        ("sample", 3, "sample: expected keys and their values, got 3"),
         (
             "experiments.perturbed.sample.guidence",
             1,
@@ -200,9 +200,22 @@ def test_the_ablation_crosses_every_factor_with_every_other_and_needs_four_train
 def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):
     with pytest.raises(ParamsError, match="no such file"):
         load_params(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(ParamsError, match="is not YAML"):
-        load_params(tmp_path / "params.yaml")
+    for text, says in (
+        ("a: 1\nb: [", "params.yaml, line 2: not YAML: "),
+        ("a: 1\n\tb: 2", "params.yaml, line 2: not YAML: .*character"),
+        ("a:\n- b: 1\n  c: 2\n  b: 3", "params.yaml, line 4: b: there twice; keep one"),
+        ("", "params.yaml: the file: expected keys and their values"),
+    ):
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(ParamsError, match=says):
+            load_params(tmp_path / "params.yaml")
+
+
+def test_a_misspelt_key_is_named_rather_than_the_one_that_is_missing_for_it():
+    document = changed("train_autoencoder.training.batch_sise", 4)
+    del document["train_autoencoder"]["training"]["batch_size"]
+    with pytest.raises(ParamsError, match="batch_sise: unknown key: expected batch_size, got 'batch_sise'"):
+        parse_params(document)
 
 
 def test_a_cpu_is_fed_by_no_process_of_its_own_unless_asked():

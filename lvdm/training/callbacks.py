@@ -195,8 +195,8 @@ class AtomicFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with atomic_file(Path(path)) as beside:
-            torch.save(apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.cpu().contiguous()), beside)
+        with atomic_file(Path(path)) as beside, beside.open("wb") as file:  # of a full disk torch alone says little
+            torch.save(apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.cpu().contiguous()), file)
 
 
 class Progress(AfterStep):
