@@ -59,16 +59,18 @@ class LockRecords:
 
 @functools.lru_cache(maxsize=64)
 def _records(commit: str, text: str) -> tuple[Provenance, ...]:
-    """The stages of one dvc.lock.
+    """The stages of one dvc.lock; none of what was committed and is no such file, say with the marks of a merge.
 
     Raises:
-        ArtefactError: it is none.
+        ArtefactError: the one that lies there is none.
     """
     try:
         stages = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
         return tuple(_record(target, entry, commit) for target, entry in stages.items())
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise ArtefactError(f"{LOCK} (commit {commit}) is no lock file of DVC", remedy="restore it from Git") from None
+        if commit != UNCOMMITTED:
+            return ()
+        raise ArtefactError(f"{LOCK} is no lock file of DVC", remedy="restore it from Git") from None
 
 
 def _record(target: str, entry: dict[str, Any], commit: str) -> Provenance:

@@ -72,8 +72,14 @@ def lineages(name: str, root: Path) -> Iterator[str]:
     for numbers, metrics in found:
         tree = numbers.lineage(records)
         said = [_said(numbers, key) for key in metrics or numbers.result.estimates]
-        end = "every hash leads back to what was given" if tree.whole else "the chain is BROKEN where it says so"
-        yield "\n".join([*said, tree.text(), end])
+        yield "\n".join([*said, tree.text(), _end(tree, snapshot)])
+
+
+def _end(tree: Node, snapshot: Snapshot) -> str:
+    if tree.whole:
+        return "every hash leads back to what was given"
+    cure = "; this clone has no older commits: `git fetch --unshallow` may mend it" if snapshot.shallow else ""
+    return f"the chain is BROKEN where it says so{cure}"
 
 
 def interval_in_words(estimate: Estimate) -> str:

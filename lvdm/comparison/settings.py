@@ -14,17 +14,24 @@ from lvdm.params import Params
 from lvdm.provenance import Provenance, flat
 
 UNKNOWN = "not on record"
+NONE = "–"
 
 
 def differing_params(lineages: Mapping[str, Node]) -> dict[str, dict[str, str]]:
     """For each experiment: of the parameters that its numbers were made with, those that are not the same in all.
 
-    `lineages` are the trees of the files of metrics; keys are dotted. What a broken tree does not tell is `UNKNOWN`.
+    `lineages` are the trees of the files of metrics; keys are dotted. A parameter that an experiment does not have is
+    `NONE`; what a broken tree does not tell is `UNKNOWN`, and is no difference by itself.
     """
-    made_with = {name: {k: str(v) for k, v in flat(_made_with(tree))} for name, tree in lineages.items()}
-    keys = sorted(set().union(*made_with.values()))
-    differing = [key for key in keys if len({values.get(key, UNKNOWN) for values in made_with.values()}) > 1]
-    return {name: {key: values.get(key, UNKNOWN) for key in differing} for name, values in made_with.items()}
+    made_with = {name: _made_with(tree) for name, tree in lineages.items()}
+    flattened = {name: {k: str(v) for k, v in flat(sections)} for name, sections in made_with.items()}
+
+    def value(name: str, key: str) -> str:
+        return flattened[name].get(key, NONE if key.split(".")[0] in made_with[name] else UNKNOWN)
+
+    keys = sorted(set().union(*flattened.values()))
+    differing = [key for key in keys if len({value(name, key) for name in made_with} - {UNKNOWN}) > 1]
+    return {name: {key: value(name, key) for key in differing} for name in made_with}
 
 
 def stale_runs(experiment: str, lineage: Node, params: Params) -> tuple[str, ...]:

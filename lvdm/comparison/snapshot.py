@@ -46,15 +46,30 @@ class Snapshot:
             return sorted(Path(line).name for line in listed.splitlines())
         return sorted(path.name for path in (self.root / folder).glob("*"))
 
+    @property
+    def shallow(self) -> bool:
+        """Whether the clone is without its older commits."""
+        return (self._git("rev-parse", "--is-shallow-repository") or "").strip() == "true"
+
     def history(self, path: str) -> list[tuple[str, str]]:
-        """(commit and its day, text) of the file at every commit up to this revision that changed it, oldest first."""
-        listed = self._git("log", "--format=%h %cs", self.revision or "HEAD", "--", f"./{path}") or ""
-        texts = ((line, self._git("show", f"{line.split()[0]}:./{path}")) for line in listed.splitlines())
-        return [(commit, text) for commit, text in texts if text is not None][::-1]
+        """(commit and its day, text) of the file at every commit up to this revision that changed it, oldest first.
+
+        It is followed through renames, and a merge that wrote it counts. The oldest commit of a shallow clone, which
+        may only have inherited it, says so.
+        """
+        changes = ("log", "-m", "--follow", "--name-only", "--format=%x00%h %cs%n%p", self.revision or "HEAD")
+        listed = self._git(*changes, "--", f"./{path}") or ""
+        found: dict[str, str | None] = {}
+        for entry in reversed(listed.split("\0")[1:]):  # of a merge one for each parent
+            commit, parents, *_, name = entry.strip("\n").split("\n")
+            said = commit if parents or not self.shallow else f"{commit} or before"
+            if said not in found:
+                found[said] = self._git("show", f"{commit.split()[0]}:{name}")
+        return [(commit, text) for commit, text in found.items() if text is not None]
 
     def _git(self, *arguments: str) -> str | None:
         """What Git prints; None if it refuses, or there is no Git."""
-        command = ["git", "-C", str(self.root), *arguments]
+        command = ["git", "-C", str(self.root), "-c", "core.quotePath=false", *arguments]
         try:
             result = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError:

@@ -34,8 +34,8 @@ def judge(group: Group, source: str) -> Verdict:
     first, *others = group.rows
     estimate = first.scores[key].estimate
     lead, cautions = f"{key} {interval_in_words(estimate)}", []
-    if others and key in others[0].scores:
-        second, other = others[0].experiment, others[0].scores[key].estimate
+    if others and (score := others[0].scores.get(key)) and score.rank:
+        second, other = others[0].experiment, score.estimate
         ahead = difference(estimate, other) if estimate.better == "lower" else difference(other, estimate)
         lead += f", {ahead.in_words()} {estimate.better} than {second} with {interval_in_words(other)}"
         if not ahead.told_apart:
@@ -70,9 +70,10 @@ def _data(group: Group, source: str) -> str:
 
 
 def made_by(lineage: Node) -> str:
-    """The commits at which the experiment's own stages ran, each with what it ran."""
+    """The commits at which the experiment's own stages ran, each with what it ran, as far as they are on record."""
     ran: dict[str, list[str]] = {}
     for maker in lineage.makers():
         if maker.stage in MAKING and maker.stage not in ran.setdefault(maker.commit or "unknown", []):
             ran[maker.commit or "unknown"].append(maker.stage)
-    return "; ".join(f"commit {commit} ({', '.join(reversed(stages))})" for commit, stages in ran.items())
+    said = "; ".join(f"commit {commit} ({', '.join(reversed(stages))})" for commit, stages in ran.items())
+    return said or "no run on record"

@@ -18,6 +18,7 @@ bytes. Not here: computing any of this (protocol.py, drift.py). Imports no torch
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +33,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """One number, and what is beside it."""
+    """One number, and what is beside it.
+
+    Raises:
+        ValueError: it, its floor or its interval is infinite or not a number, so that nothing could be ranked by it.
+    """
 
     value: float
     floor: float  # the value between two disjoint sets of real clips, `floor_n` each; of a caption metric: on real ones
@@ -44,6 +49,11 @@ class Estimate:
     extractor: str  # its name in lvdm/evaluation/weights.py, or what is computed without a network
     sha256: str  # of the extractor's file; "none" without
     by_split: Mapping[str, float] = field(default_factory=dict)  # against as many real clips of "train" and of "test"
+
+    def __post_init__(self) -> None:
+        for number in (self.value, self.floor, *(self.interval or ())):
+            if not math.isfinite(number):
+                raise ValueError(f"{number} on {self.extractor} is no number")
 
     @property
     def comparable(self) -> tuple[str, str, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -118,8 +119,57 @@ def test_without_dvc_lock_and_without_a_readable_one_a_line_says_so(tmp_path: Pa
     with pytest.raises(ArtefactError, match=r"dvc.lock: not there; `dvc repro` writes it"):
         list(lineages("perturbed", tmp_path))
     (tmp_path / "dvc.lock").write_text("stages: [")
-    with pytest.raises(ArtefactError, match=r"dvc.lock \(commit none yet\) is no lock file of DVC"):
+    with pytest.raises(ArtefactError, match=r"dvc.lock is no lock file of DVC; restore"):
         list(lineages("perturbed", tmp_path))
+
+
+def test_a_shallow_clone_does_not_name_a_commit_that_may_only_have_inherited_the_number(
+    project: Path, tmp_path: Path
+) -> None:
+    commit(project, "measured")
+    (project / "notes").write_text("later")
+    now, clone = commit(project, "notes"), tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth", "1", project.as_uri(), str(clone))
+    assert re.search(rf"evaluate perturbed, commit {now} \S+ or before", lines("perturbed.fd_tn2", clone)[1])
+    write_metrics(clone, 0.1)
+    assert lines("perturbed", clone)[-1].endswith("`git fetch --unshallow` may mend it")
+
+
+def test_a_project_that_was_moved_keeps_its_history(project: Path) -> None:
+    measured = commit(project, "measured")
+    lab = project / "größe"
+    lab.mkdir()
+    git(project, "mv", "dvc.lock", "metrics", lab.name)
+    commit(project, "moved")
+    said = lines("perturbed.fd_tn2", lab)
+    assert f"evaluate perturbed, commit {measured}" in said[1]
+    trained = git(project, "rev-parse", "--short", "HEAD~2")
+    assert any(f"n2  <- train_denoiser perturbed, commit {trained}" in line for line in said)
+    assert said[-1] == "every hash leads back to what was given"
+
+
+def test_a_number_that_a_merge_wrote_is_that_of_the_merge(project: Path) -> None:
+    git(project, "stash")
+    git(project, "switch", "-qc", "other")
+    write_lock(project, "n3", "n3", write_metrics(project, 1.8))
+    commit(project, "other")
+    git(project, "switch", "-q", "main")
+    git(project, "stash", "pop")
+    commit(project, "ours")
+    git(project, "merge", "-q", "-s", "ours", "other")
+    write_lock(project, "n4", "n4", write_metrics(project, 1.2))
+    git(project, "commit", "-qa", "--amend", "--no-edit")
+    merge = git(project, "rev-parse", "--short", "HEAD")
+    assert f"evaluate perturbed, commit {merge}" in lines("perturbed.fd_tn2", project)[1]
+
+
+def test_a_lock_that_was_committed_with_the_marks_of_a_merge_hides_nothing_else(project: Path) -> None:
+    whole = (project / "dvc.lock").read_text()
+    (project / "dvc.lock").write_text(f"<<<<<<< HEAD\n{whole}=======\n{whole}>>>>>>> other\n")
+    commit(project, "merge")
+    (project / "dvc.lock").write_text(whole)
+    mended = commit(project, "mend")
+    assert f"evaluate perturbed, commit {mended}" in lines("perturbed.fd_tn2", project)[1]
 
 
 def test_history_is_of_the_project_even_in_a_folder_of_a_larger_repository(project: Path) -> None:

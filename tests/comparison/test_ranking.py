@@ -9,6 +9,7 @@ import pytest
 
 from lvdm.comparison.leaderboard import write_leaderboard
 from lvdm.comparison.ranking import rank_experiments
+from lvdm.comparison.verdict import judge
 from lvdm.errors import ArtefactError
 from lvdm.evaluation import metrics
 from lvdm.graph import STAGES
@@ -137,11 +138,32 @@ def test_another_autoencoder_named_since_makes_the_numbers_stale(workspace: Work
     ]
 
 
-def test_numbers_of_which_nothing_is_on_record_differ_in_what_is_not_known(
+def test_what_is_not_on_record_is_said_where_others_differ_and_is_no_difference_by_itself(
     workspace: Workspace, params: Params
 ) -> None:
-    result(VALUES["perturbed"] | {"fd_tn2": 0.1}).write(workspace.metrics("perturbed"))
-    assert differing(workspace, params)["perturbed"]["evaluate.seed"] == "not on record"
+    entry = params.experiments["perturbed"]
+    now = params.model_copy(update={"experiments": params.experiments | {"third": entry}})
+    result(VALUES["perturbed"] | {"fd_tn2": 0.1}).write(workspace.metrics("third"))
+    unknown = dict.fromkeys(DIFFERING["perturbed"], "not on record")
+    assert differing(workspace, now) == DIFFERING | {"third": unknown}
+    workspace.metrics("unperturbed").unlink()
+    assert differing(workspace, now) == {"perturbed": {}, "third": {}}
+
+
+def test_a_number_without_a_rank_is_no_second_to_be_ahead_of(workspace: Workspace, params: Params) -> None:
+    other = result(VALUES["unperturbed"])
+    fewer = {key: replace(estimate, n_fake=32) for key, estimate in other.estimates.items()}
+    replace(other, estimates=fewer).write(workspace.metrics("unperturbed"))
+    (group,) = rank_experiments(workspace, params).groups
+    assert judge(group, "builtin").lead == "fd_tn2 2 [1.8, 2.2]; real against real: 0.5"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+def test_what_is_no_number_is_refused_and_not_ranked(workspace: Workspace, params: Params, number: str) -> None:
+    path = workspace.metrics("perturbed")
+    path.write_text(path.read_text().replace('"fd_tn2": 2.0', f'"fd_tn2": {number}'))
+    with pytest.raises(ArtefactError, match=r"perturbed.json: .* on tn2 is no number; run `lvdm evaluate perturbed`"):
+        rank_experiments(workspace, params)
 
 
 def changed(params: Params, section: str, **values: object) -> Params:
