@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
@@ -217,15 +218,12 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
 
 
 def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
-    device = machine.device.type
-    automatic: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" else "32-true"
     try:
         return pl.Trainer(
-            accelerator=device,
+            accelerator=machine.device.type,
             devices=machine.devices,
             strategy=_strategy(machine),
-            precision=automatic if machine.precision == "auto" else machine.precision,
-            plugins=[AtomicFiles()],
+            plugins=[AtomicFiles(), _precision(machine)],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -235,6 +233,17 @@ def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
         )
     except MisconfigurationException as error:
         raise ParamsError(f"machine.yaml: {error}") from None
+
+
+def _precision(machine: Machine) -> Precision:
+    """The plugin itself: given the name 16-mixed on a CPU, Lightning trains in bfloat16 instead."""
+    match machine.arithmetic:
+        case "float32":
+            return Precision()
+        case "bfloat16":
+            return MixedPrecision("bf16-mixed", machine.device.type)
+        case "float16":
+            return MixedPrecision("16-mixed", machine.device.type)
 
 
 def _strategy(machine: Machine) -> Strategy | Literal["auto"]:
