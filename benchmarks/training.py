@@ -28,6 +28,7 @@ from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.objective import Draws, denoising_loss
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import VideoAutoencoder
+from lvdm.models.compilation import mode_of_training
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import Params
@@ -35,7 +36,7 @@ from lvdm.planning.trials import seconds_a_step
 from lvdm.planning.work import Noise
 from lvdm.prompting import LabelPrompts
 from lvdm.training.autoencoder import kl_divergence, reconstruction_error
-from lvdm.training.denoiser import DenoiserTraining, compile_denoiser
+from lvdm.training.denoiser import DenoiserTraining
 
 PARTS = ("denoiser", "autoencoder")
 OFFICIAL_MS = {"denoiser": {2: 243.0, 8: 230.0, 32: 527.0}, "autoencoder": {2: 194.0}}  # the denoiser's encode too
@@ -134,10 +135,7 @@ def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) ->
             network = untrained.denoiser(params.train_denoiser, channels).to(device)
             if machine.compile:
                 torch._dynamo.reset()  # a run has one batch size, so each is compiled for its own
-                if args.mode:
-                    network.compile(mode=args.mode)
-                else:
-                    compile_denoiser(network, machine)
+                network.compile(mode=args.mode or mode_of_training(machine))
             loss = denoiser_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step = stepping(network, loss, machine.autocast)
@@ -177,8 +175,8 @@ def autoencoder_rows(params: Params, machine: Machine, args: argparse.Namespace)
             network = untrained.autoencoder(config).to(device)
             if machine.compile:
                 torch._dynamo.reset()
-                network.encoder.compile(mode=args.mode)
-                network.decoder.compile(mode=args.mode)
+                for part in (network.encoder, network.decoder):
+                    part.compile(mode=args.mode or mode_of_training(machine))
             loss = autoencoder_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step, title = (

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from lvdm.machine import Machine
+
 logger = logging.getLogger(__name__)
 
 GRAPHS = "reduce-overhead"  # a mode: a pass as one CUDA graph, one launch; what it returns lives until the next pass
@@ -35,6 +37,14 @@ def compile_all(
     config.recompile_limit = max(config.recompile_limit, KINDS_OF_INPUT * len(parts))  # modules of one class share it
     for part in parts:
         part.compile(dynamic=dynamic, mode=mode, backend=backend)
+
+
+def mode_of_training(machine: Machine) -> str:
+    """On one GPU a pass forward and one backward are a CUDA graph each.
+
+    A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them.
+    """
+    return GRAPHS if machine.device.type == "cuda" and len(machine.shared_devices) == 1 else "default"
 
 
 @functools.cache

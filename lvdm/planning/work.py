@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from lvdm.data.latents import Entry
 from lvdm.evaluation.perceptual import load_perceptual
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
 from lvdm.models.condition import MAX_TOKENS, Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
@@ -94,7 +95,7 @@ def autoencoder_task(params: TrainAutoencoder, workspace: Workspace, batch_size:
     params, network = params.model_copy(update={"training": training}), woken(build_autoencoder(params.network))
     assert isinstance(network, VideoAutoencoder)
     if workspace.machine.compile:
-        compile_autoencoder(network, params.objective)
+        compile_autoencoder(network, params.objective, _alone(workspace))
     term = params.objective.perceptual
     return AutoencoderTraining(network, params, load_perceptual(term.network, workspace) if term else None)
 
@@ -111,8 +112,13 @@ def denoiser_task(
     known = vocabulary(params.network, workspace)
     network = woken(Denoiser(params.network, latent[0], known))
     if workspace.machine.compile:
-        compile_denoiser(network, workspace.machine.model_copy(update={"devices": 1}))  # as trials.py trains it
+        compile_denoiser(network, _alone(workspace))
     return DenoiserTraining(network, params.model_copy(update={"training": training}), AnyPrompt(known))
+
+
+def _alone(workspace: Workspace) -> Machine:
+    """With one device, as trials.py trains."""
+    return workspace.machine.model_copy(update={"devices": 1})
 
 
 def denoising(

@@ -19,7 +19,7 @@ from lvdm.diffusion.noise import draw_noise
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine, leave_to_first_process
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
-from lvdm.models.compilation import compile_all
+from lvdm.models.compilation import compile_all, mode_of_training
 from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from lvdm.params import AutoencoderNetwork, AutoencoderObjective, TrainAutoencoder
 from lvdm.training.callbacks import History
@@ -131,12 +131,16 @@ def _posterior_noise(config: AutoencoderNetwork, batch: Batch, generators: Seque
     return {"noise": draw_noise(generators, torch.empty(shape))}
 
 
-def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjective) -> None:
-    """Compiles what a step passes through.
+def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjective, machine: Machine) -> None:
+    """Compiles what a step passes through; on one GPU encoder and decoder are CUDA graphs, as the denoiser is.
 
-    The adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside then.
+    The adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside then, and the
+    rest is passed backwards more than once a step, which graphs are not for.
     """
-    compile_all([network.encoder, *(network.decoder.levels if objective.adversarial else [network.decoder])])
+    if objective.adversarial:
+        compile_all([network.encoder, *network.decoder.levels])
+    else:
+        compile_all([network.encoder, network.decoder], mode=mode_of_training(machine))
 
 
 def train_autoencoder(
@@ -169,7 +173,7 @@ def train_autoencoder(
     history: History = []
     if isinstance(autoencoder, VideoAutoencoder):
         if machine.compile:
-            compile_autoencoder(autoencoder, params.objective)
+            compile_autoencoder(autoencoder, params.objective, machine)
         task = AutoencoderTraining(autoencoder, params, perceptual, held_out)
         history = fit(task, clips, params.training, machine, scratch)
     leave_to_first_process()

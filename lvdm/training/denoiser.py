@@ -20,7 +20,7 @@ from lvdm.data.latents import LatentCache
 from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.objective import DenoisingLoss, Draws, denoising_loss
 from lvdm.machine import Machine, leave_to_first_process
-from lvdm.models.compilation import GRAPHS, compile_all
+from lvdm.models.compilation import compile_all, mode_of_training
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserObjective, TrainDenoiser
 from lvdm.prompting import TrainingPrompts
@@ -149,14 +149,12 @@ def _of_both(history: History, of_interpolator: History) -> History:
 def compile_denoiser(network: Denoiser, machine: Machine) -> None:
     """Compiles what a step passes through.
 
-    On one GPU all of a pass is one CUDA graph: a step is thousands of kernels, and a host may take longer to launch
-    them than the GPU to compute them. On several, levels are compiled one by one, so that gradients are exchanged
-    beside the backward pass.
+    On several devices levels are compiled one by one, so that gradients are exchanged beside the backward pass.
     """
     if len(machine.shared_devices) > 1:
         compile_all(network.levels, dynamic=False)  # they differ in shape, which is not to be dynamic in any
     else:
-        compile_all([network], mode=GRAPHS if machine.device.type == "cuda" else "default")
+        compile_all([network], mode=mode_of_training(machine))
 
 
 def train_denoiser(
