@@ -210,7 +210,7 @@ STAGES: dict[str, Stage] = {
                 *("ingest", "validate", "clips", "train_autoencoder", "encode_latents", "train_denoiser"),
                 *("sample", "evaluate", "autoencoders", "experiments"),
             ),
-            code=("comparison", "evaluation/metrics.py", "evaluation/result.py"),
+            code=("comparison", "evaluation/metrics.py", "evaluation/result.py", "evaluation/summary.py"),
             inputs=lambda w, p, n: (
                 w.metrics("x").parent,
                 w.samples("x").parent,

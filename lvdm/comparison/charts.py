@@ -30,7 +30,7 @@ def chart_metrics(group: Group) -> str:
     panel, between = 0.24 * len(names), 0.55  # inches
     figure = Figure(figsize=(WIDTH, len(group.metrics) * (panel + between)))
     edge = 0.25 / figure.get_figheight()
-    figure.subplots_adjust(left=0.2, right=0.97, bottom=edge, top=1 - edge, hspace=between / panel)
+    figure.subplots_adjust(bottom=edge, top=1 - edge, hspace=between / panel)
     for axes, key in zip(figure.subplots(len(group.metrics), squeeze=False)[:, 0], group.metrics, strict=True):
         scores = {row.experiment: row.scores[key] for row in group.rows if key in row.scores}
         for name, score in scores.items():
@@ -50,6 +50,7 @@ def chart_drift(tables: Mapping[str, Path]) -> str:
     """Along the long videos of each experiment: the curve of `evaluate`, with its interval where there is one.
 
     `tables` has the CSV of each, as `evaluate` writes it: frame, fake, (fake_low, fake_high,) real. '' without curves.
+    A panel has no more curves than there are colours.
     """
     from matplotlib.figure import Figure
 
@@ -57,17 +58,20 @@ def chart_drift(tables: Mapping[str, Path]) -> str:
     curves = {name: columns for name, columns in curves.items() if columns.get("frame")}
     if not curves:
         return ""
-    figure = Figure(figsize=(WIDTH, 3.2))
-    axes = figure.add_axes((0.1, 0.15, 0.87, 0.8))
-    for i, (name, columns) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        axes.plot(columns["frame"], columns["fake"], label=name, color=colour, linewidth=1.6)
-        if "fake_low" in columns:
-            axes.fill_between(columns["frame"], columns["fake_low"], columns["fake_high"], color=colour, alpha=0.2)
-    real = next(iter(curves.values()))
-    axes.plot(real["frame"], real["real"], label="real", color=GREY, linewidth=1.6)
-    axes.set(xlabel="frame", ylabel="distance from real windows", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
+    names, real = list(curves), next(iter(curves.values()))
+    parts = [names[at : at + len(COLOURS)] for at in range(0, len(names), len(COLOURS))]
+    figure = Figure(figsize=(WIDTH, 3 * len(parts)))
+    panels = figure.subplots(len(parts), sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, part in zip(panels, parts, strict=True):
+        for name, colour in zip(part, COLOURS, strict=False):
+            columns = curves[name]
+            axes.plot(columns["frame"], columns["fake"], label=name, color=colour, linewidth=1.6)
+            if "fake_low" in columns:
+                axes.fill_between(columns["frame"], columns["fake_low"], columns["fake_high"], color=colour, alpha=0.2)
+        axes.plot(real["frame"], real["real"], label="real", color=GREY, linewidth=1.6)
+        axes.set_ylabel("distance from real windows")
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    panels[-1].set(xlabel="frame", ylim=(0, None))
     return _svg(figure)
 
 
@@ -86,6 +90,6 @@ def _svg(figure: Figure) -> str:
         axes.tick_params(labelsize=8)
     drawn = io.StringIO()
     with rc_context({"svg.hashsalt": "lvdm"}):
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
     text = drawn.getvalue()
     return text[text.index("<svg") :]  # a page has no use for the prologue of a file

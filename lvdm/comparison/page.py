@@ -18,6 +18,7 @@ from lvdm.comparison.ranking import Group, Leaderboard, Row
 from lvdm.comparison.verdict import judge, made_by
 from lvdm.cost import Cost
 from lvdm.evaluation.metrics import METRICS
+from lvdm.evaluation.summary import along, measurements, memorisation, within
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.provenance import flat
@@ -27,7 +28,6 @@ MAX_VIDEO_BYTES = 3_000_000  # larger ones are named, not shown
 MAX_SHORT, MAX_LONG = 8, 2
 TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 PICTURED = ("train_autoencoder", "train_denoiser", "evaluate")  # the stages whose pictures are of an experiment
-DRIFT = ("first", "last", "change", "slope_per_1000_frames")  # of a curve, where they are
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ def render_comparison(board: Leaderboard, workspace: Workspace, params: Params) 
             metrics=METRICS,
             verdicts=[judge(group, params.ingest.source) for group in board.groups],
             charts=[chart_metrics(group) for group in board.groups],
-            drift=chart_drift({row.experiment: workspace.curve("evaluate", row.experiment) for row in board.rows}),
+            drifts=[
+                chart_drift({row.experiment: workspace.curve("evaluate", row.experiment) for row in group.rows})
+                for group in board.groups
+            ],
             samples={row.experiment: _samples(row.experiment, workspace) for row in board.rows},
             costs={row.experiment: _costs(row, workspace) for row in board.rows},
             data=_data(workspace, params, workspace.leaderboard),
@@ -89,13 +92,15 @@ def render_experiment(row: Row, group: Group, workspace: Workspace, params: Para
             made_by=made_by(row.lineage),
             chart=chart_metrics(Group(group.protocol, tuple(row.scores), (row,))),
             drift=chart_drift({row.experiment: workspace.curve("evaluate", row.experiment)}),
-            drift_keys=DRIFT,
             samples=_samples(row.experiment, workspace),
             pictures=_pictures(row.experiment, workspace, params),
             costs=_costs(row, workspace),
             data=_data(workspace, params, workspace.leaderboard / "experiments"),
             made_with=dict(flat(row.result.made_with)),
-            memorisation=dict(flat(row.result.memorisation)),
+            measurements=measurements(row.result),
+            along=along(row.result),
+            within=within(row.result),
+            memorisation=memorisation(row.result),
         )
     )
 

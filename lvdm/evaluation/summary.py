@@ -1,82 +1,81 @@
-"""What evaluation says of an experiment, as tables in Markdown: for its report, in Dagster and on the page.
+"""What evaluation says of an experiment, as tables: for its report, in Dagster and on its page.
 
 Not here: measuring, and ranking one experiment against others (lvdm/comparison). Imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Estimate, Result
 
 ALONG = ("mean", "first", "last", "change", "slope_per_1000_frames")
 
 
+@dataclass(frozen=True)
+class Table:
+    """Numbers in words; the first column names the row."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """The table for Dagster and a report; nothing without rows."""
+        lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) if self.rows else ""
+
+
 def summarise(result: Result) -> str:
     """Every number with what stands beside it."""
-    parts = [_metrics(result), _along(result), _continuity(result), _memorisation(result), _missing(result)]
-    return "\n\n".join(part for part in parts if part)
+    facts = ", ".join(f"{key} {value}" for key, value in result.protocol.items() if key not in ("resize", "fake"))
+    tables = [measurements(result), along(result), within(result), memorisation(result)]
+    metrics, *others = (table.markdown() for table in tables)
+    missing = "\n".join(f"- {key}: {reason}" for key, reason in result.not_available.items())
+    return "\n\n".join(part for part in (metrics, f"Protocol: {facts}", *others, missing) if part)
 
 
-def _metrics(result: Result) -> str:
-    header = (
-        "metric",
-        "better",
-        "value",
-        "95 %",
-        "real against real",
-        "train",
-        "test",
-        "n real",
-        "n fake",
-        "extractor",
-    )
+def measurements(result: Result) -> Table:
+    """Each metric with its interval, its floor, and its value against either split."""
+    beside = ("better", "value", "95 %", "real against real", "train", "test", "n real", "n fake", "extractor")
     rows = [
         (
             *(key, estimate.better, _number(estimate.value), _interval(estimate), _floor(estimate)),
             *(_number(estimate.by_split.get(split)) for split in ("train", "test")),
             *(str(estimate.n_real), str(estimate.n_fake), f"{estimate.extractor} {estimate.sha256[:8]}"),
         )
-        for key, estimate in result.estimates.items()
+        for key, estimate in ((key, result.estimates[key]) for key in METRICS if key in result.estimates)
     ]
-    facts = ", ".join(f"{key} {value}" for key, value in result.protocol.items() if key not in ("resize", "fake"))
-    return f"{_table(header, rows)}\n\nProtocol: {facts}"
+    return Table(("metric", *beside), tuple(rows))
 
 
-def _along(result: Result) -> str:
-    """One table of the curves: samples with their interval, real video beside."""
+def along(result: Result) -> Table:
+    """The curves along the long videos: samples with their interval, real video below."""
     curves = {key: numbers for key, numbers in result.drift.items() if "fake_mean" in numbers}
-    header = ("along the long videos", *(column.replace("_", " ") for column in ALONG))
     rows = [
         (f"{key}, {name}", *(_with_interval(numbers, f"{side}_{column}") for column in ALONG))
         for key, numbers in curves.items()
         for side, name in (("fake", "samples"), ("real", "real"))
         if f"{side}_mean" in numbers
     ]
-    return _table(header, rows)
+    return Table(("along the long videos", *(column.replace("_", " ") for column in ALONG)), tuple(rows))
 
 
-def _continuity(result: Result) -> str:
+def within(result: Result) -> Table:
+    """Similarity by lag, and steps where windows join."""
     found = {key: numbers for key, numbers in result.drift.items() if "fake" in numbers}
     order = sorted(found, key=lambda key: int(key.rpartition("_")[2]) if key != "joins" else 0)
     rows = [(key, *(_with_interval(found[key], side) for side in ("fake", "real"))) for key in order]
-    return _table(("within the long videos", "samples", "real"), rows)
+    return Table(("within the long videos", "samples", "real"), tuple(rows))
 
 
-def _memorisation(result: Result) -> str:
+def memorisation(result: Result) -> Table:
+    """How near samples lie to training clips, and held-out clips to these."""
     columns = ("fake", "held_out", "nearer", "copies", "searched")
-    header = ("to the nearest training clip", "samples", "held out", "P(nearer)", "copies", "searched")
     rows = [(key, *(_number(numbers[c]) for c in columns)) for key, numbers in result.memorisation.items()]
-    return _table(header, rows)
-
-
-def _missing(result: Result) -> str:
-    return "\n".join(f"- {key}: {reason}" for key, reason in result.not_available.items())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
+    header = ("to the nearest training clip", "samples", "held out", "P(nearer)", "copies", "searched")
+    return Table(header, tuple(rows))
 
 
 def _interval(estimate: Estimate) -> str:

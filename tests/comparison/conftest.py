@@ -31,20 +31,24 @@ COST = Cost(12.5, 25.0, "a GPU", 3_000_000_000, after_killed=False)
 
 
 def result(values: dict[str, float], **protocol: str | int) -> Result:
-    drift = {"tn2": dict.fromkeys(("fake_first", "fake_last", "fake_slope_per_1000_frames"), 1.2)}
-    drift["tn2"] |= {"real_first": 1.0, "real_last": 1.0, "real_slope_per_1000_frames": 0.0}
+    along = ("mean", "first", "last", "change", "slope_per_1000_frames")
+    drift = {"tn2": {f"{side}_{key}": 1.2 for side in ("fake", "real") for key in along}}
+    drift["joins"] = {"fake": 1.37, "fake_low": 1.1, "fake_high": 1.6, "real": 1.0}
+    drift["similarity_10"] = {"fake": 0.71, "real": 0.7}
     return Result(
         estimates={key: estimate(key, value) for key, value in values.items()},
         measured={"motion": {"real": 4.0, "fake": 3.0}},
         protocol=PROTOCOL | protocol,
         not_available={"fvd": "needs I3D; `lvdm weights --install i3d=PATH`"},
         drift=drift,
+        memorisation={"tn2": {"fake": 3.5, "held_out": 3.0, "nearer": 0.4, "copies": 0.125, "searched": 64.0}},
     )
 
 
 def estimate(key: str, value: float) -> Estimate:
     interval = (0.9 * value, 1.1 * value)
-    return Estimate(value, FLOOR[key], interval, 64, 64, 64, better(key), METRICS[key].features, "none")
+    splits = {"train": 0.95 * value, "test": value}
+    return Estimate(value, FLOOR[key], interval, 64, 64, 64, better(key), METRICS[key].features, "none", splits)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lvdm.comparison.charts import COLOURS, chart_drift
 from lvdm.comparison.leaderboard import write_leaderboard
 from lvdm.comparison.ranking import rank_experiments
 from lvdm.comparison.verdict import judge
@@ -28,7 +29,7 @@ class Links(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.addresses += [value for key, value in attrs if key in ("src", "href") and value]
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -54,6 +55,10 @@ def test_the_page_of_an_experiment_shows_samples_reconstructions_curves_data_lin
     assert page.count("data:video/mp4") == 2
     for text in (
         "1.8 to 2.2",  # the interval
+        "<td>1.9</td><td>2</td>",  # against training clips and against held-out ones
+        "<td>joins</td><td>1.37 (1.1 to 1.6)</td><td>1</td>",
+        "<td>similarity_10</td><td>0.71</td><td>0.7</td>",
+        "<td>tn2</td><td>3.5</td><td>3</td><td>0.4</td><td>0.125</td>",  # to the nearest training clip
         "input, reconstruction, error",
         "drift &lt;&amp;&gt;",
         "distance from real windows",
@@ -79,6 +84,19 @@ def test_both_pages_lead_to_the_data_report(written: Path) -> None:
     for page in pages(written)[:2]:
         (href,) = re.findall(r'<a href="([^"]+)">data report</a>', page.read_text())
         assert (page.parent / href).resolve().is_file()
+
+
+def test_a_chart_has_room_for_long_names_and_a_panel_no_more_curves_than_colours(measured_once: Path) -> None:
+    curve = Workspace(measured_once).curve("evaluate", "perturbed")
+
+    def drawn(names: list[str]) -> tuple[float, int]:
+        chart = chart_drift(dict.fromkeys(names, curve))
+        (width,) = re.findall(r'viewBox="0 0 ([\d.]+) ', chart)
+        return float(width), len(re.findall(r'id="axes_\d+"', chart))
+
+    few, many = ([f"{i} {'long ' * long}name" for i in range(len(COLOURS) + more)] for long, more in ((0, 0), (9, 1)))
+    assert drawn(many)[0] > drawn(few)[0] + 100
+    assert (drawn(few)[1], drawn(many)[1]) == (1, 2)
 
 
 def test_a_video_too_large_for_a_page_is_named(
