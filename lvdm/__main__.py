@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from lvdm import presets, progress
 from lvdm.errors import LvdmError, ParamsError, RefusedBySystem, ValidationFailed
 from lvdm.graph import STAGES, Stage
+from lvdm.machine import is_first_process
 from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
 from lvdm.questions import add_questions
@@ -49,7 +50,10 @@ examples:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage."""
+    """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage.
+
+    130, as of a shell, is a Ctrl-C.
+    """
     args = _parser().parse_args(arguments)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((Workspace(args.root).cache / "compiled").absolute()))
     progress.show()
@@ -62,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"lvdm: {said}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        if is_first_process():
+            print("lvdm: interrupted; run this again to go on", file=sys.stderr)
+        return 130
     return 0
 
 

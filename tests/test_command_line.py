@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,19 @@ def test_a_file_that_the_system_does_not_let_be_written_is_one_line(tmp_path):
 def test_what_a_full_or_closed_disk_answers_is_mended_by_a_person(error, says):
     assert says in str(RefusedBySystem.of(error))
     assert RefusedBySystem.of(OSError(errno.EPIPE, "Broken pipe")) is None
+
+
+def test_an_interrupted_stage_says_so_in_one_line(tmp_path):
+    for file in ("params.yaml", "builtin/recipe.yaml"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    command = [sys.executable, "-m", "lvdm", "--root", str(tmp_path), "ingest"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert "rendering: video" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert [line for line in said if "rendering: video" not in line] == ["lvdm: interrupted; run this again to go on"]
 
 
 def test_a_stage_before_its_inputs_names_the_stage_that_makes_them(tmp_path):

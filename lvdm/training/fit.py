@@ -8,6 +8,7 @@ Not here: what the loss is; that is in autoencoder.py and denoiser.py.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import logging
@@ -30,14 +31,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
-from lvdm.machine import Machine
+from lvdm.machine import Machine, is_first_process
 from lvdm.models.layers import recompute
+from lvdm.orphan import DIES_WITH
 from lvdm.params import Training
 from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Layout, Progress, Trace, Validation
 from lvdm.training.sharding import shard
 
 logger = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # below: tips, and what we did not ask for
+logging.getLogger("lightning_fabric.strategies.launchers").setLevel(logging.INFO)  # which one of several processes died
 
 Batch = dict[str, Tensor]
 Examples = Dataset[Batch]  # without end: example i is a function of i alone, for every i from 0
@@ -205,7 +208,9 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         persistent_workers=machine.loaders > 0,
         pin_memory=machine.device.type == "cuda",
     )
-    with warnings.catch_warnings():
+    if is_first_process() and len(machine.shared_devices) > 1:
+        os.environ[DIES_WITH] = str(os.getpid())  # those that train beside this one, waiting for it, end with it
+    with warnings.catch_warnings(), _interruptible(trainer):
         warnings.filterwarnings("ignore", message=".*does not have many workers")  # machine.yaml decides
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # Lightning 2.6 on torch 2.13
         trainer.fit(task, loader, ckpt_path=path if path.exists() else None, weights_only=True)
@@ -215,6 +220,17 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
     average.copy_to(network.to(trainer.strategy.root_device))
     return trace.rows
+
+
+@contextlib.contextmanager
+def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """A Ctrl-C within is a KeyboardInterrupt as anywhere else; Lightning makes an exit without a word of it."""
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:

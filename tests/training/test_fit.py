@@ -150,7 +150,7 @@ def test_a_step_is_the_same_in_one_batch_or_accumulated_over_two(tmp_path):
 @pytest.mark.parametrize("precision", ["16-mixed", "32-true"])  # float16 has the scale of its gradients to go on with
 def test_a_run_that_accumulates_and_validates_goes_on_where_it_was_killed(tmp_path, precision):
     params, machine = small_params(steps=8, accumulate=2, checkpoint_every=1, validate_every=3), at(precision)
-    with pytest.raises(SystemExit), pytest.warns(match="Detected KeyboardInterrupt"):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(match="Detected KeyboardInterrupt"):
         train_autoencoder(Mortal(), params, machine, tmp_path / "killed", held_out=HELD_OUT)
     assert torch.load(tmp_path / "killed" / "run.ckpt", weights_only=True)["global_step"] == 5
     resumed, resumed_history = train_autoencoder(Noise(), params, machine, tmp_path / "killed", held_out=HELD_OUT)

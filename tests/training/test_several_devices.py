@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
 from lvdm.section import parse
 from lvdm.training.autoencoder import train_autoencoder
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, lives
 
 ROOT = Path(__file__).parents[2]
 IDENTITY = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
@@ -79,6 +80,21 @@ def test_two_devices_make_one_artefact_an_entry_and_it_is_that_of_one_device_wit
         for key, tensor in of_one.items():
             if key not in ("latent_mean", "latent_std"):
                 torch.testing.assert_close(of_two[key], tensor, atol=1e-4, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has the means")
+def test_a_process_that_waits_beside_one_that_was_killed_ends_too(tmp_path):
+    """It would hold its GPU, and the next run would not fit beside it."""
+    command = [sys.executable, str(Path(__file__).with_name("waiting_run.py")), str(tmp_path)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL) as process:
+        pid, deadline = tmp_path / "pid", time.monotonic() + 120
+        while not pid.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    waiting = int(pid.read_text())
+    while lives(waiting) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not lives(waiting)
 
 
 @pytest.fixture(scope="module")
