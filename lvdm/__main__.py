@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit status: 0 done, 1 something to mend (one line says what), 2 wrong usage.
 
-    130, as of a shell, is a Ctrl-C.
+    After a signal it is, as of a shell, 128 and the signal's number: 130 is a Ctrl-C.
     """
     args = _parser().parse_args(arguments)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((Workspace(args.root).cache / "compiled").absolute()))
@@ -60,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     watch_over_orderer()
     try:
         args.run(args)
+    except BrokenPipeError:  # whoever read what is printed, as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (LvdmError, OSError, SafetensorError) as error:
         said = error if isinstance(error, LvdmError) else RefusedBySystem.of(error)
         if said is None:
@@ -69,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         if is_first_process():
             print("lvdm: interrupted; run this again to go on", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
     return 0
 
 

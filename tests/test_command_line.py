@@ -102,5 +102,14 @@ def test_an_unknown_entry_is_answered_with_the_known_ones():
     assert "expected one of perturbed, unperturbed, got 'nobody'" in result.stderr
 
 
+def test_whoever_reads_only_the_first_line_of_what_is_printed_gets_no_traceback(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    command = [sys.executable, "-u", "-m", "lvdm", "--root", str(tmp_path), "weights"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
 def test_a_preset_prints_a_params_yaml():
     assert lvdm("preset", "ucf101").stdout.startswith("# UCF-101 at the paper's sizes")

@@ -70,6 +70,9 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
             f"ingest.source: {folder} is not a folder",
             expected="builtin, freedoom-walk, a folder of videos, or s3://bucket/prefix",
             got=source,
+            remedy="the built-in sets are folders of the repository: copy the one you want beside params.yaml"
+            if Path(source).parts[0] in ("builtin", "freedoom-walk")
+            else None,
         )
     ours, theirs = workspace.videos.resolve(), folder.resolve()
     if ours.is_relative_to(theirs) or theirs.is_relative_to(ours):

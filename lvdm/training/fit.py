@@ -14,6 +14,7 @@ import itertools
 import logging
 import math
 import os
+import signal
 import warnings
 from abc import abstractmethod
 from collections import defaultdict
@@ -25,7 +26,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
@@ -224,9 +225,14 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
 
 @contextlib.contextmanager
 def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """A Ctrl-C within is a KeyboardInterrupt as anywhere else; Lightning makes an exit without a word of it."""
+    """A Ctrl-C within is a KeyboardInterrupt as anywhere else; Lightning makes an exit without a word of it.
+
+    SIGTERM, to which Lightning answers by the status 0, as if training were done, ends it with that of a shell.
+    """
     try:
         yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None

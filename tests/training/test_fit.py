@@ -35,19 +35,26 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize(("kills", "starts"), [(2, ()), (1, (3,)), (1, (40,))], ids=["plain", "adversarial", "before"])
+KILL, TERM = (signal.SIGKILL, -9), (signal.SIGTERM, 143)  # and the exit status after it
+
+
+@pytest.mark.parametrize(
+    ("kills", "starts"),
+    [([KILL, TERM], ()), ([KILL], (3,)), ([KILL], (40,))],
+    ids=["plain", "adversarial", "before"],
+)
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, kills, starts):
     steps = 60
     killed = tmp_path / "killed"
-    for _ in range(kills):
+    for kill, status in kills:
         process = start(killed, steps, *starts)
         seen = (killed / "run.ckpt").stat().st_mtime_ns if (killed / "run.ckpt").exists() else 0
         wait_for(killed / "run.ckpt", process)
         while process.poll() is None and (killed / "run.ckpt").stat().st_mtime_ns == seen:
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(kill)
         process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode == status
         state = torch.load(killed / "run.ckpt", weights_only=True)
         assert 0 < state["global_step"] < max(starts, default=steps) or starts == (3,)
     resumed, resumed_history = small_run(killed, *map(adversarial, starts), steps=steps)
