@@ -41,6 +41,15 @@ def test_without_knowledge_of_joins_nothing_is_said_of_them() -> None:
     assert "joins" not in measure_continuity([ramp()], [ramp()], all_join)
 
 
+@pytest.mark.parametrize("lag", LAGS)
+def test_similarity_of_plain_frames_has_the_closed_form_of_their_levels(lag: int) -> None:
+    """Without contrast SSIM is (2 a b + C) / (a^2 + b^2 + C), C = (0.01 x 255)^2."""
+    levels, video = [20 + t for t in range(96)], ramp(frames=96)
+    pairs = [(levels[t], levels[t + lag]) for t in range(0, 96 - lag, 16)]
+    expected = [(2 * a * b + 2.55**2) / (a**2 + b**2 + 2.55**2) for a, b in pairs]
+    assert similarity(video, lag) == pytest.approx(sum(expected) / len(expected), abs=1e-9)
+
+
 def test_similarity_falls_with_the_lag_and_is_one_where_nothing_moves() -> None:
     moving = moving_square(3, 96).numpy()
     found = [similarity(moving, lag) for lag in LAGS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,9 @@ def extractors(workspace: Workspace) -> list[Extractor]:
     return [Extractor("colour", "none", Colour(), CPU), load_extractor("static", workspace, CPU)]
 
 
-def fading(seed: int, frames: int = 320) -> Tensor:
-    """A video that grows darker to half."""
-    fade = torch.linspace(1, 0.5, frames)[:, None, None, None]
-    return (moving_square(seed, frames) * fade).byte()
+def grey(levels: Sequence[int]) -> Tensor:
+    """A plain video of the grey levels of its frames."""
+    return torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 8, 8, 3)
 
 
 def long_videos(first: int, count: int, frames: int = 320) -> Windows:
@@ -57,18 +57,32 @@ def test_real_video_against_real_video_stays_near_one(extractors: list[Extractor
         assert abs(numbers[f"{side}_slope_per_1000_frames"]) < 0.1
 
 
-def test_a_fading_video_moves_away_from_the_real_ones(extractors: list[Extractor], workspace: Workspace) -> None:
-    faded = windows(*map(fading, range(100, 108)))
-    numbers = measure_drift(long_videos(0, 8), faded, extractors, workspace).numbers()["colour"]
-    assert numbers["fake_last"] > numbers["fake_first"] + 0.1
-    assert numbers["fake_slope_per_1000_frames"] > 0.3
+def test_a_video_that_brightens_evenly_has_the_slope_and_the_ends_of_its_closed_form(
+    extractors: list[Extractor], workspace: Workspace
+) -> None:
+    """Real video lies at 10 and 20: about 15, spread 5 a channel. The video is at 20 and 1 brighter every 8 frames."""
+    real = windows(grey([10] * 1024), grey([20] * 1024))
+    numbers = measure_drift(real, windows(grey([20 + t // 8 for t in range(1024)])), extractors, workspace).numbers()
+    expected = [(20.5 + 2 * k - 15) / 5 for k in range(64)]  # of the k-th window
+    found = numbers["colour"]
+    assert found["fake_slope_per_1000_frames"] == pytest.approx(2 / 5 / 16 * 1000)
+    assert found["fake_mean"] == pytest.approx(sum(expected) / 64)
+    assert (found["fake_first"], found["fake_last"]) == pytest.approx(
+        (sum(expected[:10]) / 10, sum(expected[-10:]) / 10)
+    )
+    assert found["fake_change"] == pytest.approx(2 / 5 * 54)
 
 
-def test_a_video_that_freezes_is_static_at_its_end(extractors: list[Extractor], workspace: Workspace) -> None:
-    video = moving_square(5, 320)
-    video[160:] = video[160]
-    numbers = measure_drift(long_videos(0, 2), windows(video), extractors, workspace).numbers()["static"]
-    assert (numbers["fake_first"], numbers["fake_last"], numbers["real_last"]) == (0, 1, 0)
+def test_a_video_that_freezes_at_frame_500_is_static_from_there(
+    extractors: list[Extractor], workspace: Workspace
+) -> None:
+    """Of the window of frames 496 to 511 the last 11 of 15 steps are still."""
+    video = grey([20 * (min(t, 500) % 2) for t in range(1024)])
+    found = measure_drift(windows(video, video), windows(video), extractors, workspace)
+    values = found.curves["static"].fake.values
+    assert values == pytest.approx([0.0] * 31 + [11 / 15] + [1.0] * 32)
+    numbers = found.numbers()["static"]
+    assert (numbers["fake_first"], numbers["fake_last"]) == (0, 1)
 
 
 def test_the_relative_distance_of_the_reference_to_itself_is_one_in_the_mean_square() -> None:
@@ -107,7 +121,8 @@ def test_too_little_video_is_a_reason(
 def test_short_real_videos_are_a_reference_for_the_whole_of_a_long_one(
     extractors: list[Extractor], workspace: Workspace
 ) -> None:
-    drift = measure_drift(long_videos(0, 6, WINDOW), windows(fading(7)), extractors, workspace)
+    brightening = windows(grey([20 + t // 8 for t in range(320)]))
+    drift = measure_drift(long_videos(0, 6, WINDOW), brightening, extractors, workspace)
     assert lengths(drift.curves["colour"]) == (20, 1)
     assert drift.numbers()["colour"]["fake_last"] != drift.numbers()["colour"]["fake_first"]
 

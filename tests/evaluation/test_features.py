@@ -91,6 +91,20 @@ def test_the_caption_similarity_is_the_mean_cosine_over_frames(clip_folder: Path
     assert whole != pytest.approx(extract(clip, "blue").item(), abs=1e-6)
 
 
+def test_the_caption_similarity_is_that_of_transformers_own_preparation_of_frames(clip_folder: Path) -> None:
+    from transformers import CLIPImageProcessorPil
+
+    network = CaptionSimilarity.load(clip_folder / "pytorch_model.bin").eval()
+    noise = torch.randint(256, (3, 70, 90, 3), generator=torch.Generator().manual_seed(0))  # bilinear: 2.7e-3 off
+    clip, caption = noise.byte(), "a red square"
+    prepared = CLIPImageProcessorPil()(images=[frame.numpy() for frame in clip], return_tensors="pt")
+    tokens = network.tokenizer([caption], return_tensors="pt")
+    with torch.no_grad():
+        answer = network.network(**prepared, **tokens)
+    expected = (answer.logits_per_image / network.network.logit_scale.exp()).mean().item()
+    assert Extractor("clip", "", network, CPU)(clip, caption).item() == pytest.approx(expected, abs=1e-3)
+
+
 def test_a_long_caption_is_cut_so_that_its_end_token_stays(clip_folder: Path) -> None:
     network = CaptionSimilarity.load(clip_folder / "pytorch_model.bin")
     tokens = network.tokenizer(["word " * 200], truncation=True, max_length=77, return_tensors="pt").input_ids

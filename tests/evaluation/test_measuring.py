@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -121,6 +123,28 @@ def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Work
     assert (fvd.extractor, fvd.sha256, fvd.better) == ("i3d", networks["i3d"].sha256, "lower")
     assert (fvd.n_real, fvd.n_fake, fvd.floor_n) == (N, N, N)
     assert result.not_available == {}
+    by_n = replace(PROTOCOL, covariance="n")
+    smaller = evaluate(reals(0, 2 * N), clips(1000, N), by_n, ("fvd", "kvd"), workspace, CPU, networks)
+    (low, high), (lower, less_high) = fvd.interval or (0, 0), smaller.estimates["fvd"].interval or (0, 0)
+    assert smaller.metrics["fvd"] < fvd.value and smaller.floor["fvd"] < fvd.floor and less_high - lower < high - low
+    assert smaller.metrics["kvd"] == result.metrics["kvd"]
+
+
+@pytest.mark.parametrize("num_real", [2 * N, N + 4])
+def test_the_floor_is_between_the_first_real_clips_and_the_next_and_each_split_has_a_value(
+    workspace: Workspace, num_real: int
+) -> None:
+    """Of a metric that one can compute by hand: the difference of the mean motion."""
+    real, train, fake = clips(0, num_real), clips(300, N), clips(1000, N)
+    one, other, made = (
+        [clip.double().diff(dim=0).abs().mean().item() for clip in s.clips] for s in (real, train, fake)
+    )
+    found = evaluate({"test": real, "train": train}, fake, PROTOCOL, (), workspace, CPU).estimates["motion_gap"]
+    half = num_real // 2
+    assert found.floor_n == half
+    assert found.floor == pytest.approx(abs(mean(one[:half]) - mean(one[half : 2 * half])), rel=1e-5)
+    expected = {"test": abs(mean(one[:N]) - mean(made)), "train": abs(mean(other) - mean(made))}
+    assert found.by_split == pytest.approx(expected, rel=1e-5)
 
 
 def test_every_true_network_runs_from_an_installed_file_of_its_format(workspace: Workspace, clip_folder: Path) -> None:
@@ -247,6 +271,13 @@ def test_windows_are_disjoint_inside_their_video_and_spread_over_the_videos_firs
         starts = sorted(w.start for w in windows if w.video == video)
         assert all(b - a >= 31 for a, b in itertools.pairwise(starts))
         assert all(0 <= start <= length - 31 for start in starts)
+
+
+def test_a_clip_of_every_video_begins_at_any_frame_from_which_there_are_enough() -> None:
+    windows = choose_windows([20] * 400, replace(PROTOCOL, real="one of every video"), 400)
+    assert sorted(w.video for w in windows) == list(range(400))
+    begun = Counter(w.start for w in windows)
+    assert set(begun) == set(range(5)) and min(begun.values()) > 40
 
 
 def test_windows_depend_on_the_seed_alone_and_fewer_are_the_first_of_more() -> None:
