@@ -84,6 +84,11 @@ def changed(path: str, value: object) -> dict:
             "experiments.perturbed: expected objective.drop_condition above",
         ),
         ("experiments.perturbed.sample", {"scheme": "autoregressive", "refine_strength": 0.5}, "no gaps to refine"),
+        (
+            "experiments.perturbed",
+            {"autoencoder": "small", "train_denoiser": {"strides": [1]}, "sample": {"refine_strength": 0.5}},
+            "experiments.perturbed: expected sample.refine_strength of 1 with one stride or autoregressive",
+        ),
         ("train_denoiser.window", 2, "train_denoiser: expected"),
         ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
         ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.perturbation import given_noise
 from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
+from lvdm.errors import ArtefactError
 from lvdm.machine import sent
 from lvdm.models.condition import Condition, Prompts
 from lvdm.params import Sample, TrainDenoiser
@@ -117,6 +119,7 @@ def sample_videos(
     `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
 
     Raises:
+        ArtefactError: the disk does not give back what was written there.
         ParamsError: no plan exists for these lengths, strides and overlap.
     """
     interpolator = denoiser if interpolator is None else interpolator
@@ -139,7 +142,7 @@ def sample_videos(
             next(ticks)
             path = scratch / f"{group.start:06d}" / f"{number:06d}.safetensors"
             if path.exists():
-                made = load_file(path)["made"]
+                made = _read(path)
             else:
                 network = interpolator if batch[0].window.fills_a_gap else denoiser
                 with autocast():
@@ -151,6 +154,14 @@ def sample_videos(
         for i in group:
             yield videos.pop(i)[:, : requests[i].num_latents]
     next(ticks, None)  # says that the last one is done
+
+
+def _read(path: Path) -> Float[Tensor, "b c made h w"]:
+    """The latents of a batch that is made."""
+    try:
+        return load_file(path)["made"]
+    except SafetensorError as error:
+        raise ArtefactError(f"{path}: damaged", got=str(error), remedy="remove it, and it is made again") from None
 
 
 def _plans(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> dict[int, Plan]:

@@ -91,6 +91,8 @@ class Experiment(Section):
         if objective.tasks.predict == 0:
             raise ValueError("objective.tasks.predict above 0, which extends videos")
         has_gaps = sample.scheme == "hierarchical" and len(self.train_denoiser.strides) > 1
+        if sample.refine_strength < 1 and not has_gaps:
+            raise ValueError("sample.refine_strength of 1 with one stride or autoregressive: no gaps to refine")
         if has_gaps and objective.tasks.interpolate == 0:
             raise ValueError("objective.tasks.interpolate above 0, which fills gaps, or one stride, or autoregressive")
         return self

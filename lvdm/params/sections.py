@@ -257,8 +257,6 @@ class Sample(Section):
     def _all_has_effect(self) -> Sample:
         if self.eta > 0 and self.sampler != "ddim":
             raise ValueError(f"eta 0 with {self.sampler}: eta is of ddim alone")
-        if self.refine_strength < 1 and self.scheme == "autoregressive":
-            raise ValueError("refine_strength 1 with autoregressive, which has no gaps to refine")
         return self
 
 

@@ -13,6 +13,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,7 +23,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lvdm.errors import LvdmError
+from lvdm.errors import ArtefactError, LvdmError
 from lvdm.training.sharding import laid_out_as, shards, whole
 from lvdm.workspace import atomic_file
 
@@ -197,6 +198,19 @@ class AtomicFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with atomic_file(Path(path)) as beside, beside.open("wb") as file:  # of a full disk torch alone says little
             torch.save(apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.cpu().contiguous()), file)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """
+        Raises:
+            ArtefactError: the disk does not give back what was written.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only)
+        except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+            said = str(error).splitlines()[0]
+            raise ArtefactError(f"{path}: damaged", got=said, remedy="remove it, and training begins anew") from None
 
 
 class Progress(AfterStep):

@@ -6,6 +6,7 @@ from torch import nn
 
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.diffusion.schedule import Schedule
+from lvdm.errors import ArtefactError
 from lvdm.models.condition import Prompts
 
 from .conftest import LATENT_SHAPE, NUM_LABELS, PROMPTS
@@ -82,6 +83,14 @@ def test_a_killed_run_continues_to_the_same_bits(network, spec, sample, tmp_path
     done = killed_after // sample.steps * sample.steps
     total = len(list((tmp_path / "whole").glob("*/*"))) * sample.steps
     assert len(recorded.calls) == total - done
+
+
+def test_a_batch_that_the_disk_damaged_is_one_line(network, spec, sample, tmp_path):
+    list(sample_videos(network, spec, sample, [SHORT], tmp_path))
+    (batch,) = tmp_path.glob("*/*.safetensors")
+    batch.write_bytes(batch.read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match=r"000001\.safetensors: damaged: .*; remove it, and it is made again$"):
+        list(sample_videos(network, spec, sample, [SHORT], tmp_path))
 
 
 def test_the_denoiser_is_told_the_stride_and_the_level_of_given_frames(network, spec, sample, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_run import MACHINE, Noise, adversarial, small_params, small_run
 
-from lvdm.errors import LvdmError
+from lvdm.errors import ArtefactError, LvdmError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
@@ -72,6 +72,14 @@ def test_a_run_that_ended_gives_its_result_again_without_a_step(tmp_path):
     assert (tmp_path / "run.ckpt").read_bytes() == before
     assert history_again == history
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("size", [0, 5_000, -1])
+def test_a_state_that_the_disk_damaged_is_one_line(tmp_path, size):
+    small_run(tmp_path, steps=1)
+    (tmp_path / "run.ckpt").write_bytes((tmp_path / "run.ckpt").read_bytes()[:size])
+    with pytest.raises(ArtefactError, match=r"run\.ckpt: damaged: .*; remove it, and training begins anew$"):
+        small_run(tmp_path, steps=1)
 
 
 def test_another_seed_is_another_run(tmp_path):
