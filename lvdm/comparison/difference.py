@@ -16,14 +16,12 @@ import yaml
 from lvdm.comparison.intervals import difference
 from lvdm.comparison.lineage import title
 from lvdm.comparison.lock import LOCK, LockRecords
-from lvdm.comparison.measured import Measured, interval_in_words, measured
+from lvdm.comparison.measured import NONE, Measured, interval_in_words, measured
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.evaluation.result import Estimate
 from lvdm.params import merged
 from lvdm.provenance import flat
-
-NONE = "–"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.result import Estimate, Result
 
+NONE = "–"  # where there is nothing to show
+
 
 @dataclass(frozen=True)
 class Measured:

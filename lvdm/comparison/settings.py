@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvdm.comparison.lineage import Node, title
+from lvdm.comparison.measured import NONE
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.provenance import Provenance, flat
 
 UNKNOWN = "not on record"
-NONE = "–"
 
 
 def differing_params(lineages: Mapping[str, Node]) -> dict[str, dict[str, str]]:

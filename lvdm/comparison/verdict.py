@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from lvdm.comparison.intervals import difference
 from lvdm.comparison.lineage import SHOWN, Node
-from lvdm.comparison.measured import interval_in_words
+from lvdm.comparison.measured import NONE, interval_in_words
 from lvdm.comparison.ranking import Group, Score
 
 KNOWN_BY = {"protocol": "name", "real set": "real_set"}
-NONE = "–"
 MAKING = ("train_denoiser", "sample", "evaluate")  # the stages that are an experiment's own
 
 
@@ -45,6 +44,8 @@ def judge(group: Group, source: str) -> Verdict:
     dissent = [other for other in group.metrics[1:] if other in first.scores and first.scores[other].beaten]
     if dissent:
         cautions.append(f"{', '.join(dissent)} put{'s' if len(dissent) == 1 else ''} another one first")
+    if len({maker.code for row in group.rows for maker in row.lineage.makers() if maker.stage == "evaluate"}) > 1:
+        cautions.append("not all were measured by the same code: `dvc repro` measures them again")
     return Verdict(
         best=first.experiment,
         lead=f"{lead}; real against real: {estimate.floor:.4g}",

@@ -79,13 +79,15 @@ def frechet_distance(
     for rows, is_real in ((real, True), (fake, False)):
         for block in _blocks(rows):
             metric.update(block, real=is_real)
-    of_real, of_fake = Moments.of(real), Moments.of(fake)
     value = metric.compute().item()
+    if covariance == "n - 1" and not groups:
+        return Distance(max(value, 0.0))
+    of_real, of_fake = Moments.of(real), Moments.of(fake)
     if covariance == "n":
         means = (of_real.mean - of_fake.mean).square().sum().item()
         n = of_fake.count
         value = means + (value - means) * (n - 1) / n  # both sides have as many rows
-    root = None if not groups else _root(of_real.covariance(covariance))
+    root = _root(of_real.covariance(covariance))
     without = (of_fake - Moments.of(fake[group.start : group.stop]) for group in groups)
     return Distance(max(value, 0.0), tuple(_frechet(of_real, root, rest, covariance) for rest in without))
 
@@ -118,9 +120,8 @@ class Moments:
         return centred / (self.count - (divided_by == "n - 1"))
 
 
-def _frechet(real: Moments, root: Float64[Tensor, "d d"] | None, fake: Moments, covariance: Covariance) -> float:
+def _frechet(real: Moments, root: Float64[Tensor, "d d"], fake: Moments, covariance: Covariance) -> float:
     """The distance through tr (R S R)^(1/2), R the root of the real covariance: of a symmetric matrix, so fast."""
-    assert root is not None
     of_fake = fake.covariance(covariance)
     cross = torch.linalg.eigvalsh(root @ of_fake @ root).clamp_min(0).sqrt().sum()
     traces = real.covariance(covariance).trace() + of_fake.trace()

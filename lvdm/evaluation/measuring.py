@@ -52,20 +52,7 @@ def evaluate(
         ArtefactError: too few clips, or a clip of another shape than the protocol's.
     """
     n, real = protocol.num_clips, reals[protocol.split]
-    if n < FEWEST:
-        raise ArtefactError(
-            "evaluate.num_clips", expected=f"at least {FEWEST}", got=n, remedy="raise it in params.yaml"
-        )
-    for name, clips, fewest in (("real", real, max(n, 2 * FEWEST)), ("fake", fake, n)):  # two halves make the floor
-        if len(clips) < fewest:
-            raise ArtefactError(
-                f"{name} clips",
-                expected=f"at least {fewest}, which protocol {protocol.name} measures",
-                got=len(clips),
-                remedy="choose a protocol that measures fewer, or give more videos (real) or a higher sample.num_clips "
-                "(fake)",
-            )
-        _check_shape(clips.clips[0], protocol, name)
+    _check_enough(real, fake, protocol)
     chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS)) if METRICS[key].measure != "identity"]
     extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
     result = Result({}, {}, {**protocol.facts(), "real_set": real.hash}, not_available)
@@ -149,6 +136,24 @@ def _extractors(
                 network = networks[metric.features]
                 not_available[metric.key] = f"needs {network.title}; {network.remedy}"
     return extractors, not_available
+
+
+def _check_enough(real: ClipSet, fake: ClipSet, protocol: Protocol) -> None:
+    n = protocol.num_clips
+    if n < FEWEST:
+        raise ArtefactError(
+            "evaluate.num_clips", expected=f"at least {FEWEST}", got=n, remedy="raise it in params.yaml"
+        )
+    for name, clips, fewest in (("real", real, max(n, 2 * FEWEST)), ("fake", fake, n)):  # two halves make the floor
+        if len(clips) < fewest:
+            raise ArtefactError(
+                f"{name} clips",
+                expected=f"at least {fewest}, which protocol {protocol.name} measures",
+                got=len(clips),
+                remedy="choose a protocol that measures fewer, or give more videos (real) or a higher sample.num_clips "
+                "(fake)",
+            )
+        _check_shape(clips.clips[0], protocol, name)
 
 
 def _check_shape(clip: Tensor, protocol: Protocol, name: str) -> None:

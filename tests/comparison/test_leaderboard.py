@@ -15,7 +15,7 @@ from lvdm.comparison.leaderboard import write_leaderboard
 from lvdm.comparison.ranking import rank_experiments
 from lvdm.comparison.verdict import judge
 from lvdm.params import Params
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, write_json
 from tests.comparison.conftest import FLOOR, VALUES, result
 
 
@@ -160,6 +160,13 @@ def test_a_lead_within_its_interval_or_below_the_floor_is_a_caution_and_marked(
     write_leaderboard(params, workspace)
     assert "| 2.2 [1.98, 2.42] ≈ |" in (workspace.leaderboard / "leaderboard.md").read_text()
     assert "2.2 ≈" in (workspace.leaderboard / "index.html").read_text()
+
+
+def test_numbers_that_other_code_measured_are_a_caution(workspace: Workspace, params: Params) -> None:
+    path = workspace.report("evaluate", "unperturbed") / "provenance.json"
+    write_json(path, json.loads(path.read_text()) | {"code": "of before"})
+    (group,) = rank_experiments(workspace, params).groups
+    assert "not all were measured by the same code" in judge(group, "builtin").caution
 
 
 def test_where_higher_is_better_the_verdict_says_by_how_much_it_is_higher(
