@@ -209,8 +209,8 @@ class AtomicFiles(TorchCheckpointIO):
         try:
             return super().load_checkpoint(path, map_location, weights_only)
         except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
-            said = str(error).splitlines()[0]
-            raise ArtefactError(f"{path}: damaged", got=said, remedy="remove it, and training begins anew") from None
+            kind, remedy = type(error).__name__, "remove it, and training begins anew"
+            raise ArtefactError(f"{path}: damaged", got=kind, remedy=remedy) from error
 
 
 class Progress(AfterStep):
