@@ -1,6 +1,7 @@
 """What each stage says of its run: numbers to plot, pictures to look at, files to open.
 
 Not here: the work (the rooms), and how a report is written (workspace.py) or shown (assets/, comparison/).
+This module imports no torch: stages without networks load none.
 """
 
 from __future__ import annotations
@@ -8,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from lvdm.data.video import read_frames, write_gif
 from lvdm.evaluation import pictures
@@ -19,6 +19,8 @@ from lvdm.evaluation.summary import summarise
 from lvdm.workspace import Report, Workspace, atomic_file
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from lvdm.comparison.ranking import Leaderboard
     from lvdm.data.latents import LatentCache
     from lvdm.data.samples import SampleSet
@@ -45,7 +47,7 @@ def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
     picture = workspace.drafts("ingest", "") / "videos.png"
     step = max(1, len(readable) // SHOWN)
     videos = [
-        torch.from_numpy(read_frames(workspace.root / row["path"], range(0, row["frames"], max(1, row["frames"] // 8))))
+        read_frames(workspace.root / row["path"], range(0, row["frames"], max(1, row["frames"] // 8)))
         for _, row in readable.iloc[::step].head(SHOWN).iterrows()
     ]
     shown = {"videos shown": picture} if videos else {}
@@ -83,7 +85,7 @@ def of_train_autoencoder(
     if quality.clips:
         picture = workspace.drafts("train_autoencoder", name) / "reconstructions.png"
         before, after = (
-            torch.stack([clip[len(clip) // 2] for clip in clips[:SHOWN]])
+            np.stack([clip[len(clip) // 2].cpu().numpy() for clip in clips[:SHOWN]])
             for clips in (quality.clips, quality.reconstructions)
         )
         pictures.draw_reconstructions(picture, before, after)
@@ -106,12 +108,9 @@ def of_train_denoiser(name: str, trained: TrainedNetworks, workspace: Workspace)
 
 def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -> Report:
     drafts, clips, long = workspace.drafts("sample", name), samples.clips(), samples.samples("long")
-    row = torch.cat(list(clips[:SHOWN]), dim=2)  # side by side
-    write_gif(drafts / "clips.gif", row.numpy(), fps)
-    strips = [
-        torch.from_numpy(read_frames(samples.folder / s.file, range(0, s.frames, max(1, s.frames // 8))))
-        for s in long[:SHOWN]
-    ]
+    row = np.concatenate([clip.numpy() for clip in clips[:SHOWN]], axis=2)  # side by side
+    write_gif(drafts / "clips.gif", row, fps)
+    strips = [read_frames(samples.folder / s.file, range(0, s.frames, max(1, s.frames // 8))) for s in long[:SHOWN]]
     pictures.draw_strip(drafts / "long.png", strips)
     numbers = {"clips": float(len(clips)), "long videos": float(len(long)), "long frames": float(long[0].frames)}
     links = {"long video": samples.folder / long[0].file, "samples": samples.folder}

@@ -155,6 +155,11 @@ def test_a_stage_that_measures_nothing_does_not_load_what_measuring_needs():
     assert not loaded & {"torchmetrics", "scipy", "matplotlib", "transformers", "pytorch_lightning"}
 
 
+def test_stages_without_networks_load_no_torch():
+    rooms = "reports, data.ingest, data.validation, data.data_report, comparison.leaderboard"
+    assert "torch" not in loaded_by("import " + ", ".join(f"lvdm.{room}" for room in rooms.split(", ")))
+
+
 # What dvc.yaml, lvdm/graph.py and the asset graph say of the same pipeline.
 
 

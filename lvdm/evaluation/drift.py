@@ -63,6 +63,11 @@ class Curve:
     values: tuple[float, ...]
     without: tuple[tuple[float, ...], ...] = ()
 
+    @property
+    def frames(self) -> range:
+        """Where each window begins."""
+        return range(0, WINDOW * len(self.values), WINDOW)
+
     def intervals(self) -> list[Interval | None]:
         """Of each value, over the videos."""
         return [interval(value, [curve[i] for curve in self.without]) for i, value in enumerate(self.values)]

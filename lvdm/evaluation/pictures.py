@@ -1,6 +1,6 @@
 """Pictures for reports, PNG below 200 kB: curves, drift, reconstructions beside their input, samples.
 
-Not here: what is drawn. matplotlib is imported inside, because most of the room's callers draw nothing.
+Not here: what is drawn. Imports no torch, and matplotlib inside: most callers draw nothing.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
-from lvdm.evaluation.drift import WINDOW, Drift
 from lvdm.workspace import atomic_file
+
+if TYPE_CHECKING:
+    from lvdm.evaluation.drift import Drift
 
 MAX_BYTES = 200_000
 TILE = 96  # pixels, a frame's side in a strip or grid
@@ -52,11 +54,10 @@ def draw_drift(path: Path, drift: Drift, *, title: str) -> None:
     panels = figure.subplots(len(drift.curves), sharex=True, squeeze=False)[:, 0]
     for axes, (name, pair) in zip(panels, drift.curves.items(), strict=True):
         for label, curve, colour in (("real", pair.real, GREY), ("samples", pair.fake, BLUE)):
-            frames = [i * WINDOW for i in range(len(curve.values))]
-            axes.plot(frames, curve.values, label=label, color=colour, linewidth=1.6)
+            axes.plot(curve.frames, curve.values, label=label, color=colour, linewidth=1.6)
             if curve.without:
                 low, high = zip(*(bounds for bounds in curve.intervals() if bounds), strict=True)
-                axes.fill_between(frames, low, high, color=colour, alpha=0.2, linewidth=0)
+                axes.fill_between(curve.frames, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set(ylabel=name, ylim=(0, None))
     panels[0].set_title(title)
     panels[0].legend(frameon=False, ncols=2)
@@ -65,14 +66,14 @@ def draw_drift(path: Path, drift: Drift, *, title: str) -> None:
 
 
 def draw_reconstructions(
-    path: Path, frames: UInt8[Tensor, "n h w 3"], reconstructions: UInt8[Tensor, "n h w 3"]
+    path: Path, frames: UInt8[np.ndarray, "n h w 3"], reconstructions: UInt8[np.ndarray, "n h w 3"]
 ) -> None:
     """Three rows: input, reconstruction, |error| brightened four times."""
-    error = (frames.int() - reconstructions.int()).abs().mul(4).clamp(max=255).byte()
+    error = (4 * np.abs(frames.astype(np.int16) - reconstructions)).clip(max=255).astype(np.uint8)
     _write_image(path, [_strip(frames), _strip(reconstructions), _strip(error)])
 
 
-def draw_strip(path: Path, videos: Sequence[UInt8[Tensor, "_ h w 3"]], columns: int = 8) -> None:
+def draw_strip(path: Path, videos: Sequence[UInt8[np.ndarray, "_ h w 3"]], columns: int = 8) -> None:
     """A row a video: `columns` of its frames, evenly spaced."""
     rows = []
     for video in videos:
@@ -81,8 +82,8 @@ def draw_strip(path: Path, videos: Sequence[UInt8[Tensor, "_ h w 3"]], columns: 
     _write_image(path, rows)
 
 
-def _strip(frames: UInt8[Tensor, "n h w 3"]) -> Image.Image:
-    tiles = [Image.fromarray(frame.cpu().numpy()) for frame in frames]
+def _strip(frames: UInt8[np.ndarray, "n h w 3"]) -> Image.Image:
+    tiles = [Image.fromarray(frame) for frame in frames]
     height = round(TILE * tiles[0].height / tiles[0].width)
     strip = Image.new("RGB", (len(tiles) * (TILE + GAP) - GAP, height), "white")
     for i, tile in enumerate(tiles):
