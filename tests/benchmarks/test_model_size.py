@@ -1,5 +1,7 @@
 """The sizes of the reference preset, against those of the official code."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -64,8 +66,9 @@ def test_a_convolution_is_counted_as_by_hand():
     )
 
 
-def test_the_command_prints_a_row_for_every_part_and_for_both_networks():
+def test_the_command_prints_a_row_for_every_part_and_for_both_networks_as_the_docs_show():
     rows = table("reference")
+    assert "\n".join(rows) in (Path(__file__).parents[2] / "docs/model.md").read_text()
     assert [row.split("|")[1].strip() for row in rows if "GMAC" not in row and "---" not in row] == [
         *("autoencoder: encoder", "autoencoder: decoder", "autoencoder"),
         *("denoiser: convolution in space", "denoiser: convolution in time", "denoiser: attention"),
