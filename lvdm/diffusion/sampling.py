@@ -28,7 +28,7 @@ from lvdm.diffusion.guidance import Guidance, guided_prediction
 from lvdm.diffusion.long_video import Plan, Window, plan_long_video
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.perturbation import given_noise
-from lvdm.diffusion.samplers import ddim, ddpm, dpmpp2m, uniform_levels
+from lvdm.diffusion.samplers import Denoise, ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
 from lvdm.errors import ArtefactError
 from lvdm.machine import sent
@@ -193,16 +193,11 @@ def _make(
     """The latents that a batch of windows makes; the device is waited for once, at the end."""
     objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
     device, schedule = parameter.device, Schedule(objective.schedule)
-    made = sent(torch.tensor([i for i, given in enumerate(window.given) if not given]), device)
-    prompted = batch[0].request.prompt is not None
-    frames_weight, condition_weight = sample.guidance, sample.condition_guidance
-    if not any(window.given):  # both guide away from the prompt alone, in one pass
-        frames_weight, condition_weight = 0.0, frames_weight + condition_weight
-    guidance = Guidance(frames_weight, condition_weight if prompted else 0.0)
-    numbers = [spec.prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
-    stride = sent(torch.tensor([job.window.stride for job in batch]), device)
-    condition = Condition(sent(torch.tensor(numbers), device), spec.prompts)
     given = sent(torch.tensor(window.given), device).expand(len(batch), -1)
+    made = sent(torch.tensor([i for i, given in enumerate(window.given) if not given]), device)
+    stride = sent(torch.tensor([job.window.stride for job in batch]), device)
+    condition = _condition(batch, spec.prompts, device)
+    guidance = _guidance(sample, batch)
 
     clean = sent(torch.stack([videos[job.video][:, job.window.positions] for job in batch]), device)
     of_given = [given_noise(job.request.seed, job.window.positions, spec.latent_shape) for job in batch]
@@ -225,19 +220,48 @@ def _make(
         return x0_of(objective.prediction, prediction.index_select(2, made).to(z.dtype), z, alpha, sigma)
 
     generators = [generator_of(job.request.seed, "window", job.window.made[0]) for job in batch]
-    start = draw_noise(generators, clean.index_select(2, made))
-    strength = 1.0
+    start, strength = draw_noise(generators, clean.index_select(2, made)), 1.0
     if window.fills_a_gap and sample.refine_strength < 1:
         strength = sample.refine_strength
-        between = rearrange(torch.linspace(0, 1, len(window.given), device=device)[made], "t -> t 1 1")
-        interpolated = torch.lerp(clean[:, :, :1], clean[:, :, -1:], between)
-        start = schedule.diffuse(interpolated, start, torch.full((len(batch), len(made)), strength, device=device))
+        levels = torch.full((len(batch), len(made)), strength, device=device)
+        start = schedule.diffuse(_between_ends(clean).index_select(2, made), start, levels)
+    return _walked_down(sample, denoise, start, schedule, strength, generators).cpu().contiguous()
+
+
+def _condition(batch: Sequence[_Job], prompts: Prompts, device: torch.device) -> Condition:
+    """What each window is asked to show."""
+    numbers = [prompts.null if job.request.prompt is None else job.request.prompt for job in batch]
+    return Condition(sent(torch.tensor(numbers), device), prompts)
+
+
+def _guidance(sample: Sample, batch: Sequence[_Job]) -> Guidance:
+    """The weights that can have an effect: without given frames both guide away from the prompt alone, in one pass."""
+    prompted = batch[0].request.prompt is not None
+    if any(batch[0].window.given):
+        return Guidance(sample.guidance, sample.condition_guidance if prompted else 0.0)
+    return Guidance(0.0, sample.guidance + sample.condition_guidance if prompted else 0.0)
+
+
+def _between_ends(clean: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+    """Windows of which the ends are given, with the linear interpolation of these between them."""
+    weight = rearrange(torch.linspace(0, 1, clean.shape[2], device=clean.device), "t -> t 1 1")
+    return torch.lerp(clean[:, :, :1], clean[:, :, -1:], weight)
+
+
+def _walked_down(
+    sample: Sample,
+    denoise: Denoise,
+    start: Float[Tensor, "b c made h w"],
+    schedule: Schedule,
+    strength: float,
+    generators: Sequence[torch.Generator],
+) -> Float[Tensor, "b c made h w"]:
+    """What the sampler asked for makes of `start`, which is at the level `strength`, in that share of its steps."""
     levels = uniform_levels(strength, math.ceil(strength * sample.steps))
     match sample.sampler:
         case "ddpm":
-            result = ddpm(denoise, start, schedule, levels, generators)
+            return ddpm(denoise, start, schedule, levels, generators)
         case "ddim":
-            result = ddim(denoise, start, schedule, levels, generators, eta=sample.eta)
+            return ddim(denoise, start, schedule, levels, generators, eta=sample.eta)
         case "dpmpp2m":
-            result = dpmpp2m(denoise, start, schedule, levels)
-    return result.cpu().contiguous()
+            return dpmpp2m(denoise, start, schedule, levels)
