@@ -56,7 +56,7 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
 
     Raises:
         ArtefactError: the experiment is not trained, or videos are made with it at this moment.
-        ParamsError: the denoiser cannot be asked for this.
+        ParamsError: the denoiser cannot be asked for this, or `out` is no folder and cannot become one.
         WeightsError: its text encoder is not there, or another than in training.
         StorageError: S3 does not take them, or has other videos of these names.
     """
@@ -64,6 +64,8 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
     bucket = Prefix(out, "check --out") if out.startswith("s3://") else None
     with workspace.lock(VERB, name):
         _check(prompt, params, workspace, name)
+        if not bucket:
+            _make_folder(out)
         seeds = range(request.seed, request.seed + request.count)
         wanted = [
             Sample("long", number, request.frames, seed, prompt.label, prompt.caption)
@@ -91,6 +93,14 @@ def _check(prompt: Prompt, params: Params, workspace: Workspace, name: str) -> N
             raise ParamsError(what, remedy=f"{remedy}, or train one with condition: {ANSWERS[option]}")
     if prompt.label is not None and prompt.label not in labels:
         raise ParamsError("--label", expected=f"one of {', '.join(labels)}", got=prompt.label)
+
+
+def _make_folder(out: str) -> None:
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        expected = "a folder, or the name of one that can be made"
+        raise ParamsError("--out", expected=expected, got=out) from error
 
 
 def _options(prompt: Prompt) -> list[str]:

@@ -154,6 +154,7 @@ def test_no_two_requests_write_the_same_file(root):
         (["label", "--prompt", "a"], "condition: label; ask with --label"),
         (["text", "--label", "a"], "condition: text; ask with --prompt"),
         (["label", "--label", "a"], "--label: expected one of blue circle, red square, got 'a'"),
+        (["text", "--frames", "8", "--out", __file__], "--out: expected a folder, or the name of one"),
         (["text", "--seed", "1"], "lvdm sample --seed: expected --prompt, --label or --frames beside it"),
         (["text", "--frames", "8", "--resume"], "lvdm sample --resume: expected no --prompt, --label or --frames"),
     ],
