@@ -35,6 +35,15 @@ def test_another_protocol_is_another_group_and_never_ranked_against_the_first(
     assert all(score.rank == 1 for group in groups for row in group.rows for score in row.scores.values())
 
 
+def test_the_largest_group_leads(workspace: Workspace, params: Params) -> None:
+    now = params.model_copy(update={"experiments": params.experiments | {"third": params.experiments["perturbed"]}})
+    result(VALUES["unperturbed"]).write(workspace.metrics("third"))
+    result(VALUES["perturbed"], num_clips=32).write(workspace.metrics("perturbed"))
+    groups = rank_experiments(workspace, now).groups
+    assert [{row.experiment for row in group.rows} for group in groups] == [{"unperturbed", "third"}, {"perturbed"}]
+    assert (groups[0].apart, groups[1].apart) == ((), ("num_clips: 32 instead of 64",))
+
+
 def test_another_extractor_or_other_numbers_of_clips_have_no_rank(workspace: Workspace, params: Params) -> None:
     other = result(VALUES["unperturbed"])
     estimates = {

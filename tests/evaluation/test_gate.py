@@ -31,6 +31,12 @@ def test_more_drift_than_allowed_fails_and_less_passes() -> None:
     assert gate_drift(result(rising(1.0, 0.01), rising(0.8, 0.01)), max_drift=0.5).passed  # real video drifts too
 
 
+def test_only_relative_distances_count_not_shares_of_frames_nor_frechet_distances() -> None:
+    steady, steep = Pair(STEADY, STEADY).numbers(), Pair(rising(9.0, 0.01), STEADY).numbers()
+    others = {"tn2": steady, "fd_tn2": steep, "static": steep, "joins": {"fake": 9.0, "real": 1.0}}
+    assert gate_drift(replace(result(STEADY), drift=others), max_drift=0.5).passed
+
+
 def test_drift_that_is_not_sure_passes_and_says_how_sure_it_is() -> None:
     assert gate_drift(result(rising(1.0, 0.5)), max_drift=0.5).passed
     unsure = gate_drift(result(Curve(rising(1.0, 0.0).values)), max_drift=0.5)

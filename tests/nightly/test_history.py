@@ -10,7 +10,7 @@ import pytest
 
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.result import Estimate
-from lvdm.nightly.history import Entry, append, judged, read_history
+from lvdm.nightly.history import REMEMBERED, Entry, append, judged, read_history
 
 PROTOCOL = {"name": "small", "real_set": "4fe1"}
 
@@ -65,6 +65,9 @@ def test_only_nights_that_passed_and_were_measured_in_the_same_way_count() -> No
     assert judged(tonight, []).passed, "nothing to hold it against"
     assert judged(tonight, [replace(night, protocol={"name": "lvdm"}) for night in NIGHTS]).passed
     assert judged(tonight, [entry("2026-01-01", kd=1.0)]).passed
+    other = [replace(n, estimates={"fd": replace(n.estimates["fd"], sha256="another file")}) for n in NIGHTS]
+    assert judged(tonight, other).passed
+    assert judged(tonight, [*NIGHTS, *[entry("2026-01-03", fd=9.0)] * REMEMBERED]).passed, "what was long ago is past"
     bad = replace(entry("2026-01-04", fd=9.0), reasons=("worse",))
     assert not judged(tonight, [*NIGHTS, *[bad] * 20]).passed, "failures do not become what is usual"
 
