@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lvdm.errors import WeightsError
+from lvdm.evaluation.extraction import ClipSet, extract
 from lvdm.evaluation.features import CaptionSimilarity, Extractor, InceptionFeatures, load_extractor
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, TinyDetector, TinyInception, install_detector, moving_square, script_quietly
@@ -103,6 +104,14 @@ def test_the_caption_similarity_is_that_of_transformers_own_preparation_of_frame
         answer = network.network(**prepared, **tokens)
     expected = (answer.logits_per_image / network.network.logit_scale.exp()).mean().item()
     assert Extractor("clip", "", network, CPU)(clip, caption).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_features_that_are_kept_are_of_the_captions_that_were_asked_for(clip_folder: Path, tmp_path: Path) -> None:
+    extractor = Extractor("clip", "", CaptionSimilarity.load(clip_folder / "pytorch_model.bin").eval(), CPU)
+    clips, workspace = [moving_square(0, frames=2), moving_square(1, frames=2)], Workspace(tmp_path / "cache")
+    one, other = (extract(extractor, ClipSet(clips, said, "these"), workspace) for said in (["a", "b"], ["b", "a"]))
+    assert torch.equal(one, extract(extractor, ClipSet(clips, ["a", "b"], "these"), workspace))
+    assert not torch.equal(one, other)
 
 
 def test_a_long_caption_is_cut_so_that_its_end_token_stays(clip_folder: Path) -> None:

@@ -14,7 +14,8 @@ from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ArtefactError
 from lvdm.evaluation import long_videos, sets
-from lvdm.evaluation.protocol import PROTOCOLS, protocol_of
+from lvdm.evaluation.continuity import Joins
+from lvdm.evaluation.protocol import OPEN, PROTOCOLS, protocol_of
 from lvdm.machine import Machine
 from lvdm.params import Params, load_params
 from lvdm.workspace import Workspace, write_json
@@ -104,6 +105,40 @@ def test_real_videos_have_the_labels_of_the_samples_where_two_are_held_out(
         reads.clear()
         long_videos.measure_long_videos(samples(workspace, label), rows, params, workspace)
         assert {name for name, _ in reads} == expected | {"0000.mp4"}
+
+
+def test_the_longest_real_videos_are_chosen(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_videos, "FEWEST_REAL", 2)
+    lengths = (33, 63, 40, 100, 37)
+    rows, reads = manifest(workspace.root, *((n, "a", "test") for n in lengths)), read_of(monkeypatch)
+    long_videos.measure_long_videos(samples(workspace), rows, params, workspace)
+    assert {name for name, _ in reads} == {"1.mp4", "3.mp4", "0000.mp4"}
+
+
+def test_joins_are_told_in_frames(workspace: Workspace) -> None:
+    made = samples(workspace)
+    assert long_videos.joins_of(made) is None
+    write_json(made.folder / "made_with.json", {"time_factor": 4, "long_latents": 5, "joins": [2, 3]})
+    assert long_videos.joins_of(made) == Joins(latents=(4, 8, 12, 16), windows=frozenset((8, 12)))
+
+
+def test_the_protocols_are_those_of_the_table_in_the_docs() -> None:
+    text = (PROJECT / "docs/evaluation.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    assert [row[0].strip("`") for row in rows] == list(PROTOCOLS)
+    for name, real, split, clips, covariance, leaves_open in rows:
+        protocol = PROTOCOLS[name.strip("`")]
+        assert (protocol.split, f"{protocol.num_clips:,}", protocol.covariance) == (split, clips, covariance)
+        assert ", ".join(OPEN[protocol.name]) == leaves_open
+        assert real.startswith(
+            "disjoint" if protocol.real == "disjoint windows" else ("one of every video", "the same")
+        )
+    long = PROTOCOLS["lvdm-long"]
+    assert (long.long_videos, long.long_frames, long.clip_frames) == (512, 1024, 16)
 
 
 def test_videos_are_read_a_few_frames_at_a_time_and_no_further_than_the_samples_reach(
