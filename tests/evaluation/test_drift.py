@@ -73,6 +73,13 @@ def test_a_video_that_brightens_evenly_has_the_slope_and_the_ends_of_its_closed_
     assert found["fake_change"] == pytest.approx(2 / 5 * 54)
 
 
+def test_each_real_video_is_measured_against_the_others(extractors: list[Extractor], workspace: Workspace) -> None:
+    """10 against 20 and 60 is 30 of their spread of 20 away; 20 is 15 of 25, 60 is 45 of 5."""
+    real = windows(*(grey([level] * 32) for level in (10, 20, 60)))
+    curves = measure_drift(real, windows(grey([30] * 32)), extractors, workspace).curves
+    assert curves["colour"].real.values == pytest.approx([(30 / 20 + 15 / 25 + 45 / 5) / 3] * 2)
+
+
 def test_a_video_that_freezes_at_frame_500_is_static_from_there(
     extractors: list[Extractor], workspace: Workspace
 ) -> None:
@@ -148,3 +155,6 @@ def test_many_videos_have_a_frechet_distance_a_window_that_sees_the_one_that_is_
     low, high = fake.intervals()[2] or (0, 0)
     assert max(fake.values[:2]) < low < fake.values[2] < high
     assert curves["fd_colour"].real.values == ()  # four real videos would have another floor
+    more = ClipSet([*clips.clips, *[torch.full((WINDOW, 16, 16, 3), 255, dtype=torch.uint8)] * 8])
+    again = measure_drift(long_videos(600, 4, 48), windows(*videos), extractors, workspace, more).curves
+    assert again["fd_colour"].fake.values == fake.values, "as many real clips as there are videos"
