@@ -23,6 +23,8 @@ MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
 SQUARE = 0.02  # pixels that are this much wider or narrower than high count as square: 340x256 of a 4:3 film
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 LISTS = frozenset({"concat", "dash", "hls", "image2", "rtsp", "sdp", "tty"})  # name other files, or are text
+# What a file says of itself need not be UTF-8; PyAV replaces such bytes by itself from 19 on, and before if told to.
+NOT_UTF8: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 ON_DAMAGE = {"err_detect": "explode+crccheck+bitstream+buffer"}
 
 
@@ -116,7 +118,7 @@ def footage(path: Path) -> Iterator[Footage]:
         UnreadableVideo: it is no video.
     """
     with _explained(path, "not-a-video"):
-        container = av.open(str(path), metadata_errors="replace", options={"protocol_whitelist": "file"})
+        container = av.open(str(path), options={"protocol_whitelist": "file"}, **NOT_UTF8)
     with container:
         yield Footage(path, container)
 

@@ -249,7 +249,6 @@ ODD: dict[str, Odd] = {
 BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "hdr10.mp4": ("hdr", _of(color_trc=16, **HDR)),
     "hlg.mp4": ("hdr", _of(color_trc=18, **HDR)),
-    "animated.webp": ("not-a-video", _of(codec="libwebp_anim", options={})),
     "sound.mp4": ("no-video-stream", audio),
     "sound and cover.m4v": ("no-video-stream", with_cover),
     "empty.mp4": ("empty", Path.touch),
@@ -269,3 +268,9 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "endless.mp4": ("not-a-file", lambda p: p.symlink_to("/dev/zero")),
     "folder.mp4": ("not-a-file", Path.mkdir),
 }
+
+ANIMATED_WEBP = _of(codec="libwebp_anim", options={})
+if int(av.__version__.split(".")[0]) < 19:
+    BROKEN["animated.webp"] = ("not-a-video", ANIMATED_WEBP)
+else:
+    ODD["animated.webp"] = Odd(ANIMATED_WEBP, off_by=8, straightened=True)
