@@ -31,7 +31,7 @@ def gate_drift(result: Result, max_drift: float) -> Check:
         f"{curves[worst]['real_change']:.3g} along real video; {over[worst]:.3g} more "
         f"{'at least' if told else '(too few long videos for an interval)'}, allowed are {max_drift:g}"
     )
-    failed = tuple(key for key, excess in over.items() if excess > max_drift)
+    failed = tuple(key for key, excess in over.items() if not excess <= max_drift)  # what is no number fails, too
     return Check(DRIFT, not failed, True, description, len(failed), failed)
 
 

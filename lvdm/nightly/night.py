@@ -80,14 +80,16 @@ def night(params: Params, workspace: Workspace, date: datetime.date) -> tuple[Ou
 
     Killed and run again on that date, it does only what is not done, and says the same.
 
-    An experiment that fails stops no other; one that is being worked on is left for the next night.
+    An experiment that fails stops no other; one that is being worked on is left for the next night, and one that is
+    promoted but not in `params` any more fails.
 
     Raises:
         BusyError: another night is at work.
     """
     trusted = promoted(workspace)
     with workspace.lock("night", ""):
-        outcomes = tuple(_outcome(name, name in trusted, params, workspace, date) for name in params.experiments)
+        names = dict.fromkeys((*params.experiments, *trusted))
+        outcomes = tuple(_outcome(name, name in trusted, params, workspace, date) for name in names)
         write_json(outcome_of(workspace), {"date": date.isoformat(), "outcomes": [asdict(o) for o in outcomes]})
     return outcomes
 

@@ -37,6 +37,11 @@ def test_only_relative_distances_count_not_shares_of_frames_nor_frechet_distance
     assert gate_drift(replace(result(STEADY), drift=others), max_drift=0.5).passed
 
 
+def test_a_change_that_is_no_number_does_not_pass() -> None:
+    """Such as that of real videos that are all the same, from which everything lies infinitely far."""
+    assert not gate_drift(result(Curve((float("inf"),) * 20)), max_drift=0.5).passed
+
+
 def test_drift_that_is_not_sure_passes_and_says_how_sure_it_is() -> None:
     assert gate_drift(result(rising(1.0, 0.5)), max_drift=0.5).passed
     unsure = gate_drift(result(Curve(rising(1.0, 0.0).values)), max_drift=0.5)

@@ -9,8 +9,9 @@ import pytest
 from lvdm.errors import BusyError
 from lvdm.nightly.history import history_of
 from lvdm.nightly.night import night, read_outcomes
+from lvdm.nightly.promotion import promotion_of
 from lvdm.params import Params
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, write_json
 
 DATE = datetime.date(2026, 1, 2)
 
@@ -27,6 +28,15 @@ def test_what_cannot_be_measured_says_why_and_stops_no_other(workspace: Workspac
     assert "a line is no night" in first.line()
     assert (second.did, second.passed) == ("skipped", True)
     assert second.note == "artifacts/denoiser/unperturbed is not there yet"
+
+
+def test_what_is_promoted_and_not_in_params_any_more_is_not_passed_over(workspace: Workspace, params: Params) -> None:
+    for name in params.experiments:
+        workspace.denoiser(name).unlink()
+    write_json(promotion_of("gone", workspace), {})
+    *_, last = night(params, workspace, DATE)
+    assert (last.experiment, last.did, last.passed) == ("gone", "failed", False)
+    assert "expected one of perturbed, unperturbed, got 'gone'" in last.line()
 
 
 def test_an_experiment_that_is_being_trained_is_left_for_the_next_night(workspace: Workspace, params: Params) -> None:
