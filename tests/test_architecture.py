@@ -46,14 +46,19 @@ def sources(root: Path, *rooms: str) -> Iterator[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """The names of all modules that a file imports, wherever in the file, and their top-level packages."""
+    """The top-level packages of all modules that a file imports, wherever in the file."""
+    return {module.split(".")[0] for module in full_imports(path)}
+
+
+def full_imports(path: Path) -> set[str]:
+    """The names of all modules that a file imports, wherever in the file."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module)
-    return {module.split(".")[0] for module in modules}
+    return modules
 
 
 def climbing_imports(root: Path) -> list[str]:
@@ -101,7 +106,28 @@ def undocumented_modules(root: Path) -> list[str]:
     ]
 
 
-RULES = [climbing_imports, second_importers, long_files, forbidden_words, undocumented_modules]
+def absent_from_the_tree(root: Path) -> list[str]:
+    """What lies in lvdm/ and is not in README's tree, and what is in the tree and lies nowhere."""
+    tree = (root / "README.md").read_text().split("\n## The tree\n")[1].split("```")[1]
+    named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))|  ([a-z_]+(?:\.py|/)) ", tree.split("\nlvdm/ ")[1], re.MULTILINE))
+    told = {first or second for first, second in named} - {"__init__.py"}
+    there = {path.name for path in (root / "lvdm").glob("*.py")} - {"__init__.py"}
+    there |= {f"{path.parent.name}/" for path in (root / "lvdm").glob("*/__init__.py")}
+    return sorted(told ^ there)
+
+
+def imports_of_nothing(root: Path) -> list[str]:
+    """Imports of our own modules that are not there, wherever in a file; mypy lets them pass."""
+    return [
+        f"{path.relative_to(root)} imports {module}"
+        for path in sources(root, *ROOMS, "benchmarks", "tests")
+        for module in sorted(full_imports(path))
+        if module.split(".")[0] in (*ROOMS, "benchmarks", "tests")
+        and not any((root / module.replace(".", "/")).with_suffix(s).exists() for s in (".py", ""))
+    ]
+
+
+RULES = [climbing_imports, second_importers, long_files, forbidden_words, undocumented_modules, imports_of_nothing]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -119,6 +145,7 @@ def test_the_tree_keeps_the_rule(rule):
         (long_files, "lvdm/new.py", '"""New."""\n' + "x = 1\n" * MAX_LINES),
         (forbidden_words, "lvdm/new.py", '"""New."""\nmodel.cuda()\n'),
         (undocumented_modules, "lvdm/new.py", "x = 1\n"),
+        (imports_of_nothing, "tests/test_new.py", '"""New."""\ndef test():\n    from lvdm.nowhere import x\n'),
     ],
 )
 def test_the_rule_fails_on_a_tree_that_breaks_it(rule, file, text, tmp_path):
@@ -126,6 +153,10 @@ def test_the_rule_fails_on_a_tree_that_breaks_it(rule, file, text, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text(text)
     assert len(rule(tmp_path)) == 1
+
+
+def test_the_tree_of_the_readme_is_the_tree():
+    assert absent_from_the_tree(ROOT) == []
 
 
 def loaded_by(statement: str) -> set[str]:
