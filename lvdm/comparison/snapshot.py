@@ -57,14 +57,15 @@ class Snapshot:
         It is followed through renames, and a merge that wrote it counts. The oldest commit of a shallow clone, which
         may only have inherited it, says so.
         """
-        changes = ("log", "-m", "--follow", "--name-only", "--format=%x00%h %cs%n%p", self.revision or "HEAD")
-        listed = self._git(*changes, "--", f"./{path}") or ""
+        form = ("-m", "--follow", "--name-only", "--no-show-signature", "--format=%x00%h %cs %p")
+        listed = self._git("log", *form, self.revision or "HEAD", "--", f"./{path}") or ""
         found: dict[str, str | None] = {}
         for entry in reversed(listed.split("\0")[1:]):  # of a merge one for each parent
-            commit, parents, *_, name = entry.strip("\n").split("\n")
-            said = commit if parents or not self.shallow else f"{commit} or before"
+            head, *_, name = entry.strip("\n").split("\n")
+            commit, day, *parents = head.split()
+            said = f"{commit} {day}" if parents or not self.shallow else f"{commit} {day} or before"
             if said not in found:
-                found[said] = self._git("show", f"{commit.split()[0]}:{name}")
+                found[said] = self._git("show", f"{commit}:{name}")
         return [(commit, text) for commit, text in found.items() if text is not None]
 
     def _git(self, *arguments: str) -> str | None:
