@@ -64,7 +64,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             shared.publish()
         workspace.clear_scratch(verb, name)
     for metric, value in report.metrics.items():
-        log.info("%s %s: %s = %.6g", verb, name, metric, value)
+        log.info("%s: %s = %.6g", f"{verb} {name}".strip(), metric, value)
     return report
 
 

@@ -1,4 +1,5 @@
-"""What all tests share: shapes are checked at run time, and nothing reaches for a network or more than one thread.
+"""What all tests share: shapes are checked at run time, what is drawn is the same in every run, and nothing reaches for
+a network or more than one thread.
 
 Tests run beside each other, one a core; and sums over other numbers of threads differ in the last bit, so that runs
 which are compared need the same number.
@@ -7,6 +8,9 @@ which are compared need the same number.
 from __future__ import annotations
 
 import os
+import sys
+
+import pytest
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="test",
@@ -23,3 +27,10 @@ os.environ.update(
 from jaxtyping import install_import_hook
 
 install_import_hook("lvdm", "beartype.beartype")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Torch seeds itself anew in every process: a test that draws without a seed would be another one in every run."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)

@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.long_video import write_untrained
 from lvdm import making, presets
 from lvdm.data.inspection import probe
-from lvdm.data.samples import gather_samples
+from lvdm.data.samples import Sample, gather_samples
+from lvdm.diffusion.sampling import VideoRequest
 from lvdm.errors import ArtefactError
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
@@ -124,10 +125,9 @@ def test_samples_take_the_prompts_in_turn_and_no_two_share_a_seed():
 
 
 def test_a_request_has_latents_for_every_frame():
-    wanted = making.samples_to_make(PARAMS, "perturbed", ())
-    request = making.as_request(wanted[-1], (), time_factor=4)
-    assert request.num_latents * 4 >= wanted[-1].frames > (request.num_latents - 1) * 4
-    assert request.prompt is None
+    for frames, num_latents in ((1, 1), (15, 4), (16, 4), (17, 5), (1023, 256)):
+        request = making.as_request(Sample("long", 0, frames, seed=3, label=None), (), time_factor=4)
+        assert request == VideoRequest(seed=3, prompt=None, num_latents=num_latents)
 
 
 def tiny() -> dict[str, Any]:

@@ -53,6 +53,7 @@ def filled(condition: dict, vocabulary: Vocabulary) -> Denoiser:
         temporal_convolution=True,
         **condition,
     )
+    torch.manual_seed(0)
     denoiser = Denoiser(config, LATENT_SHAPE[0], vocabulary).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.parameters():

@@ -53,6 +53,18 @@ def test_the_right_answer_costs_nothing_and_given_frames_have_no_weight(train, p
     assert result.loss < 1e-4
 
 
+@pytest.mark.parametrize("level", [None, 0.5])
+def test_a_window_s_loss_is_the_mean_over_its_frames_to_make_however_many_are_given(train, level):
+    size = 64
+    latent = torch.ones(size, *batch(1)[0].shape[1:])
+    draws = Draws.of(train.objective, latent, [generator_of(i) for i in range(size)])
+    objective = train.objective.model_copy(update={"prediction": "x0", "min_snr_gamma": None})
+    result = denoising_loss(lambda z, *_: torch.zeros_like(z), latent, *batch(size)[1:], objective, draws, level)
+    assert draws.conditions.given.sum(dim=1).unique().tolist() == [0, 1, 2, 3]
+    torch.testing.assert_close(result.error, torch.ones(size))
+    torch.testing.assert_close(result.loss, torch.ones(()))
+
+
 def test_the_gradient_reaches_frames_to_make_only(train):
     seen = {}
 

@@ -72,6 +72,13 @@ def test_temporal_attention_tells_the_order_of_frames():
     assert not torch.allclose(layer(x.flip(2)).flip(2), layer(x), atol=1e-4)
 
 
+def test_temporal_attention_depends_on_the_distances_of_frames_alone():
+    layer, x = awake(TemporalAttention(8, 4)), torch.randn(1, 8, 6, 2, 2, generator=torch.Generator().manual_seed(0))
+    before = layer(x)
+    layer.turns = layer.turns.roll(-9, dims=1)  # as if the window began at position 9
+    torch.testing.assert_close(layer(x), before)
+
+
 def cross_attention_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x of two windows, and texts of five and of three tokens."""
     generator = torch.Generator().manual_seed(0)

@@ -77,6 +77,13 @@ def test_a_decoded_frame_sees_no_later_latent():
     assert differs[8:12].all()
 
 
+def test_a_still_video_is_still_in_its_latents_from_the_first_one_on():
+    """The frames before the first are that one, not black ones."""
+    network = autoencoder()
+    latent = network.encode(clip(4).mean(dim=2, keepdim=True).expand(-1, -1, 16, -1, -1))
+    torch.testing.assert_close(latent, latent[:, :, -1:].expand_as(latent))
+
+
 FACTORS = pytest.mark.parametrize(("time", "space"), [*itertools.product((4, 2, 1), (8, 4, 2))])
 SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=6)  # odd ones and ones below a latent's frames among them
 
