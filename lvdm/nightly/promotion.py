@@ -119,10 +119,13 @@ def _made(tree: Node) -> dict[str, str]:
 def _other_bytes(tree: Node, workspace: Workspace) -> Iterator[str]:
     """What is not, byte for byte, that from which the numbers were made: records alone do not say what lies there."""
     for path, recorded in _made(tree).items():
-        if not (workspace.root / path).exists():
-            yield f"{path} is not there; `dvc pull` fetches it"
-        elif hashes((workspace.root / path,), workspace)[path] != recorded:
+        lies = workspace.root / path
+        if hashes((lies,), workspace)[path] == recorded:
+            continue
+        if lies.exists():
             yield f"{path} is not what was measured; `dvc checkout` brings that back, or measure this"
+        else:
+            yield f"{path} is not there; `dvc pull` fetches it"
 
 
 def _failed_checks(tree: Node, workspace: Workspace) -> list[str]:
