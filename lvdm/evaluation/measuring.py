@@ -159,4 +159,6 @@ def _check_enough(real: ClipSet, fake: ClipSet, protocol: Protocol) -> None:
 def _check_shape(clip: Tensor, protocol: Protocol, name: str) -> None:
     expected = (protocol.clip_frames, protocol.size, protocol.size, 3)
     if tuple(clip.shape) != expected or clip.dtype != torch.uint8:
-        raise ArtefactError(f"{name} clips", expected=f"uint8 {expected}", got=f"{clip.dtype} {tuple(clip.shape)}")
+        got = f"{clip.dtype} {tuple(clip.shape)}".removeprefix("torch.")
+        remedy = "where clips of params.yaml changed, make what came before anew: `dvc repro`"
+        raise ArtefactError(f"{name} clips", expected=f"uint8 {expected}", got=got, remedy=remedy)
