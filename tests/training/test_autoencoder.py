@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_run import MACHINE, Noise, adversarial, small_params, small_run
+from torch import Tensor
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
@@ -61,9 +62,14 @@ def test_a_scale_that_does_not_divide_the_latent_is_refused(tmp_path: Path):
         small_run(tmp_path, {"equivariance": {"factors": [2], "weight": 0.25}})
 
 
-def test_the_first_step_of_all_terms_is_that_computed_apart(tmp_path: Path):
-    """Adversarial weight: eq. 7 of arXiv 2012.09841, at the weights of the decoder's last layer."""
-    terms = {**adversarial(0), "equivariance": {"factors": [2], "weight": 0.25}}
+def test_the_first_step_of_all_terms_and_its_gradients_are_those_computed_apart(tmp_path: Path, monkeypatch):
+    """Adversarial weight: eq. 7 of arXiv 2012.09841, at the weights of the decoder's last layer.
+
+    The part of the discriminator does not reach the autoencoder, nor that of the autoencoder the discriminator.
+    """
+    gradients: list[Tensor] = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda ps, _: gradients.extend(p.grad.clone() for p in ps))
+    terms = {**adversarial(0), "equivariance": {"factors": [2], "weight": 0.25}, "kl_weight": 0.5}
     params = small_params(terms, steps=1)
     params = params.model_copy(update={"network": params.network.model_copy(update={"space_factor": 4})})
     _, (traced,) = train_autoencoder(Noise(), params, MACHINE, tmp_path)
@@ -89,15 +95,15 @@ def test_the_first_step_of_all_terms_is_that_computed_apart(tmp_path: Path):
         "adversarial_weight": weight,
         "discriminator": ((1 - discriminator(clip)).relu().mean() + (1 + discriminator(made)).relu().mean()) / 2,
     }
-    expected["loss"] = (
-        likeness
-        + params.objective.kl_weight * expected["kl"]
-        + 0.25 * expected["equivariance"]
-        + weight * adversarial_term
-        + expected["discriminator"]
-    )
+    of_autoencoder = likeness + 0.5 * expected["kl"] + 0.25 * expected["equivariance"] + weight * adversarial_term
+    expected["loss"] = of_autoencoder + expected["discriminator"]
     assert traced == pytest.approx({"step": 1, **{k: v.item() for k, v in expected.items()}}, rel=1e-4)
     assert weight > 0
+    apart = [
+        *torch.autograd.grad(of_autoencoder, list(network.parameters()), retain_graph=True),
+        *torch.autograd.grad(expected["discriminator"], list(discriminator.parameters())),
+    ]
+    torch.testing.assert_close(gradients, apart, atol=1e-5, rtol=1e-4)
 
 
 def test_until_it_plays_the_discriminator_changes_nothing_and_then_it_does(tmp_path: Path):
