@@ -82,6 +82,12 @@ def test_the_level_of_each_frame_matters():
         assert not torch.allclose(network(z, changed, stride, condition)[:, :, frame], before[:, :, frame], atol=1e-4)
 
 
+def test_levels_a_hundredth_apart_are_told_apart():
+    told = denoiser().condition(torch.linspace(0, 1, 101)[None], torch.tensor([1]), asked(1))[0]
+    distances = torch.cdist(told, told)
+    assert distances.diagonal(1).min() > 0.1 * distances.max()
+
+
 def test_without_temporal_layers_a_frame_and_its_level_touch_no_other_frame():
     network, (z, level, stride, condition) = denoiser(temporal_convolution=False, attention_levels=()), inputs(1)
     changed_z, changed_level = z.clone(), level.clone()
