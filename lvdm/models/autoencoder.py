@@ -118,13 +118,13 @@ class VideoAutoencoder(Autoencoder):
         self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None
     ) -> tuple[Float[Tensor, "b c u i j"], Float[Tensor, "b c u i j"]]:
         _check_multiples(clip, self.config)
-        mean, logvar = self.encoder(clip, state).chunk(2, dim=1)
+        mean, logvar = _kept(self.encoder(clip, state)).chunk(2, dim=1)
         return mean, logvar.clamp(-30, 20)
 
     def reconstruct(
         self, raw_latent: Float[Tensor, "b c u i j"], state: CausalState | None = None
     ) -> Float[Tensor, "b 3 t h w"]:
-        return self.decoder(raw_latent, state)
+        return _kept(self.decoder(raw_latent, state))
 
 
 class IdentityAutoencoder(Autoencoder):
@@ -235,6 +235,11 @@ class Decoder(nn.Module):
         for factors, up, level in zip(self.resamplings, self.ups, self.levels[1:], strict=True):
             x = level(depth_to_space(up(x), factors), state)
         return depth_to_space(self.last(F.silu(channel_norm(x)), state), self.patch)
+
+
+def _kept(result: Tensor) -> Tensor:
+    """What a compiled part returned, out of reach of its next pass: a CUDA graph reuses what no backward pass needs."""
+    return result if torch.is_grad_enabled() else result.clone()
 
 
 def _per_channel(values: Float[Tensor, " c"]) -> Float[Tensor, "c 1 1 1"]:

@@ -152,6 +152,20 @@ def test_two_streams_at_once_do_not_mix():
         torch.testing.assert_close(chunked, network.encode(video), atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_what_a_pass_returned_is_not_overwritten_by_the_next_as_a_cuda_graph_would():
+    network, places = autoencoder(), {}
+    for part in (network.encoder, network.decoder):
+        part.register_forward_hook(lambda part, _, out: places.setdefault(part, out.clone()).copy_(out))
+    first = network.moments(clip())[0]
+    kept, decoded = first.clone(), network.reconstruct(first)
+    decoded_kept = decoded.clone()
+    assert not torch.equal(network.moments(-clip())[0], kept) and not torch.equal(
+        network.reconstruct(-kept), decoded_kept
+    )
+    assert torch.equal(first, kept) and torch.equal(decoded, decoded_kept)
+
+
 @pytest.mark.parametrize("changes", [{}, IDENTITY], ids=["causal", "identity"])
 def test_measured_latents_are_white(changes):
     network = autoencoder(**changes)
