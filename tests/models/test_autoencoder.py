@@ -158,12 +158,11 @@ def test_what_a_pass_returned_is_not_overwritten_by_the_next_as_a_cuda_graph_wou
     for part in (network.encoder, network.decoder):
         part.register_forward_hook(lambda part, _, out: places.setdefault(part, out.clone()).copy_(out))
     first = network.moments(clip())[0]
-    kept, decoded = first.clone(), network.reconstruct(first)
-    decoded_kept = decoded.clone()
-    assert not torch.equal(network.moments(-clip())[0], kept) and not torch.equal(
-        network.reconstruct(-kept), decoded_kept
-    )
-    assert torch.equal(first, kept) and torch.equal(decoded, decoded_kept)
+    decoded = network.reconstruct(first)
+    expected = first.clone(), decoded.clone()
+    others = network.moments(-clip())[0], network.reconstruct(-first)
+    for mine, kept, other in zip((first, decoded), expected, others, strict=True):
+        assert torch.equal(mine, kept) and not torch.equal(mine, other)
 
 
 @pytest.mark.parametrize("changes", [{}, IDENTITY], ids=["causal", "identity"])
