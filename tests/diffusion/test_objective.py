@@ -6,6 +6,7 @@ import torch
 from lvdm.diffusion.frame_conditions import draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.diffusion.objective import Draws, denoising_loss, min_snr_weight
+from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Schedule
 from lvdm.models.condition import Condition
 
@@ -140,6 +141,18 @@ def test_a_window_s_loss_does_not_depend_on_its_batch(network, train):
     draws = Draws.of(train.objective, latent[4:5], [generator_of(4)])
     alone = denoising_loss(network, latent[4:5], stride[4:5], asked(4 % NUM_LABELS), train.objective, draws)
     assert torch.allclose(together.error[4], alone.error[0], rtol=1e-5)
+
+
+def test_the_seed_s_perturbation_shifts_what_the_denoiser_reads_in_training(train):
+    def read(alpha: float) -> torch.Tensor:
+        seen = []
+        perturbation = train.objective.perturbation.model_copy(update={"alpha": alpha})
+        loss_of(lambda z, *_: seen.append(z) or z, train.objective, perturbation=perturbation)
+        return seen[0]
+
+    given = Draws.of(train.objective, batch(64)[0], [generator_of(i) for i in range(64)]).conditions.given
+    assert torch.equal(read(0.5), add_perturbed_condition(read(0.0), given, 0.5))
+    assert not torch.equal(read(0.5), read(0.0))
 
 
 def test_labels_are_dropped_as_often_as_asked(train):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -63,6 +65,17 @@ def test_a_video_depends_on_its_request_alone_and_the_last_partial_batch_is_made
         folder = tmp_path / str(batch_size)
         (alone,) = sample_videos(network, spec, updated(sample, batch_size=batch_size), [OTHER], folder)
         assert torch.allclose(alone, together[1], atol=1e-5)
+
+
+def test_ddim_at_eta_1_makes_the_videos_of_ddpm_and_at_0_others(network, spec, sample, tmp_path):
+    def made(**changes) -> torch.Tensor:
+        (video,) = sample_videos(network, spec, updated(sample, steps=5, **changes), [SHORT], tmp_path / str(changes))
+        return video
+
+    ddpm = made(sampler="ddpm")
+    assert torch.equal(made(sampler="ddim", eta=1.0), ddpm)
+    others = [ddpm, made(sampler="ddim", eta=0.5), made(sampler="ddim", eta=0.0), made(sampler="dpmpp2m")]
+    assert all(not torch.allclose(a, b, atol=1e-3) for a, b in itertools.combinations(others, 2))
 
 
 def test_seeds_and_labels_make_different_videos(network, spec, sample, tmp_path):
