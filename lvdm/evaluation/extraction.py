@@ -1,16 +1,20 @@
 """Features of many clips: one network over each clip, on every device, kept in files and read a part at a time.
 
 A clip is always seen alone, so no batch size, number of processes or order can change a number; memory does not grow
-with the number of clips. Killed, what was extracted stays; equal clips are never extracted again.
+with the number of clips. Killed, what was extracted stays; equal clips are never extracted again, and of processes that
+want the same features at once one extracts them while the others wait.
 Not here: the networks (features.py), what is done with the features (distances.py).
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
+import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,6 +28,8 @@ from lvdm.evaluation.features import Extractor
 from lvdm.progress import progress
 from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace, atomic_file, fingerprint
+
+log = logging.getLogger(__name__)
 
 SHARD = 16  # clips a file while they are extracted
 LVDM = Path(__file__).parents[1]
@@ -81,7 +87,18 @@ def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspac
         WeightsError: a network answers in another shape than the one it is known for.
     """
     every = (_Job.of(extractor, given, workspace) for extractor, given in wanted)
-    jobs = list({job.features: job for job in every if not job.features.is_file()}.values())
+    jobs = list({job.features: job for job in every}.values())
+    while jobs := [job for job in jobs if not job.features.is_file()]:
+        with contextlib.ExitStack() as held:
+            mine = [job for job in jobs if held.enter_context(job.held(wait=False))]
+            if not mine:  # holding none, so that no two processes wait for each other
+                log.info("features: another process extracts %s; waiting for it", jobs[0].features.name)
+                mine = [job for job in jobs[:1] if held.enter_context(job.held(wait=True))]
+            _extract([job for job in mine if not job.features.is_file()], workspace)
+
+
+def _extract(jobs: Sequence[_Job], workspace: Workspace) -> None:
+    """What nobody else extracts, since this process holds the jobs."""
     left = [(job, start) for job in jobs for start in job.starts if not job.shard(start).is_file()]
     if left:
         devices = workspace.machine.shared_devices[: len(left)]
@@ -119,6 +136,18 @@ class _Job:
 
     def shard(self, start: int) -> Path:
         return self.shards / f"{start:06d}.npy"
+
+    @contextlib.contextmanager
+    def held(self, wait: bool) -> Iterator[bool]:
+        """Whether the features are now this process's to write; the kernel releases them when it dies."""
+        self.features.parent.mkdir(parents=True, exist_ok=True)
+        with self.features.with_suffix(".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
 
 def _extract_share(left: Sequence[tuple[_Job, int]], share: Share) -> None:

@@ -1,0 +1,81 @@
+"""Features that several processes of one workspace want at the same time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvdm.evaluation.extraction import SHARD, ClipSet, extract, extract_all
+from lvdm.evaluation.features import load_extractor
+from lvdm.workspace import Workspace
+from tests.evaluation.conftest import CPU, moving_square
+
+COUNT = SHARD + 1  # two shards
+
+
+@dataclass(frozen=True)
+class Leisurely:
+    """Clips of which the last takes some time; whoever looks at one says so in a file of its own."""
+
+    first: int
+    seconds: float
+    looked_at: Path
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        (self.looked_at / f"{self.first} {index} {time.monotonic_ns()}").touch()
+        if index == COUNT - 1:
+            time.sleep(self.seconds)
+        return moving_square(self.first + index, frames=3, size=16)
+
+
+def extract_shared_and_own(root: Path, number: int, seconds: float) -> None:
+    """Extracts what every process wants and what process `number` alone does; writes what it got of both."""
+    torch.set_num_threads(1)
+    workspace, extractor = Workspace(root), load_extractor("motion", Workspace(root), CPU)
+    sets = [ClipSet(Leisurely(first, seconds, root), content=str(first)) for first in (0, 100 * number)]
+    extract_all([(extractor, clips) for clips in sets], workspace)
+    np.save(root / f"got {number}.npy", torch.cat([extract(extractor, clips, workspace) for clips in sets]).numpy())
+
+
+def wait_until(there: Callable[[], object], what: str) -> None:
+    until = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < until, f"{what} did not come"
+        time.sleep(0.002)
+
+
+def test_processes_that_want_the_same_features_extract_them_once_also_if_the_first_is_killed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")  # real processes, without importing torch each time
+    context.set_forkserver_preload(["lvdm.evaluation.extraction"])
+    (tmp_path / "again").mkdir()
+    killed = context.Process(target=extract_shared_and_own, args=(tmp_path, 9, 600))
+    killed.start()
+    wait_until(lambda: list(tmp_path.glob(f"0 {COUNT - 1} *")), "the last clip")
+    others = [context.Process(target=extract_shared_and_own, args=(tmp_path, i, 0.4 * i)) for i in (1, 2, 3)]
+    for process in others:
+        process.start()
+    wait_until(lambda: len(list(tmp_path.glob(f"?00 {COUNT - 1} *"))) >= 3, "what each alone wants")
+    killed.kill()
+    for process in others:
+        process.join(120)
+        assert process.exitcode == 0
+    extractor = load_extractor("motion", Workspace(tmp_path), CPU)
+    expected = {
+        first: torch.stack([extractor(Leisurely(first, 0, tmp_path / "again")[i]) for i in range(COUNT)]).float()
+        for first in (0, 100, 200, 300)
+    }
+    for number in (1, 2, 3):
+        got = torch.from_numpy(np.load(tmp_path / f"got {number}.npy"))
+        assert torch.equal(got, torch.cat([expected[0], expected[100 * number]]))
+    times = [len(list(tmp_path.glob(f"0 {index} *"))) for index in range(COUNT)]
+    assert times == [1] * SHARD + [2], "what was done, or what another does, was extracted again"
