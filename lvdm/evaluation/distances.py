@@ -1,9 +1,9 @@
 """What is done with features: Frechet and kernel distances, gaps of means, and the same without some of the samples.
 
-The value is that of torchmetrics, in float64, from features read a block at a time. What it would be without a group of
-the samples (of which interval.py makes an interval) comes from sums that are there already, and without torchmetrics,
-whose eigenvalues of a product that is not symmetric take minutes at 2,048 features. It is imported inside: it
-loads so much that every stage which measures nothing would pay seconds.
+All in float64, from features read a block at a time. What a distance would be without a group of the samples (of which
+interval.py makes an interval) comes from sums over the groups. torchmetrics, to which the tests hold the Frechet
+distance, takes minutes for one of 2,048 features, as it asks for the eigenvalues of a product that is not symmetric;
+its kernel is imported inside: it loads so much that every stage which measures nothing would pay seconds.
 Not here: where features come from (features.py, extraction.py).
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvdm.evaluation.metrics import Metric
 
@@ -53,97 +53,107 @@ def distance(
             raise AssertionError("measured of long videos, not of features: identity.py")
 
 
-class _Given(nn.Module):
-    """A feature network whose input already is the features."""
-
-    def __init__(self, num_features: int):
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
 def frechet_distance(
     real: Features, fake: Features, groups: Sequence[range] = (), covariance: Covariance = "n - 1"
 ) -> Distance:
     """|mu_r - mu_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2)); what rounding takes below 0 is 0.
 
-    `covariance` is what S is divided by. With fewer rows than features, these are first written in an orthonormal basis
-    of the space that the rows span, which changes no distance.
+    `covariance` is what S is divided by.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
+    return Gaussian.of(real, covariance).distance(fake, groups)
 
-    real, fake = _in_span(real, fake)
-    metric = FrechetInceptionDistance(feature=_Given(real.shape[2])).set_dtype(torch.float64)
-    for rows, is_real in ((real, True), (fake, False)):
-        for block in _blocks(rows):
-            metric.update(block, real=is_real)
-    value = metric.compute().item()
-    if covariance == "n - 1" and not groups:
-        return Distance(max(value, 0.0))
-    of_real, of_fake = Moments.of(real), Moments.of(fake)
-    if covariance == "n":
-        means = (of_real.mean - of_fake.mean).square().sum().item()
-        n = of_fake.count
-        value = means + (value - means) * (n - 1) / n  # both sides have as many rows
-    root = _root(of_real.covariance(covariance))
-    without = (of_fake - Moments.of(fake[group.start : group.stop]) for group in groups)
-    return Distance(max(value, 0.0), tuple(_frechet(of_real, root, rest, covariance) for rest in without))
+
+@dataclass(frozen=True)
+class Gaussian:
+    """That of real features, in the form that a Frechet distance needs, for many sets to be held against it.
+
+    tr (S_r S_f)^(1/2) is the sum of the singular values of A R for any A, R with A^T A = S_f and R R^T = S_r. So
+    it is that of a small matrix where there are few rows on either side, however many features there are.
+    """
+
+    mean: Float64[Tensor, "d"]
+    root: Float64[Tensor, "d k"]  # R
+    covariance: Covariance
+
+    @classmethod
+    def of(cls, features: Features, covariance: Covariance = "n - 1") -> Gaussian:
+        n, d = _rows(features), features.shape[2]
+        mean = sum((block.sum(dim=0) for block in _blocks(features)), torch.zeros(d, dtype=torch.float64)) / n
+        centred = (block - mean for block in _blocks(features))
+        if n <= d:
+            root = torch.cat(list(centred)).T
+        else:
+            values, vectors = torch.linalg.eigh(sum(block.T @ block for block in centred))
+            root = vectors * values.clamp_min(0).sqrt()
+        return cls(mean, root / math.sqrt(_divisor(n, covariance)), covariance)
+
+    def distance(self, fake: Features, groups: Sequence[range] = ()) -> Distance:
+        """The Frechet distance to `fake`, and to that without each of `groups` of its clips."""
+        groups = [range(0), *groups]
+        whole = Moments.of(fake, self.mean)
+        rests = [whole - Moments.of(fake[group.start : group.stop], self.mean) for group in groups]
+        singular = self._of_rows if _rows(fake) <= self.root.shape[1] else self._of_columns
+        value, *without = map(self._value, rests, singular(fake, groups))
+        return Distance(value, tuple(without))
+
+    def _value(self, fake: Moments, singular: float) -> float:
+        n, divisor = fake.count, _divisor(fake.count, self.covariance)
+        mean = (fake.total / n).square().sum().item()
+        traces = self.root.square().sum().item() + (fake.square - n * mean) / divisor
+        return max(mean + traces - 2 * singular / math.sqrt(divisor), 0.0)
+
+    def _of_rows(self, fake: Features, groups: Sequence[range]) -> Iterator[float]:
+        """The singular values of the centred rows times R, summed, without each group: of no more columns than rows."""
+        seen = torch.cat([(block - self.mean) @ self.root for block in _blocks(fake)])
+        seen = torch.linalg.qr(seen.T, mode="r").R.T.unflatten(0, fake.shape[:2])
+        for rest in _without(seen, groups):
+            rows = rest.flatten(0, 1)
+            yield torch.linalg.svdvals(rows - rows.mean(dim=0)).sum().item()
+
+    def _of_columns(self, fake: Features, groups: Sequence[range]) -> Iterator[float]:
+        """The same through the eigenvalues of sums over rows."""
+        (total, outer), n = self._sums(fake), _rows(fake)
+        for group in groups:
+            part = fake[group.start : group.stop]
+            (of_part, outer_of_part), left = self._sums(part), n - _rows(part)
+            mean = (total - of_part) / left
+            centred = outer - outer_of_part - left * torch.outer(mean, mean)
+            yield torch.linalg.eigvalsh(centred).clamp_min(0).sqrt().sum().item()
+
+    def _sums(self, fake: Features) -> tuple[Float64[Tensor, "k"], Float64[Tensor, "k k"]]:
+        """Of the rows times R, and of their outer products."""
+        k = self.root.shape[1]
+        total, outer = torch.zeros(k, dtype=torch.float64), torch.zeros(k, k, dtype=torch.float64)
+        for block in _blocks(fake):
+            seen = (block - self.mean) @ self.root
+            total, outer = total + seen.sum(dim=0), outer.addmm(seen.T, seen)
+        return total, outer
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of some rows: how many, their sum, and the sum of their outer products, all that a Frechet distance needs."""
+    """Of some rows, about an origin: how many, their sum and the sum of their squared lengths."""
 
     count: int
     total: Float64[Tensor, "d"]
-    outer: Float64[Tensor, "d d"]
+    square: float
 
     @classmethod
-    def of(cls, features: Features) -> Moments:
-        d = features.shape[2]
-        moments = cls(0, torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64))
+    def of(cls, features: Features, origin: Float64[Tensor, "d"]) -> Moments:
+        moments = cls(0, torch.zeros_like(origin), 0.0)
         for block in _blocks(features):
-            moments = cls(moments.count + len(block), moments.total + block.sum(0), moments.outer + block.T @ block)
+            rows = block - origin
+            moments = cls(
+                moments.count + len(rows), moments.total + rows.sum(dim=0), moments.square + rows.square().sum().item()
+            )
         return moments
 
     def __sub__(self, part: Moments) -> Moments:
-        return Moments(self.count - part.count, self.total - part.total, self.outer - part.outer)
-
-    @property
-    def mean(self) -> Float64[Tensor, "d"]:
-        return self.total / self.count
-
-    def covariance(self, divided_by: Covariance) -> Float64[Tensor, "d d"]:
-        centred = self.outer - self.count * torch.outer(self.mean, self.mean)
-        return centred / (self.count - (divided_by == "n - 1"))
+        return Moments(self.count - part.count, self.total - part.total, self.square - part.square)
 
 
-def _frechet(real: Moments, root: Float64[Tensor, "d d"], fake: Moments, covariance: Covariance) -> float:
-    """The distance through tr (R S R)^(1/2), R the root of the real covariance: of a symmetric matrix, so fast."""
-    of_fake = fake.covariance(covariance)
-    cross = torch.linalg.eigvalsh(root @ of_fake @ root).clamp_min(0).sqrt().sum()
-    traces = real.covariance(covariance).trace() + of_fake.trace()
-    return max(((real.mean - fake.mean).square().sum() + traces - 2 * cross).item(), 0.0)
-
-
-def _root(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
-    values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-
-
-def _in_span(real: Features, fake: Features) -> tuple[Float[Tensor, "_ rows k"], Float[Tensor, "_ rows k"]]:
-    """Both, in coordinates about the first row, if those are fewer than the features."""
-    rows, d = sum(x.shape[0] * x.shape[1] for x in (real, fake)), real.shape[2]
-    if rows > d:
-        return real, fake
-    origin = real[0, 0].double()
-    offsets = torch.cat([(x.flatten(0, 1).double() - origin) for x in (real, fake)])
-    basis, _ = torch.linalg.qr(offsets.T)
-    moved = offsets @ basis
-    split = real.shape[0] * real.shape[1]
-    return moved[:split].unflatten(0, real.shape[:2]), moved[split:].unflatten(0, fake.shape[:2])
+def _divisor(count: int, covariance: Covariance) -> int:
+    return count - (covariance == "n - 1")
 
 
 def kernel_distance(real: Features, fake: Features, groups: Sequence[range] = ()) -> Distance:

@@ -22,11 +22,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lvdm.evaluation.distances import Features, frechet_distance
+from lvdm.evaluation.distances import Features, Gaussian
 from lvdm.evaluation.extraction import ClipSet, extract, extract_all
 from lvdm.evaluation.features import Extractor
 from lvdm.evaluation.interval import groups_of, interval
 from lvdm.evaluation.result import Interval
+from lvdm.progress import progress
 from lvdm.workspace import Workspace, atomic_file
 
 log = logging.getLogger(__name__)
@@ -180,11 +181,11 @@ def relative_distance(features: Float64[Tensor, "n d"], reference: Float64[Tenso
 
 def frechet_curve(videos: Sequence[Float64[Tensor, "_ d"]], reference: Features) -> Curve:
     """For each window that all videos have, the Frechet distance of those to `reference`; empty without videos."""
-    groups = groups_of(len(videos))
+    groups, real = groups_of(len(videos)), Gaussian.of(reference)
     shared = min(map(len, videos), default=0)
     found = [
-        frechet_distance(reference, torch.stack([video[k] for video in videos])[:, None].float(), groups)
-        for k in range(shared)
+        real.distance(torch.stack([video[k] for video in videos])[:, None], groups)
+        for k in progress(range(shared), shared, "drift", "window")
     ]
     without = zip(*(one.without for one in found), strict=True)
     return Curve(tuple(one.value for one in found), tuple(without))
