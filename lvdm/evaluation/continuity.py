@@ -13,11 +13,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from lvdm.evaluation.drift import bounds
 from lvdm.evaluation.interval import groups_of, interval
+from lvdm.progress import progress
 
 LAGS = (2, 5, 10, 20, 50)  # frames
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # of SSIM
@@ -41,23 +42,46 @@ class Joins:
     windows: frozenset[int]
 
 
-def similarity(video: Video, lag: int) -> float:
-    """The mean SSIM (Wang et al. 2004) of frames `EVERY` apart with those `lag` later; nan if the video is shorter."""
-    starts = range(0, len(video) - lag, EVERY)
-    if not starts:
-        return math.nan
-    one, other = (
-        torch.stack([torch.from_numpy(video[start + ahead]).permute(2, 0, 1).double() for start in starts])
-        for ahead in (0, lag)
-    )
-    return ssim(one, other)
+NO_JOINS = Joins((), frozenset())
 
 
-def ssim(one: Float64[Tensor, "n c h w"], other: Float64[Tensor, "n c h w"]) -> float:
-    """The mean SSIM (Wang et al. 2004) of images of 256 grey levels, as torchmetrics has it.
+@dataclass(frozen=True)
+class Seen:
+    """What a video shows, from front to back."""
 
-    Its windows are separable, which makes it 35 times as fast as torchmetrics in float64; in float32 that
-    is off by 1e-3 where frames are bright and plain.
+    similarity: Mapping[int, float]  # by lag; nan where the video is no longer
+    steps: tuple[float, float]  # where windows join, and where latents do within one; nan where none do
+
+
+def look_through(video: Video, joins: Joins) -> Seen:
+    """The mean SSIM (Wang et al. 2004) of frames `EVERY` apart with those a lag later, for every lag, and the steps.
+
+    A step is the mean |difference| of consecutive frames, in grey levels. One pass, so that no frame is decoded twice.
+    """
+    alike: dict[int, list[float]] = {lag: [] for lag in LAGS}
+    sizes: dict[int, float] = {}
+    for start in range(0, len(video), EVERY):
+        if lags := [lag for lag in LAGS if start + lag < len(video)]:
+            later = torch.stack([_image(video[start + lag]) for lag in lags])
+            found = ssim(_image(video[start])[None], later)
+            for lag, value in zip(lags, found.tolist(), strict=True):
+                alike[lag].append(value)
+        here = [frame for frame in joins.latents if start <= frame < min(start + EVERY, len(video))]
+        sizes |= {frame: float(np.abs(video[frame].astype(int) - video[frame - 1]).mean()) for frame in here}
+    at_joins = [size for frame, size in sizes.items() if frame in joins.windows]
+    inside = [size for frame, size in sizes.items() if frame not in joins.windows]
+    return Seen({lag: _mean(values) for lag, values in alike.items()}, (_mean(at_joins), _mean(inside)))
+
+
+def _image(frame: UInt8[np.ndarray, "h w 3"]) -> Float64[Tensor, "3 h w"]:
+    return torch.from_numpy(frame).permute(2, 0, 1).double()
+
+
+def ssim(one: Float64[Tensor, "#n c h w"], other: Float64[Tensor, "n c h w"]) -> Float64[Tensor, "n"]:
+    """The mean SSIM (Wang et al. 2004) of each pair of images of 256 grey levels, as torchmetrics has it.
+
+    A single one may stand in all pairs. Windows are separable, which makes this 35 times as fast as torchmetrics in
+    float64; in float32 that is off by 1e-3 where frames are bright and plain.
     """
     down, across = _windows(one.shape[2]), _windows(one.shape[3])
 
@@ -67,7 +91,7 @@ def ssim(one: Float64[Tensor, "n c h w"], other: Float64[Tensor, "n c h w"]) -> 
     a, b = mean(one), mean(other)
     variances, covariance = mean(one**2) - a**2 + mean(other**2) - b**2, mean(one * other) - a * b
     luminance = (2 * a * b + C1) / (a**2 + b**2 + C1)
-    return (luminance * (2 * covariance + C2) / (variances + C2)).mean().item()
+    return (luminance * (2 * covariance + C2) / (variances + C2)).mean(dim=(1, 2, 3))
 
 
 @functools.cache
@@ -79,15 +103,6 @@ def _windows(side: int) -> Float64[Tensor, "side side"]:
     return torch.nn.functional.pad(pixels[None], (5, 5), mode="reflect")[0].unfold(1, 11, 1) @ gaussian
 
 
-def steps(video: Video, joins: Joins) -> tuple[float, float]:
-    """The mean |difference| of consecutive frames, grey levels, where windows join and where latents do within one."""
-    here = [frame for frame in joins.latents if frame < len(video)]
-    sizes = {frame: float(np.abs(video[frame].astype(int) - video[frame - 1]).mean()) for frame in here}
-    of_joins = [size for frame, size in sizes.items() if frame in joins.windows]
-    inside = [size for frame, size in sizes.items() if frame not in joins.windows]
-    return _mean(of_joins), _mean(inside)
-
-
 def measure_continuity(
     real: Sequence[Video], fake: Sequence[Video], joins: Joins | None
 ) -> dict[str, dict[str, float]]:
@@ -95,13 +110,15 @@ def measure_continuity(
 
     Intervals are over videos. What the videos are too short for, or of which nothing is known, is left out.
     """
+    in_turn = progress([*fake, *real], len(fake) + len(real), "continuity", "video")
+    looked_through = [look_through(video, joins or NO_JOINS) for video in in_turn]
+    seen = {"fake": looked_through[: len(fake)], "real": looked_through[len(fake) :]}
     found = {}
     for lag in LAGS:
-        values = {side: [similarity(v, lag) for v in videos] for side, videos in (("fake", fake), ("real", real))}
-        found[f"similarity_{lag}"] = _sides(values, _mean)
+        alike = {side: [video.similarity[lag] for video in videos] for side, videos in seen.items()}
+        found[f"similarity_{lag}"] = _sides(alike, _mean)
     if joins is not None and joins.windows:
-        pairs = {side: [steps(v, joins) for v in videos] for side, videos in (("fake", fake), ("real", real))}
-        found["joins"] = _sides(pairs, _ratio)
+        found["joins"] = _sides({side: [video.steps for video in videos] for side, videos in seen.items()}, _ratio)
     return {key: numbers for key, numbers in found.items() if "fake" in numbers}
 
 

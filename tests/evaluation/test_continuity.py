@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from lvdm.data.video import write_video
 from lvdm.diffusion.long_video import plan_long_video
-from lvdm.evaluation.continuity import LAGS, Joins, measure_continuity, similarity, ssim, steps
+from lvdm.evaluation import long_videos
+from lvdm.evaluation.continuity import LAGS, NO_JOINS, Joins, look_through, measure_continuity, ssim
+from lvdm.evaluation.long_videos import VideoFrames
 from lvdm.evaluation.memorisation import nearest_training_clips
 from tests.evaluation.conftest import moving_square
 
@@ -24,8 +29,8 @@ def ramp(jumps: float = 0.0, frames: int = 64, step: int = 1) -> np.ndarray:
 
 
 def test_steps_are_those_of_the_video() -> None:
-    assert steps(ramp(), JOINS) == (1, 1)
-    assert steps(ramp(jumps=3), JOINS) == (4, 1)
+    assert look_through(ramp(), JOINS).steps == (1, 1)
+    assert look_through(ramp(jumps=3), JOINS).steps == (4, 1)
 
 
 def test_joins_that_show_are_told_from_those_that_do_not_with_an_interval_over_videos() -> None:
@@ -48,22 +53,32 @@ def test_similarity_of_plain_frames_has_the_closed_form_of_their_levels(lag: int
     levels, video = [20 + t for t in range(96)], ramp(frames=96)
     pairs = [(levels[t], levels[t + lag]) for t in range(0, 96 - lag, 16)]
     expected = [(2 * a * b + 2.55**2) / (a**2 + b**2 + 2.55**2) for a, b in pairs]
-    assert similarity(video, lag) == pytest.approx(sum(expected) / len(expected), abs=1e-9)
+    assert look_through(video, NO_JOINS).similarity[lag] == pytest.approx(sum(expected) / len(expected), abs=1e-9)
 
 
 def test_ssim_is_that_of_torchmetrics() -> None:
     one, other = torch.randint(0, 256, (2, 3, 3, 20, 33), generator=torch.Generator().manual_seed(0)).double()
     for image in (other, 0.9 * one + 0.1 * other, one):
         expected = structural_similarity_index_measure(one, image, data_range=255.0)
-        assert ssim(one, image) == pytest.approx(expected.item(), abs=1e-10)
+        assert ssim(one, image).mean().item() == pytest.approx(expected.item(), abs=1e-10)
 
 
 def test_similarity_falls_with_the_lag_and_is_one_where_nothing_moves() -> None:
     moving = moving_square(3, 96).numpy()
-    found = [similarity(moving, lag) for lag in LAGS]
+    found = [look_through(moving, NO_JOINS).similarity[lag] for lag in LAGS]
     assert found[0] > found[1] > found[2]
-    assert similarity(np.repeat(moving[:1], 60, axis=0), 50) == pytest.approx(1)
-    assert np.isnan(similarity(moving[:50], 50))
+    assert look_through(np.repeat(moving[:1], 60, axis=0), NO_JOINS).similarity[50] == pytest.approx(1)
+    assert np.isnan(look_through(moving[:50], NO_JOINS).similarity[50])
+
+
+def test_no_frame_of_a_video_is_decoded_twice(tmp_path: Path) -> None:
+    write_video(tmp_path / "long.mp4", iter([moving_square(0, 200).numpy()]), fps=8.0)
+    video = VideoFrames(tmp_path / "long.mp4", 200, 1, 32)
+    long_videos._block.cache_clear()
+    joins = Joins(latents=tuple(range(4, 200, 4)), windows=frozenset(range(32, 200, 32)))
+    seen = look_through(video, joins)
+    assert long_videos._block.cache_info().misses == math.ceil(200 / long_videos.BLOCK)
+    assert seen == look_through(np.stack([video[i] for i in range(200)]), joins)
 
 
 @pytest.mark.parametrize(
