@@ -34,6 +34,7 @@ if __name__ == "__main__":
     torch.backends.cudnn.allow_tf32 = False
     folder = Path(sys.argv[1])
     held_out = [Windows()[1000 + i] for i in range(6)]
+    clips = [Clips()[1000 + i] for i in range(3)]
     prompts = LabelPrompts(Vocabulary(labels=("a", "b")))
     for compiled in (False, True):
         machine = Machine(accelerator="gpu", devices=1, compile=compiled, precision="32-true", data_workers=0)
@@ -42,12 +43,12 @@ if __name__ == "__main__":
             training = denoiser.training.model_copy(update={"accumulate": accumulate})
             denoiser = denoiser.model_copy(update={"training": training})
             terms = {"equivariance": {"factors": [2], "weight": 0.25}}
-            autoencoder = small_params(terms, steps=STEPS, accumulate=accumulate)
+            autoencoder = small_params(terms, steps=STEPS, accumulate=accumulate, validate_every=3)
             scratch = folder / "scratch" / f"{compiled} {accumulate}"
             said = f"{accumulate}.{'compiled' if compiled else 'plain'}"
             networks = {
                 "denoiser": train_denoiser(Windows(), denoiser, 2, prompts, machine, scratch / "d", held_out)[0],
-                "autoencoder": train_autoencoder(Clips(), autoencoder, machine, scratch / "a")[0],
+                "autoencoder": train_autoencoder(Clips(), autoencoder, machine, scratch / "a", None, clips)[0],
             }
             for name, network in networks.items():
                 weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
