@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ArtefactError
@@ -116,6 +117,13 @@ def test_the_longest_real_videos_are_chosen(
     rows, reads = manifest(workspace.root, *((n, "a", "test") for n in lengths)), read_of(monkeypatch)
     long_videos.measure_long_videos(samples(workspace), rows, params, workspace)
     assert {name for name, _ in reads} == {"1.mp4", "3.mp4", "0000.mp4"}
+
+
+def test_frames_of_the_right_size_are_seen_as_they_are() -> None:
+    frames = torch.randint(0, 256, (5, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    seen, through_floats = sets.as_seen(frames.numpy(), 32), to_frames(to_clip(frames.numpy(), 32))
+    assert torch.equal(seen, frames) and torch.equal(seen, torch.from_numpy(through_floats))
+    assert seen.stride() == torch.from_numpy(through_floats).stride(), "networks round by the order in memory"
 
 
 def test_joins_are_told_in_frames(workspace: Workspace) -> None:
