@@ -161,7 +161,7 @@ def measure_drift(
             continue
         others = [torch.cat(of_real[:j] + of_real[j + 1 :]) for j in range(len(of_real))]
         curves[extractor.name] = Pair(
-            _mean([relative_distance(video, torch.cat(of_real)) for video in of_fake]),
+            _mean(relative_distance(torch.cat(of_fake), torch.cat(of_real)).split([len(video) for video in of_fake])),
             _mean(_reaching(of_fake, [relative_distance(v, rest) for v, rest in zip(of_real, others, strict=True)])),
         )
         if clips is not None and len(clips) >= len(of_fake) >= ENOUGH:
