@@ -63,7 +63,7 @@ def chart_drift(tables: Mapping[str, Path]) -> str:
     figure = Figure(figsize=(WIDTH, 3 * len(parts)))
     panels = figure.subplots(len(parts), sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, part in zip(panels, parts, strict=True):
-        for name, colour in zip(part, COLOURS, strict=False):
+        for name, colour in zip(part, COLOURS[: len(part)], strict=True):
             columns = curves[name]
             axes.plot(columns["frame"], columns["fake"], label=name, color=colour, linewidth=1.6)
             if "fake_low" in columns:

@@ -127,7 +127,7 @@ class Extractor:
 
     @property
     def num_features(self) -> int:
-        return int(self.network.num_features)  # type: ignore[arg-type]
+        return int(self.network.num_features)  # type: ignore[arg-type]  # of a module torch types no number
 
     def on(self, device: torch.device) -> Extractor:
         """The same on another device; this one is gone."""

@@ -55,7 +55,7 @@ class Denoiser(nn.Module):
     @property
     def levels(self) -> list[Level]:
         """The parts that hold nearly all of its parameters, in the order in which it passes them."""
-        return [*self.before, self.middle, *reversed(self.after)]  # type: ignore[list-item]
+        return [*self.before, self.middle, *reversed(self.after)]  # type: ignore[list-item]  # lists of modules
 
     def forward(
         self,

@@ -52,7 +52,7 @@ class CausalConvolution(nn.Conv3d):
         super().__init__(in_channels, out_channels, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
         self.num_before = kernel[0] - 1
 
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # torch's convolution has no state
         self, x: Float[Tensor, "b c t h w"], state: CausalState | None = None
     ) -> Float[Tensor, "b d t h w"]:
         if self.num_before:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +111,12 @@ class AutoencoderTraining(Task):
             "adversarial_weight": self.objective.adversarial.weight * gradient_ratio(whole[0], whole[1]),
         }
 
-    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
         if self.objective.adversarial and not self._plays:
             self.discriminator.zero_grad()  # to None, so that the optimiser leaves it alone
         super().configure_gradient_clipping(optimizer)

@@ -239,6 +239,6 @@ class Progress(AfterStep):
             minutes, seconds = divmod(round((self.steps - step) / rate), 60)
             logger.info("step %d/%d loss %.3g %.1f it/s eta %02d:%02d", step, self.steps, loss, rate, minutes, seconds)
 
-    def teardown(self, *_: Any, **__: Any) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self.bar is not None:
             self.bar.close()

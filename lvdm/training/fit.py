@@ -130,8 +130,15 @@ class Task(pl.LightningModule):
         for parameter in self.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
 
-    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Clips each network by the norm of its gradients; Lightning's own way refuses the fused optimiser."""
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips each network by the norm of its gradients; Lightning's own way, with its own values, refuses the fused
+        optimiser.
+        """
         for network in optimizer.param_groups:
             torch.nn.utils.clip_grad_norm_(network["params"], self.training_params.gradient_clip)
 

@@ -51,6 +51,16 @@ def test_a_profile_counts_overlaps_once_and_says_kinds_and_kernels_of_a_call():
     assert lines[-1].split() == ["1000.000", "ms", "0.5x", "sm90_conv"]
 
 
+def test_the_gradient_of_a_convolution_is_one_of_convolutions_although_it_indexes():
+    lines = profile_lines(
+        [Kernel("sm90_xmma_wgrad_indexed_implicit_gemm_bf16", 0.0, 2.0), Kernel("index_put", 2.0, 3.0)]
+    )
+    assert {line.split(":")[0].strip() for line in lines[1:3]} == {
+        "convolutions and matrix products",
+        "eager pointwise, reductions, optimiser",
+    }
+
+
 def test_the_error_is_relative_to_the_largest_value():
     assert relative_error([torch.tensor([4.0]), torch.ones(3)], [torch.tensor([5.0]), torch.ones(3)]) == pytest.approx(
         0.2

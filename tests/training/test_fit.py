@@ -240,3 +240,16 @@ def test_with_scaled_gradients_of_float16_the_unscaled_ones_are_clipped(tmp_path
         train_autoencoder(Noise(), params, at(precision), tmp_path / precision)
     assert len(norms["16-mixed"]) == 4
     assert norms["16-mixed"] == pytest.approx(norms["32-true"], rel=0.02)
+
+
+@pytest.mark.parametrize(("accumulate", "same"), [(1, False), (2, True)])
+def test_gradients_that_are_summed_over_batches_have_memory_of_their_own(tmp_path, monkeypatch, accumulate, same):
+    seen: list[list[torch.Tensor]] = []
+
+    def look(task: AutoencoderTraining, optimizer: torch.optim.Optimizer) -> None:
+        seen.append([p.grad for p in task.parameters()])  # kept, so that no other takes their place
+
+    monkeypatch.setattr(AutoencoderTraining, "on_before_optimizer_step", look)
+    small_run(tmp_path, steps=3, accumulate=accumulate)
+    assert len(seen) == 3
+    assert all((a is b) == same for step in seen[1:] for a, b in zip(seen[0], step, strict=True))
