@@ -1,8 +1,9 @@
 """Features of many clips: one network over each clip, on every device, kept in files and read a part at a time.
 
-A clip is always seen alone, so no batch size, number of processes or order can change a number; memory does not grow
-with the number of clips. Killed, what was extracted stays; equal clips are never extracted again, and of processes that
-want the same features at once one extracts them while the others wait.
+A clip is always seen alone, so no batch size, number of processes or order can change a number; it is read once for all
+networks, ahead of them, and memory does not grow with the number of clips. Killed, what was extracted stays; equal
+clips are never extracted again, and of processes that want the same features at once one extracts them while the others
+wait.
 Not here: the networks (features.py), what is done with the features (distances.py).
 """
 
@@ -14,7 +15,9 @@ import functools
 import hashlib
 import logging
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -32,6 +35,7 @@ from lvdm.workspace import Workspace, atomic_file, fingerprint
 log = logging.getLogger(__name__)
 
 SHARD = 16  # clips a file while they are extracted
+AHEAD = 4  # clips read before a network wants them
 LVDM = Path(__file__).parents[1]
 DECIDING = [LVDM / "evaluation" / f"{name}.py" for name in ("features", "efficientnet", "transnet", "extraction")]
 DECIDING += [LVDM / "data" / f"{name}.py" for name in ("clips", "video", "frame_folders")]  # how clips are read
@@ -99,15 +103,25 @@ def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspac
 
 def _extract(jobs: Sequence[_Job], workspace: Workspace) -> None:
     """What nobody else extracts, since this process holds the jobs."""
-    left = [(job, start) for job in jobs for start in job.starts if not job.shard(start).is_file()]
-    if left:
+    if left := _left(jobs):
         devices = workspace.machine.shared_devices[: len(left)]
         if len(devices) > 1:  # they are sent to other processes
-            left = [(replace(job, extractor=job.extractor.on(torch.device("cpu"))), start) for job, start in left]
+            cpu = torch.device("cpu")
+            left = _left([replace(job, extractor=job.extractor.on(cpu)) for job in jobs])
         share_out(functools.partial(_extract_share, left), devices, "features")
     for job in jobs:
         _join(job.features, [job.shard(start) for start in job.starts])
         shutil.rmtree(job.shards)
+
+
+def _left(jobs: Sequence[_Job]) -> list[_Piece]:
+    """What is missing, each piece for all networks that want it."""
+    wanting: dict[tuple[str, int], list[_Job]] = {}
+    for job in jobs:
+        for start in job.starts:
+            if not job.shard(start).is_file():
+                wanting.setdefault((job.content, start), []).append(job)
+    return [_Piece(tuple(those), start) for (_, start), those in wanting.items()]
 
 
 @dataclass(frozen=True)
@@ -117,13 +131,16 @@ class _Job:
     extractor: Extractor
     clips: Clips
     captions: Sequence[str] | None
+    content: str  # what the clips are
     features: Path  # the file for all of them
 
     @classmethod
     def of(cls, extractor: Extractor, given: ClipSet, workspace: Workspace) -> _Job:
         captions = given.captions if extractor.needs_captions else None
-        key = fingerprint(given.hash, len(given), extractor.sha256, captions, files=DECIDING)
-        return cls(extractor, given.clips, captions, workspace.cache / "features" / f"{extractor.name}-{key}.npy")
+        content = fingerprint(given.hash, len(given))
+        key = fingerprint(content, extractor.sha256, captions, files=DECIDING)
+        features = workspace.cache / "features" / f"{extractor.name}-{key}.npy"
+        return cls(extractor, given.clips, captions, content, features)
 
     @property
     def starts(self) -> range:
@@ -150,14 +167,40 @@ class _Job:
             yield True
 
 
-def _extract_share(left: Sequence[tuple[_Job, int]], share: Share) -> None:
+@dataclass(frozen=True)
+class _Piece:
+    """Clips from `start` on, a file of them, for each of these jobs: networks that look at the same clips."""
+
+    jobs: tuple[_Job, ...]
+    start: int
+
+    @property
+    def indices(self) -> range:
+        return range(self.start, min(self.start + SHARD, len(self.jobs[0].clips)))
+
+
+def _extract_share(left: Sequence[_Piece], share: Share) -> None:
     mine = left[share.pieces]
-    for job, start in progress(mine, len(mine), "features", f"{SHARD} clips"):
-        extractor = job.extractor.on(share.device)
-        indices = range(start, min(start + SHARD, len(job.clips)))
-        features = [extractor(job.clips[i], None if job.captions is None else job.captions[i]) for i in indices]
-        with atomic_file(job.shard(start)) as beside, beside.open("wb") as file:
-            np.save(file, torch.stack(features).float().numpy())
+    read = _ahead(piece.jobs[0].clips[index] for piece in mine for index in piece.indices)
+    for piece in progress(mine, len(mine), "features", f"{SHARD} clips"):
+        extractors = [job.extractor.on(share.device) for job in piece.jobs]
+        found: list[list[Tensor]] = [[] for _ in piece.jobs]
+        for index, clip in zip(piece.indices, read, strict=False):
+            for job, extractor, features in zip(piece.jobs, extractors, found, strict=True):
+                features.append(extractor(clip, None if job.captions is None else job.captions[index]))
+        for job, features in zip(piece.jobs, found, strict=True):
+            with atomic_file(job.shard(piece.start)) as beside, beside.open("wb") as file:
+                np.save(file, torch.stack(features).float().numpy())
+
+
+def _ahead(clips: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same, read in a thread of their own while the networks look at those before."""
+    end = torch.empty(0)
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(next, clips, end) for _ in range(AHEAD))
+        while (clip := coming.popleft().result()) is not end:
+            coming.append(pool.submit(next, clips, end))
+            yield clip
 
 
 def _join(whole: Path, shards: Sequence[Path]) -> None:
