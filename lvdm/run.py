@@ -55,6 +55,8 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             return Report.read(workspace, verb, name)
         if shared:
             shared.check()
+        if "training" in stage.code:
+            _foretell(verb, params, workspace, name)
         began, after_killed = time.monotonic(), workspace.scratches(verb, name) != []
         report: Report = function(params, workspace, name)
         cost = cost_since(began, workspace.machine, after_killed=after_killed)
@@ -66,6 +68,17 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
     for metric, value in report.metrics.items():
         log.info("%s: %s = %.6g", f"{verb} {name}".strip(), metric, value)
     return report
+
+
+def _foretell(verb: str, params: Params, workspace: Workspace, name: str) -> None:
+    """Says which later stages will stop for want of videos, so that it does not come out after hours of training."""
+    from lvdm.data.manifest import read_manifest
+    from lvdm.planning.enough import shortcomings
+
+    later = [e for e, entry in params.experiments.items() if verb == "train_autoencoder" and entry.autoencoder == name]
+    if workspace.validated.is_file():
+        for line in shortcomings(params, read_manifest(workspace.validated), later):
+            log.warning("%s", line)
 
 
 def _maker(path: object, params: Params, workspace: Workspace) -> str:

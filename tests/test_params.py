@@ -51,7 +51,7 @@ def changed(path: str, value: object) -> dict:
         ),
         ("train_denoiser.objective.prediction", "eps", "at zero terminal SNR eps says nothing"),
         ("validate.min_fps", 500, "validate: expected"),
-        ("train_denoiser.strides", [1, 2], "strides whose gaps are whole windows, as trained: [1, 4] with window 5"),
+        ("train_denoiser.strides", [1, 2], "so that a gap is a window: [1, 4] with window 5, not [1, 2]"),
         (
             "train_denoiser.objective.tasks",
             {"predict": 0.5, "interpolate": 0.3, "independent": 0.2},

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from lvdm.data.latents import LatentCache
 from lvdm.data.samples import SampleSet
-from lvdm.errors import WeightsError
+from lvdm.errors import ArtefactError, WeightsError
 from lvdm.models.autoencoder import IdentityAutoencoder
 from lvdm.models.checkpoint import load_autoencoder
 from lvdm.params import Params, parse_params
@@ -111,6 +111,22 @@ def test_experiments_that_differ_in_sampling_alone_are_trained_once(workspace):
     others.write_bytes(weights.read_bytes()[:-1])
     assert run_stage("train_denoiser", params, workspace, "guided").summary == "", "taken from a damaged denoiser"
     assert run_stage("train_denoiser", params, workspace, "apart").summary == "", "taken from another training"
+
+
+def test_what_will_stop_a_later_stage_is_said_before_the_first_training(workspace, caplog):
+    params = tiny_params(IDENTITY, {}).model_copy(deep=True)
+    params.experiments["apart"].train_denoiser.update(window=9, strides=[1, 8])
+    with caplog.at_level("WARNING"):
+        run_stage("train_autoencoder", params, workspace, "one")
+    assert [line for line in caplog.messages if "will stop" in line] == [
+        "train_denoiser apart will stop: 9 latents at stride 8 need a video of 65 frames, the longest for training has "
+        "16; add longer videos, or lower window or the largest of strides",
+        "evaluate will stop: protocol small measures 4 real clips, split test gives 3; lower evaluate.num_clips, or "
+        "give more or longer videos",
+    ]
+    run_stage("encode_latents", params, workspace, "one")
+    with pytest.raises(ArtefactError, match="no train video is long enough for 9 latents at stride 8"):
+        run_stage("train_denoiser", params, workspace, "apart")
 
 
 def test_a_loss_whose_network_is_missing_is_refused_before_training(workspace):

@@ -23,12 +23,12 @@ from lvdm.evaluation.memorisation import nearest_training_clips
 from lvdm.evaluation.metrics import ALWAYS, METRICS, Metric
 from lvdm.evaluation.protocol import Protocol, Split
 from lvdm.evaluation.result import Estimate, Result, better
+from lvdm.evaluation.sets import FEWEST, fewest_real
 from lvdm.evaluation.weights import NETWORKS, Network
 from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-FEWEST = 2  # clips that have a covariance
 LEAST = {"frechet": 0.0, "mean_gap": 0.0}  # values there can be; others may be below 0
 
 
@@ -144,14 +144,14 @@ def _check_enough(real: ClipSet, fake: ClipSet, protocol: Protocol) -> None:
         raise ArtefactError(
             "evaluate.num_clips", expected=f"at least {FEWEST}", got=n, remedy="raise it in params.yaml"
         )
-    for name, clips, fewest in (("real", real, max(n, 2 * FEWEST)), ("fake", fake, n)):  # two halves make the floor
+    sides = (("real", real, fewest_real(protocol), protocol.for_fewer), ("fake", fake, n, "raise sample.num_clips"))
+    for name, clips, fewest, remedy in sides:
         if len(clips) < fewest:
             raise ArtefactError(
                 f"{name} clips",
                 expected=f"at least {fewest}, which protocol {protocol.name} measures",
                 got=len(clips),
-                remedy="choose a protocol that measures fewer, or give more videos (real) or a higher sample.num_clips "
-                "(fake)",
+                remedy=remedy,
             )
         _check_shape(clips.clips[0], protocol, name)
 

@@ -50,6 +50,13 @@ class Protocol:
         """Frames of the video from the first frame of a clip to its last, both counted."""
         return (self.clip_frames - 1) * self.stride + 1
 
+    @property
+    def for_fewer(self) -> str:
+        """What to do where there are fewer real clips than are measured."""
+        is_open = "num_clips" in OPEN[self.name]
+        fewer = "lower evaluate.num_clips" if is_open else "choose a protocol that measures fewer"
+        return f"{fewer}, or give more or longer videos"
+
     def facts(self) -> dict[str, str | int]:
         """Everything, and a hash of it."""
         return {**asdict(self), "hash": fingerprint(asdict(self))}

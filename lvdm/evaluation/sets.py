@@ -25,6 +25,8 @@ from lvdm.workspace import fingerprint
 
 Said = Literal["label", "caption"]
 
+FEWEST = 2  # clips that have a covariance
+
 
 @dataclass(frozen=True)
 class Window:
@@ -51,6 +53,11 @@ def choose_windows(num_frames: Sequence[int], protocol: Protocol, count: int) ->
         for place, window in enumerate(order):
             rounds[place].append(Window(video, offset + window * protocol.span))
     return [window for windows in rounds for window in windows][:count]
+
+
+def fewest_real(protocol: Protocol) -> int:
+    """Real clips without which nothing is measured: two halves, each with a covariance, make the floor."""
+    return max(protocol.num_clips, 2 * FEWEST)
 
 
 @dataclass(frozen=True)

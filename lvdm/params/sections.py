@@ -232,8 +232,16 @@ class TrainDenoiser(Section):
             raise ValueError("objective.tasks.interpolate above 0 and several strides with separate_interpolator")
         if any(coarse != fine * (self.window - 1) for fine, coarse in pairwise(self.strides)):
             whole = [(self.window - 1) ** i for i in range(len(self.strides))]
-            raise ValueError(f"strides whose gaps are whole windows, as trained: {whole} with window {self.window}")
+            raise ValueError(
+                f"strides each window - 1 times the one before, so that a gap is a window: {whole} with window "
+                f"{self.window}, not {list(self.strides)}"
+            )
         return self
+
+    @property
+    def span(self) -> int:
+        """Latents from the first of a window at the largest stride to its last, both counted."""
+        return (self.window - 1) * self.strides[-1] + 1
 
 
 class Sample(Section):

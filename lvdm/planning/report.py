@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from lvdm.data.manifest import read_manifest
 from lvdm.params import Params
 from lvdm.planning import plan
+from lvdm.planning.enough import shortcomings
 from lvdm.planning.needs import GIB, Setting
 from lvdm.workspace import Workspace
 
@@ -32,6 +34,8 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
     else:
         memory = LARGEST * 1e9
         yield "no GPU here: memory is counted, for one of bfloat16 without compiling; no times"
+    if workspace.validated.is_file():
+        yield from shortcomings(params, read_manifest(workspace.validated), params.experiments)
     found = []
     for one in plan.trainings(params, workspace):
         as_set = Setting(one.training.batch_size, one.training.accumulate, machine.recompute)
