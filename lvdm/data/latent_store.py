@@ -24,7 +24,8 @@ from jaxtyping import Float32
 from lvdm.errors import ArtefactError
 from lvdm.workspace import atomic_folder, link_or_copy, sha256
 
-LATENTS, ITEMS, DIGEST, PARTIAL = "latents.npy", "items.npy", "sha256", ".partial"
+LATENTS, ITEMS, DIGEST = "latents.npy", "items.npy", "sha256"
+PARTIAL, REMOVED = ".partial", ".removed"  # ends of folders' names; a name that begins with a dot is of no shard
 ABSENT = b""  # the sha256 of an item that is not there
 
 
@@ -90,9 +91,10 @@ class LatentStore:
             else:
                 self._begin(name, items)
         for other in sorted(set(self.folder.iterdir()) - kept):
-            if (other / ITEMS).is_file():
+            if not other.name.startswith("."):  # else a killed run was making or removing it, and files may lack
                 for name in begun:
                     self._take_over(other, name)
+                other = other.rename(self.folder / f".{other.name}{REMOVED}")
             shutil.rmtree(other)
 
     def missing(self, name: str) -> np.ndarray:
