@@ -44,7 +44,7 @@ class Snapshot:
         if self.revision:
             listed = self._git("ls-tree", "--name-only", self.revision, f"./{folder}/") or ""
             return sorted(Path(line).name for line in listed.splitlines())
-        return sorted(path.name for path in (self.root / folder).glob("*"))
+        return sorted(path.name for path in (self.root / folder).glob("[!.]*"))  # hidden: half-written
 
     @property
     def shallow(self) -> bool:

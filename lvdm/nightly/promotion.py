@@ -42,7 +42,7 @@ def promotion_of(experiment: str, workspace: Workspace) -> Path:
 
 def promoted(workspace: Workspace) -> list[str]:
     """The experiments that are promoted."""
-    return sorted(path.stem for path in promotion_of("x", workspace).parent.glob("*.json"))
+    return sorted(path.stem for path in promotion_of("x", workspace).parent.glob("[!.]*.json"))  # hidden: half-written
 
 
 def gates(experiment: str, params: Params, workspace: Workspace) -> tuple[Gate, ...]:

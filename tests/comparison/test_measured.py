@@ -13,6 +13,7 @@ from lvdm.comparison.lock import LockRecords, md5
 from lvdm.comparison.measured import lineages
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError
+from lvdm.workspace import atomic_file
 from tests.comparison.conftest import VALUES, result
 
 METRICS, SAMPLES, DENOISER = "metrics/perturbed.json", "artifacts/samples/perturbed", "artifacts/denoiser/perturbed"
@@ -80,6 +81,13 @@ def test_a_number_leads_to_what_was_given_each_step_with_its_hash_and_the_commit
     assert next(line for line in said if "given" in line).endswith("data/videos  d0.dir  <- given")
     assert not any("lvdm/models" in line for line in said), "code is a hash, not an input"
     assert said[-1] == "every hash leads back to what was given"
+
+
+def test_a_metric_is_not_looked_for_in_a_file_that_is_being_written(project: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_file(project / METRICS) as beside:
+        beside.write_text("{")
+        assert lines("fd_tn2", project)[0].startswith("perturbed fd_tn2 = 1.5 ")
+        raise KeyboardInterrupt
 
 
 def test_a_number_that_is_not_committed_says_so(project: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.nightly.history import Entry, append, history_of
-from lvdm.nightly.promotion import PromotionRefused, promote, promoted
+from lvdm.nightly.promotion import PromotionRefused, promote, promoted, promotion_of
 from lvdm.params import Params
-from lvdm.workspace import Check, Report, Workspace
+from lvdm.workspace import Check, Report, Workspace, atomic_file
 from tests.comparison.conftest import VALUES, result
 
 DATE = datetime.date(2026, 1, 2)
@@ -32,6 +32,13 @@ def test_the_file_says_who_what_and_why(workspace: Workspace, params: Params) ->
         said["files"]
     )
     assert promoted(workspace) == ["perturbed"]
+
+
+def test_what_a_killed_promotion_left_promotes_nothing(workspace: Workspace) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_file(promotion_of("perturbed", workspace)) as beside:
+        beside.write_text("{")
+        assert promoted(workspace) == []
+        raise KeyboardInterrupt
 
 
 def test_every_gate_that_is_not_passed_is_named_and_nothing_is_written(workspace: Workspace, params: Params) -> None:
