@@ -24,6 +24,15 @@ class Guidance:
     frames: float  # against neither given frames nor prompt
     condition: float  # against the given frames without the prompt
 
+    @property
+    def of_passes(self) -> tuple[float, float, float]:
+        """The weights of eps(z, c, y), eps(z) and eps(z, c), which sum to 1; a pass of weight 0 is not run."""
+        return 1 + self.frames + self.condition, -self.frames, -self.condition
+
+    @property
+    def num_passes(self) -> int:
+        return sum(weight != 0 for weight in self.of_passes)
+
 
 def guided_prediction(
     denoiser: Denoiser,
@@ -47,13 +56,13 @@ def guided_prediction(
     eps. At alpha = 0 only v and x0 still say something of the video, which is why the mix is not converted to eps.
     Passes of weight 0 are not run; the others run as one batch, and are mixed in float32.
     """
-    w, u = guidance.frames, guidance.condition
     null = condition.null()
     z_hidden = torch.where(rearrange(conditions.given, "b t -> b 1 t 1 1"), noise, z)
+    conditional, unconditional, unprompted = guidance.of_passes
     passes = [
-        (1 + w + u, z, conditions.level, condition),
-        (-w, z_hidden, conditions.hidden().level, null),
-        (-u, z, conditions.level, null),
+        (conditional, z, conditions.level, condition),
+        (unconditional, z_hidden, conditions.hidden().level, null),
+        (unprompted, z, conditions.level, null),
     ]
     weights, inputs, levels, asked = zip(*(p for p in passes if p[0] != 0), strict=True)
     n = len(weights)

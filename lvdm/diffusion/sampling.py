@@ -87,17 +87,18 @@ def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample:
     return groups
 
 
-def batch_sizes(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[tuple[int, bool]]:
-    """Of every batch of windows that `sample_videos` makes: how many there are, and whether frames are given to them.
+def rows_of_calls(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[int]:
+    """The batch size of every call of a denoiser in `sample_videos`, in order: windows times passes of guidance.
 
     Raises:
         ParamsError: no plan exists for these lengths, strides and overlap.
     """
     plans = _plans(requests, train, sample)
     return [
-        (len(batch), any(batch[0].window.given))
+        len(batch) * _guidance(sample, batch).num_passes
         for group in group_videos(requests, train, sample)
         for batch in _batches([(i, requests[i], plans[requests[i].num_latents]) for i in group], sample.batch_size)
+        for _ in _levels(sample, batch[0].window)[:-1]
     ]
 
 
@@ -220,12 +221,21 @@ def _make(
         return x0_of(objective.prediction, prediction.index_select(2, made).to(z.dtype), z, alpha, sigma)
 
     generators = [generator_of(job.request.seed, "window", job.window.made[0]) for job in batch]
-    start, strength = draw_noise(generators, clean.index_select(2, made)), 1.0
-    if window.fills_a_gap and sample.refine_strength < 1:
-        strength = sample.refine_strength
-        levels = torch.full((len(batch), len(made)), strength, device=device)
-        start = schedule.diffuse(_between_ends(clean).index_select(2, made), start, levels)
-    return _walked_down(sample, denoise, start, schedule, strength, generators).cpu().contiguous()
+    levels = _levels(sample, window)
+    start = draw_noise(generators, clean.index_select(2, made))
+    if levels[0] < 1:
+        refined = torch.full((len(batch), len(made)), levels[0], device=device)
+        start = schedule.diffuse(_between_ends(clean).index_select(2, made), start, refined)
+    return _walked_down(sample, denoise, start, schedule, levels, generators).cpu().contiguous()
+
+
+def _levels(sample: Sample, window: Window) -> list[float]:
+    """What the frames to make are walked down: from 1, or from the strength that a gap is refined at, to 0.
+
+    Part of the way takes that part of the steps, rounded up.
+    """
+    strength = sample.refine_strength if window.fills_a_gap else 1.0
+    return uniform_levels(strength, math.ceil(strength * sample.steps))
 
 
 def _condition(batch: Sequence[_Job], prompts: Prompts, device: torch.device) -> Condition:
@@ -253,11 +263,10 @@ def _walked_down(
     denoise: Denoise,
     start: Float[Tensor, "b c made h w"],
     schedule: Schedule,
-    strength: float,
+    levels: Sequence[float],
     generators: Sequence[torch.Generator],
 ) -> Float[Tensor, "b c made h w"]:
-    """What the sampler asked for makes of `start`, which is at the level `strength`, in that share of its steps."""
-    levels = uniform_levels(strength, math.ceil(strength * sample.steps))
+    """What the sampler asked for makes of `start`, which is at the first of `levels`."""
     match sample.sampler:
         case "ddpm":
             return ddpm(denoise, start, schedule, levels, generators)

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvdm.diffusion.sampling import batch_sizes
+from lvdm.diffusion.sampling import rows_of_calls
 from lvdm.making import DECODED_AT_ONCE, as_request, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
+from lvdm.models.condition import Prompt
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
 from lvdm.models.layers import Blocks, recompute, woken
@@ -233,33 +234,33 @@ def made(params: Params, workspace: Workspace) -> Iterator[Made]:
         train, sample = experiment.train_denoiser, experiment.sample
         network = params.autoencoder(experiment.autoencoder).network
         known = work.vocabulary(train.network, workspace)
-        denoiser = ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
-        passes, chunks = passes_and_chunks(params, name)
-        needed = need(partial(_a_pass, denoiser, train, latent, workspace), max(passes))
+        denoiser, *_interpolator = (  # which waits beside it
+            ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
+            for _ in range(2 if train.separate_interpolator else 1)
+        )
+        calls, chunks = calls_and_chunks(params, name)
+        needed = need(partial(_a_call, denoiser, train, latent, workspace), max(calls))
         autoencoder = ready(woken(build_autoencoder(network)), machine, device)
         chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
-        seconds = sum(needed.seconds.at(size) for size in passes) + chunks * chunk.seconds
+        seconds = sum(needed.seconds.at(rows) for rows in calls) + chunks * chunk.seconds
         what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
-        yield Made("sample", name, what, max(needed.bytes.at(max(passes)), chunk.bytes), seconds)
+        yield Made("sample", name, what, max(needed.bytes.at(max(calls)), chunk.bytes), seconds)
 
 
-def _a_pass(
+def _a_call(
     denoiser: Denoiser, train: TrainDenoiser, latent: work.LatentShape, workspace: Workspace, size: int
 ) -> trials.Trial:
     return trials.call(work.denoising(denoiser, train, latent, size, workspace), workspace.machine.device)
 
 
-def passes_and_chunks(params: Params, name: str) -> tuple[list[int], int]:
-    """What an experiment samples: the batch of every pass of its denoiser, and how many chunks are decoded.
-
-    A window with given frames is passed twice where there is guidance.
-    """
+def calls_and_chunks(params: Params, name: str) -> tuple[list[int], int]:
+    """What an experiment samples: the rows of every call of its denoiser, and how many chunks are decoded."""
     experiment = params.experiment(name)
-    sample, factor = experiment.sample, params.autoencoder(experiment.autoencoder).network.time_factor
-    requests = [as_request(asked, (), factor) for asked in samples_to_make(params, name, ())]
-    batches = batch_sizes(requests, experiment.train_denoiser, sample)
-    passes = [size * (2 if given and sample.guidance else 1) for size, given in batches]
-    return passes * sample.steps, sum(-(-request.num_latents // DECODED_AT_ONCE) for request in requests)
+    train, factor = experiment.train_denoiser, params.autoencoder(experiment.autoencoder).network.time_factor
+    prompts = () if train.network.condition == "none" else (Prompt("any"),)
+    requests = [as_request(asked, ("any",), factor) for asked in samples_to_make(params, name, prompts)]
+    chunks = sum(-(-request.num_latents // DECODED_AT_ONCE) for request in requests)
+    return rows_of_calls(requests, train, experiment.sample), chunks
 
 
 def memories(found: Sequence[Trained], gigabytes: Sequence[int]) -> list[str]:

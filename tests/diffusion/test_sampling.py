@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, rows_of_calls, sample_videos
 from lvdm.diffusion.schedule import Schedule
 from lvdm.errors import ArtefactError
 from lvdm.models.condition import Prompts
@@ -169,6 +169,17 @@ def test_without_given_frames_both_guidances_run_one_pass_of_their_summed_weight
     label_alone = updated(sample, guidance=0.0, condition_guidance=0.6)
     (expected,) = sample_videos(network, spec, label_alone, [SHORT], tmp_path / "label")
     assert torch.allclose(video, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("refine_strength", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("guidance", "condition_guidance"), [(0.0, 0.0), (0.1, 0.5), (-1.0, 0.0), (-0.5, 0.5)])
+def test_the_rows_of_every_call_are_known_before(
+    network, spec, sample, tmp_path, refine_strength, guidance, condition_guidance
+):
+    changed = updated(sample, guidance=guidance, condition_guidance=condition_guidance, refine_strength=refine_strength)
+    recorded, requests = Recorded(network).eval(), [LONG, SHORT, OTHER, VideoRequest(4, 1, 18)]
+    list(sample_videos(recorded, spec, changed, requests, tmp_path))
+    assert rows_of_calls(requests, spec.train_denoiser, changed) == [len(z) for z, *_ in recorded.calls]
 
 
 def test_refinement_at_strength_zero_is_linear_interpolation_without_a_pass(network, spec, sample, tmp_path):

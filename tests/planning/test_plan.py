@@ -127,17 +127,25 @@ def test_of_what_is_computed_again_the_largest_block_is_there_at_a_time():
     assert plan.kept_in_a_block(blocks, lambda: blocks(x).square()) == 4 * 7 * 5
 
 
-def test_sampling_takes_every_window_through_every_step_and_those_with_given_frames_twice(params):
+@pytest.mark.parametrize(("condition", "passes"), [("label", {False: 2, True: 3}), ("none", {False: 1, True: 2})])
+def test_sampling_takes_every_window_through_every_step_in_the_passes_that_guide_it(condition, passes):
+    """Away from the prompt, and where frames are given away from these too."""
+    document = tiny()
+    document["train_denoiser"]["network"]["condition"] = condition
+    if condition == "none":
+        document["train_denoiser"]["objective"]["drop_condition"] = 0.0
+        document["sample"]["condition_guidance"] = 0.0
+    params = parse_params(document)
     sample, train = params.experiment("perturbed").sample, params.experiment("perturbed").train_denoiser
     requests = [as_request(asked, (), 4) for asked in samples_to_make(params, "perturbed", ())]
     planned = [
         plan_long_video(r.num_latents, train.window, train.strides, sample.overlap, sample.scheme) for r in requests
     ]
     windows = [window for each in planned for windows in each.rounds for window in windows]
-    passes, chunks = plan.passes_and_chunks(params, "perturbed")
+    calls, chunks = plan.calls_and_chunks(params, "perturbed")
     assert sample.guidance and len({any(window.given) for window in windows}) == 2
-    assert sum(passes) == sample.steps * sum(2 if any(window.given) else 1 for window in windows)
-    assert max(passes) <= 2 * sample.batch_size
+    assert sum(calls) == sample.steps * sum(passes[any(window.given)] for window in windows)
+    assert max(calls) == passes[True] * sample.batch_size
     assert chunks == sum(math.ceil(r.num_latents / 8) for r in requests)
 
 
