@@ -54,6 +54,15 @@ def night(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunne
     )
 
 
+promotion = dg.AssetSpec(
+    "promotion",
+    description="Which experiments are trusted, by whom and why. The job `promote` promotes one; commit its file.",
+    group_name="trust",
+    kinds={"git"},
+    partitions_def=EXPERIMENTS,
+)  # made by no run of assets: whoever materializes all of them promotes nothing
+
+
 class Reason(dg.Config):
     """Who promotes, and why: given in the launchpad."""
 
@@ -61,21 +70,18 @@ class Reason(dg.Config):
     by: str = ""
 
 
-@dg.asset(
-    description="`lvdm promote`: an experiment that passes the gates is trusted from now on; commit its file.",
-    group_name="trust",
-    kinds={"python", "git"},
-    partitions_def=EXPERIMENTS,
-)  # below no other asset: `metrics+` is to measure and compare, and a person decides what is promoted
-def promotion(
-    context: dg.AssetExecutionContext, config: Reason, runner: dg.ResourceParam[StageRunner]
-) -> dg.MaterializeResult:
+@dg.op(description="`lvdm promote`: an experiment that passes the gates is trusted from now on.")
+def promote_experiment(context: dg.OpExecutionContext, config: Reason, runner: dg.ResourceParam[StageRunner]) -> None:
     try:
         path = runner.promote(context.partition_key, config.why, config.by)
     except StageFailed as failure:
         raise dg.Failure(description=str(failure), allow_retries=False) from failure
     said = json.loads(path.read_text())
-    return dg.MaterializeResult(
-        metadata={key: dg.MetadataValue.text(said[key]) for key in ("why", "by", "date", "commit")}
-        | {"file": dg.MetadataValue.path(path), "evidence": dg.MetadataValue.json(said)}
+    context.log_event(
+        dg.AssetMaterialization(
+            promotion.key,
+            partition=context.partition_key,
+            metadata={key: dg.MetadataValue.text(said[key]) for key in ("why", "by", "date", "commit")}
+            | {"file": dg.MetadataValue.path(path), "evidence": dg.MetadataValue.json(said)},
+        )
     )

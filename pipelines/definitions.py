@@ -27,6 +27,7 @@ defs = dg.Definitions(
         jobs.evaluate_experiment,
         jobs.refresh_leaderboard,
         jobs.nightly,
+        jobs.promote,
     ],
     schedules=[every_night],
     sensors=[reap_dead_runs],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from assets.catalog import AUTOENCODERS, EXPERIMENTS, PARAMS
+from assets.nightly import promote_experiment
 
 prepare_data = dg.define_asset_job(
     "prepare_data",
@@ -45,6 +46,15 @@ nightly = dg.define_asset_job(
         "dagster/max_retries": "0",  # or what was ended for its time would have it once more; the next night goes on
     },
 )
+
+
+@dg.job(
+    partitions_def=EXPERIMENTS,
+    executor_def=dg.in_process_executor,
+    description="Promotes one experiment, if it passes the gates: choose it as partition, say why in the launchpad.",
+)
+def promote() -> None:
+    promote_experiment()
 
 
 @dataclass(frozen=True)

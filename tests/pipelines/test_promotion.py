@@ -1,4 +1,4 @@
-"""The asset of promotion: materialized it says who, what and why; a gate that is not passed stops the run in words."""
+"""The job of promotion: its asset says who, what and why; a gate that is not passed stops the run in words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from assets.nightly import Reason, promotion
 from lvdm.nightly.promotion import promotion_of
 from lvdm.workspace import Workspace
+from pipelines.jobs import promote
 from pipelines.resources import DvcRunner
 from tests.comparison import conftest as comparison
 
@@ -23,12 +24,11 @@ ROOT = Path(__file__).parents[2]
 def materialize(workspace: Workspace, why: str) -> dg.ExecuteInProcessResult:
     shutil.copyfile(ROOT / "params.yaml", workspace.root / "params.yaml")
     with dg.DagsterInstance.ephemeral() as instance:
-        return dg.materialize(
-            [promotion],
+        return promote.execute_in_process(
             instance=instance,
             partition_key="perturbed",
             resources={"runner": DvcRunner(root=str(workspace.root))},
-            run_config=dg.RunConfig(ops={"promotion": Reason(why=why, by="Ada")}),
+            run_config=dg.RunConfig(ops={"promote_experiment": Reason(why=why, by="Ada")}),
             raise_on_error=False,
         )
 
@@ -36,7 +36,8 @@ def materialize(workspace: Workspace, why: str) -> dg.ExecuteInProcessResult:
 def test_what_passes_the_gates_is_promoted_and_the_asset_says_by_whom_and_why(workspace: Workspace) -> None:
     result = materialize(workspace, "sharper")
     assert result.success
-    (event,) = result.asset_materializations_for_node("promotion")
+    (event,) = result.asset_materializations_for_node("promote_experiment")
+    assert (event.asset_key, event.partition) == (promotion.key, "perturbed")
     said = json.loads(promotion_of("perturbed", workspace).read_text())
     assert (said["by"], said["why"], said["commit"]) == ("Ada", "sharper", "abc123")
     for key in ("by", "why", "date", "commit"):
