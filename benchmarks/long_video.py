@@ -50,7 +50,7 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
 
     interpolator = denoiser() if train.separate_interpolator else None
     workspace.denoiser(name).mkdir(parents=True)
-    trained = TrainedDenoiser(denoiser(), train, vocabulary, prompts, fingerprint(files=[folder]), interpolator)
+    trained = TrainedDenoiser(train, vocabulary, prompts, fingerprint(files=[folder]), denoiser(), interpolator)
     save_denoiser(workspace.denoiser(name), trained)
 
 

@@ -26,7 +26,7 @@ from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.machine import sent
 from lvdm.models.autoencoder import Autoencoder
-from lvdm.models.checkpoint import load_autoencoder, load_denoiser
+from lvdm.models.checkpoint import load_autoencoder, load_denoiser, read_denoiser_record
 from lvdm.models.condition import Prompt
 from lvdm.models.inference import ready
 from lvdm.params import Params
@@ -66,7 +66,7 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     """
     experiment = params.experiment(name)
     denoiser, autoencoder = workspace.denoiser(name), workspace.autoencoder(experiment.autoencoder)
-    train, asked = load_denoiser(denoiser).params, experiment.sample
+    train, asked = read_denoiser_record(denoiser).params, experiment.sample
     factor = load_autoencoder(autoencoder).config.time_factor
     long_latents = math.ceil(asked.long_frames / factor)
     plan = plan_long_video(long_latents, train.window, train.strides, asked.overlap, asked.scheme)
@@ -138,7 +138,8 @@ def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace,
     """
     devices = workspace.machine.shared_devices
     if len(devices) > 1:
-        understood(load_denoiser(workspace.denoiser(name)), _texts(wanted), workspace)  # the processes find it on disk
+        record = read_denoiser_record(workspace.denoiser(name))
+        understood(record, _texts(wanted), workspace)  # the processes find it on disk
         torch.cuda.empty_cache()  # which the text encoder took
     make = functools.partial(_make_share, wanted, params, workspace, name, scratch)
     share_out(make, devices, "sampling")

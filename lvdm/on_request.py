@@ -15,7 +15,7 @@ from lvdm import making
 from lvdm.data.samples import Sample, frames_of
 from lvdm.data.video import write_video
 from lvdm.errors import ParamsError
-from lvdm.models.checkpoint import load_denoiser
+from lvdm.models.checkpoint import read_denoiser_record
 from lvdm.models.condition import Prompt
 from lvdm.params import Params
 from lvdm.provenance import Work
@@ -84,8 +84,8 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
 
 def _check(prompt: Prompt, params: Params, workspace: Workspace, name: str) -> None:
     """Compares what is asked for with what the denoiser was trained to be asked for."""
-    trained = load_denoiser(workspace.denoiser(name))
-    condition, labels = trained.params.network.condition, trained.vocabulary.labels
+    record = read_denoiser_record(workspace.denoiser(name))
+    condition, labels = record.params.network.condition, record.vocabulary.labels
     for option in _options(prompt):
         if ANSWERS[option] != condition:
             remedy = next((f"ask with {o}" for o, c in ANSWERS.items() if c == condition), "ask with --frames alone")

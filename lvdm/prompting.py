@@ -15,7 +15,7 @@ from torch import Tensor
 from lvdm.data.latents import Entry, LatentCache
 from lvdm.data.texts import EncodedTexts, encode_texts
 from lvdm.errors import ArtefactError, WeightsError
-from lvdm.models.checkpoint import TrainedDenoiser
+from lvdm.models.checkpoint import DenoiserRecord
 from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary, padded
 from lvdm.models.text import find_text_encoder
 from lvdm.params import DenoiserNetwork
@@ -111,13 +111,13 @@ def prompts_in_turn(network: DenoiserNetwork, cache: LatentCache) -> tuple[Promp
             return tuple(dict.fromkeys(said[0] or said[1]))
 
 
-def understood(trained: TrainedDenoiser, texts: Sequence[str], workspace: Workspace) -> tuple[tuple[str, ...], Prompts]:
-    """What each prompt is called, and the prompts as `trained` is told them: its labels, or `texts`, each once.
+def understood(record: DenoiserRecord, texts: Sequence[str], workspace: Workspace) -> tuple[tuple[str, ...], Prompts]:
+    """What each prompt is called, and the prompts as the denoiser is told them: its labels, or `texts`, each once.
 
     Raises:
         WeightsError: the text encoder is not there, or not the one that the denoiser was trained with.
     """
-    config, vocabulary = trained.params.network.text, trained.vocabulary
+    config, vocabulary = record.params.network.text, record.vocabulary
     if config is None:
         return vocabulary.labels, Prompts.of_labels(len(vocabulary.labels))
     encoder = find_text_encoder(config, workspace)

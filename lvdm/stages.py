@@ -90,9 +90,8 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, beside=encoder)
     networks = training.train_networks(cache, settings, prompts, workspace.machine, scratch)
     in_turn = prompting.prompts_in_turn(settings.network, cache)
-    trained = TrainedDenoiser(
-        networks.network, settings, prompts.vocabulary, in_turn, cache.made_by, networks.interpolator
-    )
+    record = settings, prompts.vocabulary, in_turn, cache.made_by
+    trained = TrainedDenoiser(*record, networks.network, networks.interpolator)
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, trained)
     return reports.of_train_denoiser(name, networks, workspace)
@@ -101,11 +100,11 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
 def sample(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import making, reports
     from lvdm.data.samples import SampleSet, gather_samples
-    from lvdm.models.checkpoint import load_denoiser
+    from lvdm.models.checkpoint import read_denoiser_record
 
     scratch = scratch_of("sample", params, workspace, name, resume=resume)
     fps = params.experiment(name).sample.fps
-    wanted = making.samples_to_make(params, name, load_denoiser(workspace.denoiser(name)).prompts)
+    wanted = making.samples_to_make(params, name, read_denoiser_record(workspace.denoiser(name)).prompts)
     making.make_samples(wanted, params, workspace, name, scratch)
     with atomic_folder(workspace.samples(name)) as folder:
         gather_samples(folder, making.made_below(scratch), wanted, making.made_with(params, workspace, name))

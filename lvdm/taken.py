@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lvdm.graph import STAGES
 from lvdm.machine import leave_to_first_process
-from lvdm.models.checkpoint import load_denoiser
+from lvdm.models.checkpoint import read_denoiser_record
 from lvdm.models.condition import Vocabulary
 from lvdm.params import Params
 from lvdm.provenance import Provenance, code_hash, hashes
@@ -46,7 +46,7 @@ def take_denoiser(params: Params, workspace: Workspace, name: str, vocabulary: V
     """
     verb = "train_denoiser"
     other = equal_entry(verb, params, workspace, name)
-    if other is None or load_denoiser(workspace.denoiser(other)).vocabulary != vocabulary:
+    if other is None or read_denoiser_record(workspace.denoiser(other)).vocabulary != vocabulary:
         return None
     leave_to_first_process()
     log.info("%s %s: its training is that of %s, whose denoiser it takes", verb, name, other)

@@ -29,15 +29,13 @@ DENOISER_KEYS = {"train_denoiser", "latent_channels", "vocabulary", "prompts", "
 
 
 @dataclass(frozen=True)
-class TrainedDenoiser:
-    """A denoiser and what one has to know to sample with it."""
+class DenoiserRecord:
+    """What one has to know to sample with a denoiser, besides its weights."""
 
-    network: Denoiser
     params: TrainDenoiser  # its objective (schedule, prediction), window and strides too
     vocabulary: Vocabulary
     prompts: tuple[Prompt, ...]  # what samples are asked for, in turn
     autoencoder: str  # the fingerprint of the one whose latents it makes
-    interpolator: Denoiser | None = None  # fills the gaps; without one, `network` does
 
     def check_autoencoder(self, folder: Path) -> None:
         """
@@ -51,6 +49,14 @@ class TrainedDenoiser:
                 got=got,
                 remedy="run `lvdm encode_latents` and `lvdm train_denoiser` again",
             )
+
+
+@dataclass(frozen=True)
+class TrainedDenoiser(DenoiserRecord):
+    """A denoiser whole."""
+
+    network: Denoiser
+    interpolator: Denoiser | None = None  # fills the gaps; without one, `network` does
 
 
 def save_autoencoder(folder: Path, autoencoder: Autoencoder, params: TrainAutoencoder) -> None:
@@ -84,29 +90,39 @@ def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
         _save_weights(folder / INTERPOLATOR, trained.interpolator)
 
 
+def read_denoiser_record(folder: Path) -> DenoiserRecord:
+    """What is on record of the denoiser of `folder`: at once, where its weights may take a minute to load.
+
+    Raises:
+        ArtefactError: the record is missing or not one of a denoiser.
+    """
+    return _recorded(folder)[0]
+
+
 def load_denoiser(folder: Path) -> TrainedDenoiser:
     """The denoiser of `folder`, for inference.
 
     Raises:
         ArtefactError: files are missing, unreadable, or not of one denoiser.
     """
+    record, latent_channels = _recorded(folder)
+
+    def network(file: str) -> Denoiser:
+        return _with_weights(Denoiser(record.params.network, latent_channels, record.vocabulary), folder / file)
+
+    interpolator = network(INTERPOLATOR) if record.params.separate_interpolator else None
+    return TrainedDenoiser(**vars(record), network=network(WEIGHTS), interpolator=interpolator)
+
+
+def _recorded(folder: Path) -> tuple[DenoiserRecord, int]:
+    """The record of a denoiser, and how many channels its latents have."""
     path = folder / PARAMS
     document = _document(path, "train_denoiser", DENOISER_KEYS)
     params = parse(TrainDenoiser, document["train_denoiser"], file=str(path))
     said = document["vocabulary"]
     vocabulary = Vocabulary(tuple(said["labels"]), said["text_encoder"], said["token_channels"])
-
-    def network(file: str) -> Denoiser:
-        return _with_weights(Denoiser(params.network, document["latent_channels"], vocabulary), folder / file)
-
-    return TrainedDenoiser(
-        network(WEIGHTS),
-        params,
-        vocabulary,
-        tuple(Prompt(**prompt) for prompt in document["prompts"]),
-        document["autoencoder"],
-        network(INTERPOLATOR) if params.separate_interpolator else None,
-    )
+    prompts = tuple(Prompt(**prompt) for prompt in document["prompts"])
+    return DenoiserRecord(params, vocabulary, prompts, document["autoencoder"]), document["latent_channels"]
 
 
 def _save(folder: Path, network: nn.Module, document: dict[str, Any]) -> None:

@@ -11,7 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.models.autoencoder import build_autoencoder
-from lvdm.models.checkpoint import TrainedDenoiser, load_autoencoder, load_denoiser, save_autoencoder, save_denoiser
+from lvdm.models.checkpoint import (
+    DenoiserRecord,
+    TrainedDenoiser,
+    load_autoencoder,
+    load_denoiser,
+    read_denoiser_record,
+    save_autoencoder,
+    save_denoiser,
+)
 from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainAutoencoder, TrainDenoiser, load_params
@@ -58,7 +66,7 @@ def test_the_identity_autoencoder_comes_back(tmp_path):
 
 def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(Denoiser(params.network, 4, LABELS), params, LABELS, PROMPTS, "small")
+    trained = TrainedDenoiser(params, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
     torch.nn.init.normal_(trained.network.last.weight)
     save_denoiser(tmp_path, trained)
     loaded = load_denoiser(tmp_path)
@@ -70,6 +78,8 @@ def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
         Condition(torch.tensor([2]), Prompts.of_labels(2)),
     )
     assert torch.equal(loaded.network(*batch), trained.network(*batch))
+    (tmp_path / "model.safetensors").unlink()
+    assert read_denoiser_record(tmp_path) == DenoiserRecord(params, LABELS, PROMPTS, "small")
 
 
 def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
@@ -101,7 +111,7 @@ def test_a_missing_file_is_an_error_that_names_it(saved, missing):
 
 def test_a_denoiser_without_its_autoencoder_says_which_stage_makes_it(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(Denoiser(params.network, 4, LABELS), params, LABELS, PROMPTS, "1234")
+    trained = DenoiserRecord(params, LABELS, PROMPTS, "1234")
     with pytest.raises(ArtefactError, match="small: not there; run `lvdm train_autoencoder` first"):
         trained.check_autoencoder(tmp_path / "small")
     (tmp_path / "small").mkdir()
@@ -114,7 +124,7 @@ def test_a_separate_interpolator_comes_back_beside_its_predictor_or_its_lack_is_
     networks = [Denoiser(params.network, 4, LABELS) for _ in range(2)]
     for mean, network in enumerate(networks):
         torch.nn.init.normal_(network.last.weight, mean=mean)
-    save_denoiser(tmp_path, TrainedDenoiser(networks[0], params, LABELS, PROMPTS, "small", networks[1]))
+    save_denoiser(tmp_path, TrainedDenoiser(params, LABELS, PROMPTS, "small", *networks))
     loaded = load_denoiser(tmp_path)
     for network, again in zip(networks, (loaded.network, loaded.interpolator), strict=True):
         assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in network.state_dict().items())
