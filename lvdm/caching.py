@@ -88,7 +88,7 @@ def _encode_share(
     store: LatentStore,
     share: Share,
 ) -> None:
-    """Encodes what is missing of a share of all `work` of a plan, whose shards have these names."""
+    """Encodes the part of a plan's `work` that is in this share and not in the store; `shards` are all their names."""
     manifest = read_manifest(workspace.validated)
     autoencoder = load_autoencoder(workspace.autoencoder(name)).to(share.device)
     missing = [set(store.missing(shard).tolist()) for shard in shards]

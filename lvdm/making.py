@@ -62,7 +62,7 @@ def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) 
 def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]:
     """What stands beside the numbers of an experiment's samples: how they are made, and by which networks.
 
-    `joins` are the latents of a long video that another window made than the latent before.
+    `joins` are the latents of a long video that were made by another window than the latent before (Plan.joins).
     """
     experiment = params.experiment(name)
     denoiser, autoencoder = workspace.denoiser(name), workspace.autoencoder(experiment.autoencoder)
@@ -82,7 +82,10 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
 
 
 def as_request(sample: Sample, names: Sequence[str], time_factor: int) -> VideoRequest:
-    """What the denoiser is asked for: whole latents, at least as many as the frames need; `names` of its prompts."""
+    """What the denoiser is asked for: as many latents as the frames need, rounded up, and the number of the prompt.
+
+    `names` are what its prompts are called, in their order (prompting.understood).
+    """
     prompt = None if sample.prompt is None else names.index(sample.prompt)
     return VideoRequest(sample.seed, prompt, math.ceil(sample.frames / time_factor))
 
@@ -101,9 +104,12 @@ def made(
     device: torch.device | None = None,
     share: slice = WHOLE,
 ) -> Iterator[tuple[Sample, Iterator[Float[Tensor, "1 3 f y x"]]]]:
-    """Makes what is asked of an experiment's denoiser: each sample with its frames, decoded as they are taken.
+    """Makes the samples `wanted` by an experiment's denoiser: yields each with its frames, decoded as they are taken.
 
-    On `device`, if not on the one of the machine, and of the groups that are made together those of `share`.
+    Args:
+        scratch: the folder that a killed run goes on from.
+        device: where, if not on that of the machine.
+        share: which of the groups of videos that are made together (sampling.group_videos).
 
     Raises:
         ArtefactError: networks are missing or do not belong together.

@@ -73,8 +73,8 @@ def plan(
     work = np.zeros(len(unique), WORK)
     work["shard"], work["item"], work["row"], work["mirrored"] = shard_of, item_of, row_of_item, first >= len(rows)
 
-    def places(of: np.ndarray, of_keys: np.ndarray, otherwise: int | None) -> list[pa.np.ndarray]:
-        """Shard and start of each row of the manifest; those not among `of` get what is said otherwise."""
+    def places(of: np.ndarray, of_keys: np.ndarray, otherwise: int | None) -> list[pa.Array]:
+        """Shard and start for each row of the manifest: of the rows `of` those of their keys, else `otherwise`."""
         here, at = np.zeros(len(manifest), bool), np.searchsorted(unique, of_keys)
         here[of] = True
         columns = []
@@ -90,7 +90,7 @@ def plan(
 
 
 def described(manifest: pd.DataFrame) -> pa.Table:
-    """The columns of the index that the manifest says."""
+    """The columns of the index that are those of the manifest."""
     said = {column: manifest[column].to_numpy(dtype=object, na_value=None) for column in SCHEMA.names[:5]}
     return pa.table({column: pa.array(texts, pa.string()) for column, texts in said.items()})
 

@@ -73,10 +73,10 @@ class LatentStore:
         self.folder, self.shape = folder, shape
 
     def prepare(self, shards: Mapping[str, np.ndarray]) -> None:
-        """Makes the store one of these shards: what it holds already stays or moves to its place, the rest goes.
+        """Makes the store hold these shards and no other, each whole or begun.
 
-        One process does this, before any writes. What is removed is first copied as far as it is still wanted, shard
-        by shard, so that there is never more than one shard twice.
+        One process does this, before any writes. Latents that are there stay: of a shard that is not wanted any more,
+        those that are wanted elsewhere are copied before it is removed, one shard after the other.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept, begun = set(), []

@@ -31,7 +31,7 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         asked: Callable[[Entry], dict[str, Tensor]],
         split: str = "train",
     ):
-        """`asked` gives what an example says of what its video shows.
+        """`asked` gives the tensors that tell, beside the latents, what a video shows (lvdm/prompting.py).
 
         Raises:
             ArtefactError: no video is long enough for a window at the largest stride.
@@ -53,7 +53,7 @@ class LatentWindows(Dataset[dict[str, Tensor]]):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """latent "c t h w"; stride, drawn from those that fit into the video; and what it is asked for."""
+        """`latent`, "c t h w"; `stride`, drawn from those that fit into the video; and what `asked` gives."""
         random = np.random.default_rng([self.seed, index])
         video = self.videos[int(random.integers(len(self.videos)))]
         fitting = [stride for stride in self.strides if self._span(stride) <= video.length]

@@ -118,7 +118,7 @@ class LatentCache:
     def read(
         self, video: Entry, start: int = 0, stop: int | None = None, stride: int = 1, *, mirrored: bool = False
     ) -> Float[Tensor, "t c h w"]:
-        """Every `stride`-th of latents start..stop of a video, and no more is read. `mirrored`: of it mirrored."""
+        """Latents start, start + stride ... below `stop` of a video, or of the video mirrored; no others are read."""
         place = video.mirrored_place if mirrored else video.place
         assert place is not None, "not every video is in the cache mirrored"
         shard, first = place

@@ -19,10 +19,13 @@ from lvdm.models.condition import Condition
 
 @dataclass(frozen=True)
 class Guidance:
-    """The weights w: 0 is conditional, -1 unconditional, above 0 away from the unconditional."""
+    """How far to go away from predictions that are told less: at 0 they play no part, at -1 one is taken instead.
 
-    frames: float  # against neither given frames nor prompt
-    condition: float  # against the given frames without the prompt
+    `guided_prediction` has the equation.
+    """
+
+    frames: float  # w: away from the prediction that is told neither the given frames nor the prompt
+    condition: float  # u: away from the prediction that is told the given frames without the prompt
 
     @property
     def of_passes(self) -> tuple[float, float, float]:
@@ -45,7 +48,7 @@ def guided_prediction(
     guidance: Guidance,
     perturbation_alpha: float,
 ) -> Float[Tensor, "b c t h w"]:
-    """(1 + w) eps(z, c) - w eps(z), in the denoiser's own prediction; it means something on the frames to make.
+    """(1 + w) eps(z, c) - w eps(z), in the denoiser's own prediction; to be used on the frames to make alone.
 
     With c the given frames and y the prompt (label or text), w and u the weights of frames and prompt:
 

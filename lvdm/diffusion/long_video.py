@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def joins(self) -> tuple[int, ...]:
-        """The latents that another window made than the latent before."""
+        """The positions where a join could show: the latent there and the one before were made by different windows."""
         windows = enumerate(window for windows in self.rounds for window in windows)
         maker = {position: number for number, window in windows for position in window.made}
         return tuple(p for p in range(1, self.num_latents) if maker[p] != maker[p - 1])

@@ -66,8 +66,8 @@ def denoising_loss(
     """The loss on a batch of whitened windows, for what was drawn for them, on their device.
 
     A window's loss is the mean over its frames to make (given frames carry no weight), the batch's the mean over its
-    windows. With a `level`, that is the one of all frames to make, while task and noise stay as drawn: generators
-    seeded by window give a validation loss at fixed tasks, levels and noise.
+    windows. A `level` replaces the one drawn for the frames to make; task and noise stay as drawn. So, with generators
+    seeded by window, a validation loss is always of the same tasks, levels and noise.
     """
     schedule, noise = Schedule(objective.schedule), draws.noise
     conditions = draws.conditions if level is None else draws.conditions.at(level)

@@ -114,10 +114,13 @@ def sample_videos(
 ) -> Iterator[Float[Tensor, "c t h w"]]:
     """Whitened latents of every requested video, in order: float32, on the CPU, `num_latents` frames each.
 
-    `interpolator` fills the gaps, `denoiser` makes what nothing or first frames are given of; without one, everything.
-    With `groups`, some of those of `group_videos`, of their videos alone. One group is made and held at a time.
     Runs on the device of the denoiser's parameters, each batch under `autocast`, and writes the batch to
     `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
+
+    Args:
+        groups: of `group_videos`, those to make, if not all; one group is made and held in memory at a time.
+        interpolator: fills the gaps, and `denoiser` makes the windows of which nothing or the first frames are given;
+            without one, `denoiser` makes all windows.
 
     Raises:
         ArtefactError: the disk does not give back what was written there.

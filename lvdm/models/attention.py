@@ -98,7 +98,10 @@ class CrossAttention(nn.Module):
 
 
 def positions_together(frames: int, positions: int) -> int:
-    """How many positions share a sequence: a power of two that divides all of them and whose frames fit into a tile."""
+    """How many positions share a sequence: the largest power of two that divides their number and fits into a tile.
+
+    At least one, however many frames it has.
+    """
     return math.gcd(positions, 1 << max(TILE // frames, 1).bit_length() - 1)
 
 

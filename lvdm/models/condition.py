@@ -37,7 +37,8 @@ class Vocabulary:
 def padded(tokens: Float[Tensor, "_ d"]) -> tuple[Float[Tensor, "n d"], Bool[Tensor, " n"]]:
     """The tokens of a text with padding up to MAX_TOKENS, and the mask that leaves the padding out.
 
-    To a constant: on a length that other texts decide, the last bits of what attention computes would depend.
+    Always to the same length: if the longest text of a batch decided it, the last bits of what attention makes of one
+    text would depend on the texts beside it.
     """
     assert len(tokens) <= MAX_TOKENS, "an encoder makes at most MAX_TOKENS"
     rows = tokens.new_zeros(MAX_TOKENS, tokens.shape[1])

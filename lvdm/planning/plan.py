@@ -160,8 +160,8 @@ def counted_denoiser(train: TrainDenoiser, latent: work.LatentShape, workspace: 
 def _counted(network: nn.Module, forward: Callable[[], Tensor]) -> dict[bool, Need]:
     """What is kept for the backward pass of one example, on the device meta: shapes alone.
 
-    The gradients of a step are there until the next backward pass, in which what is computed again is there instead,
-    one block at a time.
+    The peak is at the end of the forward pass, where the gradients of the step before are still there, or in the
+    backward pass, where these are gone, but one block at a time is computed again.
     """
     needs, block = {}, HALF * kept_in_a_block(network, forward)
     parameters = sum(p.numel() for p in network.parameters())
@@ -184,7 +184,7 @@ def kept_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> int:
 
 
 def kept_in_a_block(network: nn.Module, forward: Callable[[], Tensor]) -> int:
-    """The most of them that are of a single block."""
+    """The most of these bytes that a single block keeps."""
     begun, most = list[int](), [0]
     blocks = [block for module in network.modules() if isinstance(module, Blocks) for block in module]
     with contextlib.ExitStack() as stack:

@@ -76,7 +76,7 @@ def _drawn_for_windows(objective: DenoiserObjective, batch: Batch, generators: S
 class TrainedNetworks:
     """What an experiment has trained; without an `interpolator`, `network` fills the gaps too.
 
-    The trace has a row a step; what it says of the interpolator begins with `interpolator_`.
+    `history` has a row for every step that was traced; what it says of the interpolator begins with `interpolator_`.
     """
 
     network: Denoiser
@@ -89,7 +89,7 @@ def train_networks(
 ) -> TrainedNetworks:
     """Trains the network, or one after the other the two, of an experiment on the windows of a cache.
 
-    A killed run goes on in the network that it was at.
+    A killed run goes on with the network that it was training; the first of two is not trained again.
 
     Raises:
         ArtefactError: no video is long enough.

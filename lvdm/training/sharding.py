@@ -18,8 +18,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 def shard(task: pl.LightningModule, entries: Iterable[str]) -> None:
     """Shards the parameters of `task` over all devices; what it computes stays the same.
 
-    The unit that is gathered when it computes is an entry of the networks' lists of modules (a level of a UNet), and
-    the task for what is in none. `entries` names the methods of `task` that compute.
+    Parameters are gathered when they are needed, an entry of a list of modules (as a level of the UNet) at a time, and
+    those in no such list together. `entries` names the methods of `task` that compute.
     """
     for parameter in task.parameters():
         parameter.data = parameter.data.contiguous()  # FSDP takes no other
