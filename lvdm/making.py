@@ -62,6 +62,7 @@ def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) 
 def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]:
     """What stands beside the numbers of an experiment's samples: how they are made, and by which networks.
 
+    A network is told by its files, not by its name: another experiment may have taken the same one.
     `joins` are the latents of a long video that were made by another window than the latent before (Plan.joins).
     """
     experiment = params.experiment(name)
@@ -73,8 +74,8 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     return {
         "sample": asked.model_dump(mode="json"),
         "ema_decay": train.training.ema_decay,  # sampled is the average of the weights
-        "denoiser": fingerprint(files=[denoiser]),
-        "autoencoder": fingerprint(files=[autoencoder]),
+        "denoiser": fingerprint(files=sorted(denoiser.iterdir())),
+        "autoencoder": fingerprint(files=sorted(autoencoder.iterdir())),
         "time_factor": factor,
         "long_latents": long_latents,
         "joins": list(plan.joins),

@@ -18,6 +18,9 @@ from urllib.parse import urlsplit
 
 from assets.catalog import PAGES, ROOT, SERVED
 
+QUIET = "ignore:Function `dev_command` is superseded"  # by `dg dev`, which wants another layout of the project
+DAGSTER = [sys.executable, "-W", QUIET, "-m", "dagster", "dev"]
+
 
 class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:
@@ -47,9 +50,9 @@ def main(arguments: list[str]) -> int:
     port = urlsplit(PAGES).port or 80
     try:
         with serving(SERVED, port):
-            dagster = subprocess.Popen([sys.executable, "-m", "dagster", "dev", *arguments], cwd=ROOT)
+            signal.signal(signal.SIGINT, lambda *_: None)  # the terminal tells Dagster too, which does not inherit this
+            dagster = subprocess.Popen(DAGSTER + arguments, cwd=ROOT)
             signal.signal(signal.SIGTERM, lambda *_: dagster.terminate())
-            signal.signal(signal.SIGINT, lambda *_: None)  # the terminal tells Dagster too
             return dagster.wait()
     except OSError as error:
         print(f"port {port} for the reports: {error}; LVDM_PAGES=http://127.0.0.1:3002 uses another", file=sys.stderr)

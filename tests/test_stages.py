@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from lvdm.data.latents import LatentCache
 from lvdm.data.samples import SampleSet
 from lvdm.errors import ArtefactError, WeightsError
+from lvdm.making import made_with
 from lvdm.models.autoencoder import IdentityAutoencoder
 from lvdm.models.checkpoint import load_autoencoder
 from lvdm.params import Params, parse_params
@@ -106,6 +107,7 @@ def test_experiments_that_differ_in_sampling_alone_are_trained_once(workspace):
     assert taken.summary == "Taken from all, whose training is the same."
     weights, others = (workspace.denoiser(name) / "model.safetensors" for name in ("guided", "all"))
     assert weights.read_bytes() == others.read_bytes()
+    assert made_with(params, workspace, "guided")["denoiser"] == made_with(params, workspace, "all")["denoiser"]
     for curve in ("train_denoiser", "train_denoiser_held_out"):
         assert workspace.curve(curve, "guided").read_bytes() == workspace.curve(curve, "all").read_bytes()
     others.write_bytes(weights.read_bytes()[:-1])
