@@ -54,8 +54,8 @@ def _data_accept(args: argparse.Namespace) -> Iterator[str]:
     from lvdm.data.versions import accept
 
     workspace = Workspace.at(args.root)
-    version = accept(workspace)
-    yield f"{len(version.rows):,} videos accepted: commit {os.path.relpath(workspace.accepted)}"
+    num, record = len(accept(workspace).rows), os.path.relpath(workspace.accepted)
+    yield f"{num:,} videos recorded as accepted, those in quarantine too: commit {record}"
 
 
 def _add_trust(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:

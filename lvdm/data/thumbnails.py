@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +41,7 @@ def _thumbnail(asked: tuple[Path, int]) -> bytes:
     from PIL import Image
 
     path, index = asked
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # decord says there what it cannot open
     try:
         (frame,) = read_frames(path, [index])
     except (SourceError, VideoError):

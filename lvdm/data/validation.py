@@ -42,10 +42,8 @@ class Validation:
         failed = [check for check in self.checks if check.critical and not check.passed]
         if not failed:
             return None
-        return ValidationFailed(
-            "; ".join(check.line for check in failed),
-            remedy=f"the data report shows them; quarantine.csv lists the {len(self.rejected)} rejected, with reasons",
-        )
+        remedy = f"artifacts/data_report/index.html shows them, and why the {len(self.rejected)} rejected videos are"
+        return ValidationFailed("; ".join(check.line for check in failed), remedy=remedy)
 
 
 def validate_manifest(

@@ -16,10 +16,12 @@ from lvdm.data.data_report import MAX_SHOWN, write_data_report
 from lvdm.data.difference import NUMBERS, Difference, Version, difference
 from lvdm.data.histograms import histograms
 from lvdm.data.manifest import read_manifest, write_manifest
+from lvdm.data.thumbnails import thumbnails
 from lvdm.data.validation import Validation
+from lvdm.machine import Machine
 from lvdm.workspace import Report, Workspace
 
-from .footage import cut, video
+from .footage import cut, encoded, video
 from .test_validation import UNALIKE, manifest
 
 ROOT = Path(__file__).parents[2]
@@ -163,3 +165,10 @@ def test_one_video_far_off_does_not_squeeze_the_histogram_of_all_others_and_is_i
     assert shown.high.endswith("1000")
     if len(set(most)) > 1:
         assert sum(bar.count > 0 for bar in shown.bars) > 6
+
+
+def test_a_video_that_has_no_picture_is_left_out_without_a_word(tmp_path, capfd):
+    whole, half = encoded(tmp_path / "whole.avi", "mpeg4"), cut(encoded(tmp_path / "half.mp4", "libx264"), 0.5)
+    asked = {"whole": (whole, 3), "half": (half, 0)}
+    assert set(thumbnails(asked, Machine(accelerator="cpu"))) == {"whole"}
+    assert capfd.readouterr() == ("", "")
