@@ -8,7 +8,7 @@ import json
 
 import dagster as dg
 
-from assets.catalog import EXPERIMENTS
+from assets.catalog import EXPERIMENTS, PARAMS
 from assets.materialization import Results
 from assets.runner import StageFailed, StageRunner
 
@@ -32,7 +32,9 @@ def check_of(experiment: str) -> str:
         for name in EXPERIMENTS.get_partition_keys()
     ],
     freshness_policy=dg.FreshnessPolicy.cron(
-        deadline_cron="0 9 * * *", lower_bound_delta=datetime.timedelta(hours=8), timezone="UTC"
+        deadline_cron=f"0 {(PARAMS.night.hour + 7) % 24} * * *",
+        lower_bound_delta=datetime.timedelta(hours=8),
+        timezone="UTC",
     ),
     pool="gpu",
 )

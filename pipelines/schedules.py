@@ -5,6 +5,7 @@ Runs that are in progress are not disturbed: dagster.yaml lets one run work at a
 
 import dagster as dg
 
+from assets.catalog import PARAMS
 from pipelines.jobs import nightly
 from pipelines.reaper import IN_PROGRESS
 
@@ -13,10 +14,10 @@ UNFINISHED = [dg.DagsterRunStatus.QUEUED, *IN_PROGRESS]
 
 @dg.schedule(
     job=nightly,
-    cron_schedule="0 2 * * *",
+    cron_schedule=f"0 {PARAMS.night.hour} * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="The night is at 02:00 UTC, unless the night before is still at work.",
+    description="The night begins at `night.hour` of params.yaml, UTC, unless the night before is still at work.",
 )
 def every_night(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | dg.RunRequest:
     busy = context.instance.get_runs(dg.RunsFilter(job_name=nightly.name, statuses=UNFINISHED), limit=1)

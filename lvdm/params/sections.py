@@ -271,5 +271,6 @@ class Sample(Section):
 class Night(Section):
     """What is measured again by the clock."""
 
+    hour: Annotated[int, Field(ge=0, le=23)] = 2  # UTC
     refresh_days: Count = 7  # a promoted experiment that did not change is measured anew after so many days
     max_hours: Positive = 6.0  # a night that takes longer is ended

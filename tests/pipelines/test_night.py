@@ -97,6 +97,7 @@ def test_the_schedule_is_on_waits_its_turn_and_leaves_out_a_night_that_would_ove
     job = defs.resolve_job_def("nightly")
     assert int(job.tags["dagster/max_runtime"]) == 6 * 3600
     assert job.tags["dagster/max_retries"] == "0", "a night that was ended for its time is not begun once more"
+    assert schedule.cron_schedule == "0 2 * * *"
     at = datetime.datetime(2026, 1, 2, 2, tzinfo=datetime.UTC)
     with dg.instance_for_test() as instance:
         context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
