@@ -56,7 +56,7 @@ def test_the_page_of_an_experiment_shows_samples_reconstructions_curves_data_lin
     for text in (
         "1.8 to 2.2",  # the interval
         "<td>1.9</td><td>2</td>",  # against training clips and against held-out ones
-        "<td>joins</td><td>1.37 (1.1 to 1.6)</td><td>1</td>",
+        '<td>joins</td><td>1.37<br><span class="interval">1.1 to 1.6</span></td><td>1</td>',
         "<td>similarity_10</td><td>0.71</td><td>0.7</td>",
         "<td>tn2</td><td>3.5</td><td>3</td><td>0.4</td><td>0.125</td>",  # to the nearest training clip
         "input, reconstruction, error",
