@@ -73,19 +73,13 @@ def plan(
     work = np.zeros(len(unique), WORK)
     work["shard"], work["item"], work["row"], work["mirrored"] = shard_of, item_of, row_of_item, first >= len(rows)
 
-    def places(of: np.ndarray, of_keys: np.ndarray, otherwise: int | None) -> list[pa.Array]:
-        """Shard and start for each row of the manifest: of the rows `of` those of their keys, else `otherwise`."""
-        here, at = np.zeros(len(manifest), bool), np.searchsorted(unique, of_keys)
-        here[of] = True
-        columns = []
-        for found in (shard_of, start_of):
-            column = np.full(len(manifest), otherwise or 0)
-            column[of] = found[at]
-            columns.append(pa.array(column, mask=None if otherwise is not None else ~here))
-        return columns
-
-    said = described(manifest).columns
-    columns = [*said, pa.array(lengths), *places(rows, keys, 0), *places(flipped, mirrored_keys, None)]
+    item, mirrored_item = np.full((2, len(manifest)), -1)  # of each video; -1: there is none
+    item[rows], mirrored_item[flipped] = np.searchsorted(unique, keys), np.searchsorted(unique, mirrored_keys)
+    of_items = shard_of, start_of
+    places = [pa.array(np.where(item < 0, 0, column[item])) for column in of_items]
+    none = mirrored_item < 0
+    mirrored_places = [pa.array(np.where(none, 0, column[mirrored_item]), mask=none) for column in of_items]
+    columns = [*described(manifest).columns, pa.array(lengths), *places, *mirrored_places]
     return Plan(shape, shards, work, pa.table(columns, schema=SCHEMA))
 
 
