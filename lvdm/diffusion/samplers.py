@@ -22,8 +22,8 @@ Denoise = Callable[[Tensor, float], Tensor]
 
 
 def uniform_levels(start: float, steps: int) -> list[float]:
-    """`steps` levels evenly down from `start`, then 0; no steps at all from level 0."""
-    return [start * (1 - i / steps) for i in range(steps if start > 0 else 0)] + [0.0]
+    """`steps` levels evenly down from `start`, then 0."""
+    return [start * (1 - i / steps) for i in range(steps)] + [0.0]
 
 
 def ddim(
