@@ -20,6 +20,7 @@ from benchmarks import untrained
 from benchmarks.process import ROOT, environment
 from lvdm.machine import Machine, is_first_process
 from lvdm.models.compilation import compile_all, mode_of_training
+from lvdm.orphan import watch_over_orderer
 
 ONE_RUN = "--one-run"
 GOALS = {2: 1.9, 4: 3.6}
@@ -43,6 +44,7 @@ def one_run(args: argparse.Namespace, devices: int) -> None:
     """Trains on `devices` devices; the first process prints the seconds a step."""
     from benchmarks.training import fitted_seconds
 
+    watch_over_orderer()
     params = untrained.params_of(args)
     machine = untrained.machine_of(args, devices=devices, strategy="ddp" if devices > 1 else "auto")
     network = untrained.denoiser(params.train_denoiser, untrained.latent_shape(params)[0])

@@ -190,7 +190,7 @@ def _extract_share(left: Sequence[_Piece], share: Share) -> None:
                 features.append(extractor(clip, None if job.captions is None else job.captions[index]))
         for job, features in zip(piece.jobs, found, strict=True):
             with atomic_file(job.shard(piece.start)) as beside, beside.open("wb") as file:
-                np.save(file, torch.stack(features).float().numpy())
+                np.save(file, torch.stack(features).float().cpu().numpy())
 
 
 def _ahead(clips: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -20,6 +20,7 @@ from lvdm.errors import WeightsError
 from lvdm.evaluation.efficientnet import EfficientNetLite0Features
 from lvdm.evaluation.transnet import TransNetV2Features
 from lvdm.evaluation.weights import NETWORKS, Network, locate
+from lvdm.machine import sent
 from lvdm.workspace import Workspace
 
 STATIC_LEVELS = 8  # of 255: a frame is static if no pixel changes by more (compression alone changes some)
@@ -135,12 +136,14 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, frames: UInt8[Tensor, "t h w 3"], caption: str | None = None) -> Float64[Tensor, "n d"]:
-        """Features of one clip, on the CPU: one row, or one a frame where the network sees single frames.
+        """Features of one clip: one row, or one a frame where the network sees single frames.
+
+        They are left on the device, which this does not wait for.
 
         Raises:
             WeightsError: the network answers in another shape than the one it is known for.
         """
-        clip = frames.to(self.device)[None]
+        clip = sent(frames, self.device)[None]
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with exact:
             features = self.network(clip, caption) if self.needs_captions else self.network(clip)
@@ -148,7 +151,7 @@ class Extractor:
             raise WeightsError(
                 f"{self.name}: features", expected=f"(n, {self.num_features})", got=tuple(features.shape)
             )
-        return features.double().cpu()
+        return features.double()
 
 
 _NO_FILE: Mapping[str, type[nn.Module]] = {"motion": MeanFrameDifference, "static": StaticShare}

@@ -214,16 +214,16 @@ class AtomicFiles(TorchCheckpointIO):
 
 
 class Progress(AfterStep):
-    """How far the run is: a bar on a terminal, elsewhere a line every 5 %."""
+    """How far the run is: a bar on a terminal, elsewhere a line every 5 %, with the rate since the line before."""
 
     def __init__(self, trace: Trace, steps: int):
         self.trace, self.steps, self.every = trace, steps, math.ceil(steps / LINES_OF_PROGRESS)
         self.bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.first_step, self.started = trainer.global_step, time.monotonic()
+        self.last = trainer.global_step, time.monotonic()
         if trainer.is_global_zero and sys.stderr.isatty():
-            self.bar = tqdm(total=self.steps, initial=self.first_step, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(total=self.steps, initial=trainer.global_step, unit="step", dynamic_ncols=True)
 
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
@@ -235,7 +235,8 @@ class Progress(AfterStep):
         if self.bar is not None:
             self.bar.set_postfix(loss=f"{loss:.3g}")
         else:
-            rate = (step - self.first_step) / (time.monotonic() - self.started)
+            before, self.last = self.last, (step, time.monotonic())
+            rate = (self.last[0] - before[0]) / (self.last[1] - before[1])
             minutes, seconds = divmod(round((self.steps - step) / rate), 60)
             logger.info("step %d/%d loss %.3g %.1f it/s eta %02d:%02d", step, self.steps, loss, rate, minutes, seconds)
 
