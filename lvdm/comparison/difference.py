@@ -132,7 +132,8 @@ def _effective(document: Mapping[str, Any], experiment: str) -> dict[str, Any]:
         raise ParamsError("params.yaml: experiments", expected=f"one of {', '.join(experiments)}", got=experiment)
     entry = experiments[experiment]
     own_autoencoder = (document.get("autoencoders") or {}).get(entry.get("autoencoder")) or {}
-    shared = {key: value for key, value in document.items() if key not in ("autoencoders", "experiments")}
+    others = ("autoencoders", "experiments", "night")  # the night decides when numbers are made, not which
+    shared = {key: value for key, value in document.items() if key not in others}
     return merged(merged(shared, own_autoencoder), entry)
 
 

@@ -49,6 +49,7 @@ def test_only_what_differs_is_shown_with_intervals_and_a_verdict(project: Path) 
 def test_one_experiment_is_compared_with_itself_at_a_revision(project: Path) -> None:
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["experiments"]["perturbed"]["sample"] = {"guidance": 0.5}
+    params["night"]["refresh_days"] += 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     result(VALUES["perturbed"] | {"fd_tn2": 2.01}).write(project / "metrics/perturbed.json")
     parameters, metrics, _ = compared("perturbed@HEAD", "perturbed", project)
