@@ -226,9 +226,10 @@ def made(params: Params, workspace: Workspace) -> Iterator[Made]:
     machine, device = workspace.machine, workspace.machine.device
     for name in params.autoencoders:
         network, frames = params.autoencoder(name).network, params.encode_latents.chunk_frames
-        autoencoder = ready(woken(build_autoencoder(network)), machine, device)
+        autoencoder = woken(build_autoencoder(network)).to(device).eval()  # encoding compiles nothing
         trial = trials.call(work.encoding(autoencoder, params.clips.size, frames, workspace), device)
-        yield Made("encode_latents", name, f"{frames} frames, but for reading them", trial.bytes, trial.seconds)
+        what = f"{frames} frames in one of at most {max(1, machine.loaders)} processes, but for reading them"
+        yield Made("encode_latents", name, what, trial.bytes, trial.seconds)
     for name in params.experiments:
         experiment, latent = params.experiment(name), latent_shape(params, name)
         train, sample = experiment.train_denoiser, experiment.sample
