@@ -150,6 +150,19 @@ def project(root: Path, devices: int = 1, **sample: Any) -> Path:
     return root
 
 
+def test_beside_samples_stands_how_and_by_what_they_were_made(tmp_path):
+    root = project(tmp_path, scheme="autoregressive", refine_strength=1.0)
+    params, workspace = load_params(root / "params.yaml"), Workspace.at(root)
+    said = making.made_with(params, workspace, "perturbed")
+    assert (said["long_latents"], said["time_factor"]) == (33, 4)  # 130 frames
+    assert said["joins"] == [5, 9, 13, 17, 21, 25, 29]
+    assert said["sample"]["scheme"] == "autoregressive"
+    assert said["ema_decay"] == params.train_denoiser.training.ema_decay
+    (workspace.denoiser("perturbed") / "model.safetensors").write_bytes(b"other")
+    other = making.made_with(params, workspace, "perturbed")
+    assert [key for key in said if said[key] != other[key]] == ["denoiser"]
+
+
 def make(root: Path) -> None:
     """What the stage does, up to the sample set."""
     torch.set_num_threads(1)

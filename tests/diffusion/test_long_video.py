@@ -36,6 +36,19 @@ def test_every_latent_is_made_exactly_once(request):
     assert set(range(plan.num_latents)) <= set(made)
 
 
+@pytest.mark.parametrize(
+    ("num_latents", "scheme", "joins"),
+    [
+        (18, "hierarchical", (1, 4, 5, 8, 9, 12, 13, 16, 17)),  # on either side of every key frame but the first
+        (18, "autoregressive", (5, 9, 13, 17)),
+        (5, "hierarchical", ()),
+        (1, "autoregressive", ()),
+    ],
+)
+def test_joins_are_where_another_window_made_the_latent_than_the_one_before(num_latents, scheme, joins):
+    assert plan_long_video(num_latents, window=5, strides=(1, 4), overlap=1, scheme=scheme).joins == joins
+
+
 @given(requests())
 def test_no_window_sees_a_latent_that_is_not_yet_made(request):
     plan = plan_long_video(**request)
