@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lvdm import progress
+from lvdm import cost, progress
+from lvdm.cost import GpuUse
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.errors import ArtefactError, LvdmError
 
@@ -47,8 +48,9 @@ def share_out(work: Callable[[Share], None], devices: Sequence[torch.device], do
         if isinstance(outcome, Lost):
             at = f"{doing}: process {number + 1} of {len(shares)}, on {devices[number]}"
             raise ArtefactError(f"{at}: {outcome.detail}", remedy="run this again: it goes on where it was")
-        if outcome is not None:
+        if isinstance(outcome, LvdmError):
             raise outcome
+        cost.add(outcome)
 
 
 def _on_its_device(work: Callable[[Share], None], share: Share) -> None:
@@ -57,12 +59,12 @@ def _on_its_device(work: Callable[[Share], None], share: Share) -> None:
     work(share)
 
 
-def _in_process(work: Callable[[Share], None], share: Share) -> LvdmError | None:
-    """Runs in a process of its own; what a person can mend goes back to the one that started it."""
+def _in_process(work: Callable[[Share], None], share: Share) -> LvdmError | GpuUse | None:
+    """Runs in a process of its own; back go what a person can mend, or what was held of the GPU."""
     if share.number == 0:
         progress.show()  # shares are alike: how far the first is says it for all
     try:
         _on_its_device(work, share)
     except LvdmError as error:
         return error
-    return None
+    return GpuUse.of_this_process()
