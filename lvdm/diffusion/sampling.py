@@ -238,7 +238,7 @@ def _levels(sample: Sample, window: Window) -> list[float]:
     Part of the way takes that part of the steps, rounded up.
     """
     strength = sample.refine_strength if window.fills_a_gap else 1.0
-    return uniform_levels(strength, math.ceil(strength * sample.steps))
+    return uniform_levels(strength, math.ceil(round(strength * sample.steps, 9)))  # 0.28 * 25 is a little over 7
 
 
 def _condition(batch: Sequence[_Job], prompts: Prompts, device: torch.device) -> Condition:

@@ -200,6 +200,13 @@ def test_refinement_starts_gaps_from_their_strength_and_leaves_key_frames_alone(
     assert levels == {0.5, 0.25}
 
 
+@pytest.mark.parametrize(("strength", "steps", "of_a_gap"), [(0.28, 25, 7), (0.5, 5, 3), (0.01, 5, 1), (1.0, 7, 7)])
+def test_a_refined_gap_takes_its_part_of_the_steps_rounded_up(spec, sample, strength, steps, of_a_gap):
+    changed = updated(sample, refine_strength=strength, steps=steps, guidance=0.0, batch_size=100)
+    calls = rows_of_calls([VideoRequest(0, None, 17)], spec.train_denoiser, changed)
+    assert calls == [1] * steps + [4] * of_a_gap  # a window of key frames, then its four gaps
+
+
 def test_the_strength_of_refinement_goes_from_interpolation_to_the_paper(network, spec, sample, tmp_path):
     def gap(strength: float) -> torch.Tensor:
         changed = updated(sample, refine_strength=strength, sampler="ddim", steps=4)
