@@ -27,8 +27,8 @@ NOTHING: Value = (math.nan, math.nan, math.nan)
 COLUMNS: Mapping[
     str, Callable[[Result, str], Value]
 ] = {  # head: where its value lies in a result, of samples or of real video
-    "distance of the last 15 % less the first": lambda r, side: _of_drift(r, "efflite0", f"{side}_change"),
-    "slope per 1,000 frames": lambda r, side: _of_drift(r, "efflite0", f"{side}_slope_per_1000_frames"),
+    "tn2, last 15 % less first": lambda r, side: _of_drift(r, "tn2", f"{side}_change"),
+    "fd_tn2, last 15 % less first": lambda r, side: _of_drift(r, "fd_tn2", f"{side}_change"),
     "area gap, 1st 128": lambda r, side: _measured(r, "area_gap_128", side),
     "area gap, 8th 128": lambda r, side: _measured(r, "area_gap_1024", side),
     "identity after 1,024": lambda r, side: _metric(r, "identity_1024", side),

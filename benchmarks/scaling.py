@@ -14,18 +14,19 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-import torch
-
 from benchmarks import untrained
 from benchmarks.process import ROOT, environment
 from lvdm.machine import Machine, is_first_process
-from lvdm.models.compilation import compile_all, mode_of_training
 from lvdm.orphan import watch_over_orderer
+from lvdm.training.denoiser import compile_denoiser
 
 ONE_RUN = "--one-run"
 GOALS = {2: 1.9, 4: 3.6}
 REGIONS = ("levels", "whole")
-WHAT_REGIONS = "that are compiled on several devices: levels, as in training (default), or whole and split by torch"
+WHAT_REGIONS = (
+    "that are compiled on several devices: levels, as in training (default), whose gradients are exchanged beside the "
+    "backward pass of others, or the whole network, as on one: few launches, and gradients are exchanged in the end"
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ def one_run(args: argparse.Namespace, devices: int) -> None:
     machine = untrained.machine_of(args, devices=devices, strategy="ddp" if devices > 1 else "auto")
     network = untrained.denoiser(params.train_denoiser, untrained.latent_shape(params)[0])
     if machine.compile:
-        parts, dynamic = ([network], None) if args.regions == "whole" or devices == 1 else (network.levels, False)
-        compile_all(parts, dynamic=dynamic, mode=mode_of_training(machine) if devices == 1 else args.mode)
-        torch._dynamo.config.optimize_ddp = args.regions == "whole"
+        alone = machine.model_copy(update={"devices": 1})
+        compile_denoiser(network, alone if args.regions == "whole" else machine)
     seconds = fitted_seconds(network, params, machine, args.batch, args.steps)
     if is_first_process():
         print(f"seconds a step: {seconds!r}")
@@ -95,7 +95,6 @@ def main(arguments: list[str] | None = None) -> list[Run]:
     options.add_argument("--batch", type=int, default=32, help="examples a device (default: 32)")
     options.add_argument("--steps", type=int, default=30, help="that are timed (default: 30)")
     options.add_argument("--regions", choices=REGIONS, default="levels", help=WHAT_REGIONS)
-    options.add_argument("--mode", default="default", help="of torch.compile, over several (default: default)")
     options.add_argument(ONE_RUN, type=int, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     args = options.parse_args(arguments)

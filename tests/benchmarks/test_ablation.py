@@ -18,7 +18,7 @@ from lvdm.workspace import Workspace
 def result(change: float) -> Result:
     drift = {"fake_change": change, "fake_change_low": change - 1, "fake_change_high": change + 1, "real_change": 0.5}
     clips = Estimate(10 * change, 7.0, None, 64, 64, 64, "lower", "efflite0", "none")
-    return Result({"fd_efflite0": clips}, {"area_gap_1024": {"fake": 2.0, "real": 0.3}}, {}, {}, {"efflite0": drift})
+    return Result({"fd_efflite0": clips}, {"area_gap_1024": {"fake": 2.0, "real": 0.3}}, {}, {}, {"tn2": drift})
 
 
 @pytest.fixture

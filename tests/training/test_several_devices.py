@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import separate_run
+import several_gpus_run
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -137,6 +138,32 @@ def test_sharding_runs_on_a_gpu_and_ends_with_the_weights_of_one_that_is_not_sha
     )
     for name, tensor in plain[0].state_dict().items():
         torch.testing.assert_close(sharded[0].state_dict()[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+TWO_GPUS = [  # and how far, of the norm of all weights, rounding takes them from those of one GPU
+    ({"strategy": "ddp", "precision": "32-true"}, 1e-6),
+    ({"strategy": "fsdp", "precision": "32-true"}, 1e-6),
+    ({"strategy": "ddp", "precision": "16-mixed"}, 1e-3),
+    ({"strategy": "fsdp", "precision": "bf16-mixed"}, 2e-3),
+    ({"strategy": "ddp", "precision": "bf16-mixed", "compile": True}, 2e-3),
+]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+@pytest.mark.parametrize(("machine", "rounding"), TWO_GPUS, ids=lambda value: str(value))
+def test_two_gpus_end_with_the_weights_of_one(tmp_path, machine, rounding):
+    script = str(Path(__file__).with_name("several_gpus_run.py"))
+    two = Machine(accelerator="gpu", devices=2, **machine).model_dump_json()
+    environment = {**os.environ, DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, script, str(tmp_path), two], cwd=ROOT, env=environment, check=True, timeout=300)
+    one = Machine(accelerator="gpu", devices=1, precision=machine["precision"])
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        expected = run(tmp_path / "one", several_gpus_run.STEPS, 4, one)[0].state_dict()
+    weights = load_file(tmp_path / "weights")
+    of_two, of_one = (torch.cat([w[key].flatten().cpu() for key in expected]) for w in (weights, expected))
+    distance = ((of_two - of_one).norm() / of_one.norm()).item()
+    print(f"{machine}: {distance:.1e}")
+    assert distance < rounding
 
 
 @pytest.mark.parametrize("setting", [{"precision": "16-mixed"}, {"compile": True}])
