@@ -26,6 +26,7 @@ from lvdm.data.sprites import Recipe, Shape, coverage
 from lvdm.evaluation.interval import share_interval
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Estimate, Result, better
+from lvdm.progress import progress
 
 AFTER = (64, 256, 1024)  # frames
 FIRST, LATER = 48, 96  # frames within which one looks for a moment: from the start, and from a later frame on
@@ -122,20 +123,36 @@ def measure_identity(fake: Sequence[Video], real: Sequence[Video], crowd: Sequen
     As far as all of `fake` reach; `real` ones that end before say nothing. Areas only with more of `crowd` than `fake`.
     """
     reach = min(map(len, fake))
-    first = [[first_moment(video, recipe) for video in videos] for videos in (fake, real)]
-    moments = {
-        n: (_kept_after(n, fake, first[0], recipe), _kept_after(n, real, first[1], recipe))
-        for n in AFTER
-        if frames_for(n) <= reach
-    }
-    if len(crowd) <= len(fake):
-        return Identity(moments, {}, math.nan)
-    of_crowd = [_areas(video, range(0, len(video), AREA_EVERY), recipe) for video in crowd]
-    gaps = {}
-    for end in (BLOCK * block for block in BLOCKS if BLOCK * block <= reach):
-        frames = range(end - BLOCK, end, AREA_EVERY)
-        gaps[end] = area_gap([_areas(video, frames, recipe) for video in fake], of_crowd)
-    return Identity(moments, gaps, area_floor(of_crowd, len(fake)))
+    afters = [n for n in AFTER if frames_for(n) <= reach]
+    crowd = crowd if len(crowd) > len(fake) else []
+    ends = [BLOCK * block for block in BLOCKS if crowd and BLOCK * block <= reach]
+    videos = [*fake, *real, *crowd]
+    in_turn = progress(videos, len(videos), "identity", "video")
+    of_fake = [_look(video, afters, ends, recipe) for video in itertools.islice(in_turn, len(fake))]
+    of_real = [_look(video, afters, [], recipe) for video in itertools.islice(in_turn, len(real))]
+    of_crowd = [_areas(video, range(0, len(video), AREA_EVERY), recipe) for video in in_turn]
+    return Identity(
+        {n: (_kept_after(n, of_fake), _kept_after(n, of_real)) for n in afters},
+        {end: area_gap([video.areas[end] for video in of_fake], of_crowd) for end in ends},
+        area_floor(of_crowd, len(fake)) if crowd else math.nan,
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What a video shows: at first, after so many frames if it is long enough, and the areas in blocks by their end."""
+
+    first: Sprites | None
+    later: Mapping[int, Sprites | None]
+    areas: Mapping[int, Sequence[float]]
+
+
+def _look(video: Video, afters: Sequence[int], ends: Sequence[int], recipe: Recipe) -> _Looked:
+    return _Looked(
+        first_moment(video, recipe),
+        {n: moment_after(n, video, recipe) for n in afters if len(video) >= frames_for(n)},
+        {end: _areas(video, range(end - BLOCK, end, AREA_EVERY), recipe) for end in ends},
+    )
 
 
 def frames_for(after: int) -> int:
@@ -221,11 +238,8 @@ def area_floor(real: Sequence[Sequence[float]], videos: int) -> float:
     )
 
 
-def _kept_after(frames: int, videos: Sequence[Video], first: Sequence[Sprites | None], recipe: Recipe) -> Kept:
-    pairs = zip(videos, first, strict=True)
-    return kept(
-        [(begun, moment_after(frames, video, recipe)) for video, begun in pairs if len(video) >= frames_for(frames)]
-    )
+def _kept_after(frames: int, videos: Sequence[_Looked]) -> Kept:
+    return kept([(video.first, video.later[frames]) for video in videos if frames in video.later])
 
 
 def _areas(video: Video, frames: range, recipe: Recipe) -> list[float]:
