@@ -59,6 +59,12 @@ def test_attention_begins_as_the_identity():
     assert torch.equal(TemporalAttention(8, 4)(x), x)
 
 
+def test_rotary_angles_are_those_of_the_paper():
+    """Position n turns pair i by n / base^(2 i / d), here of base 100 and d = 4."""
+    angles = torch.tensor([[0.0, 0.0], [1.0, 0.1], [2.0, 0.2]])
+    torch.testing.assert_close(rotary_turns(3, 4), torch.stack([angles.cos(), angles.sin()]))
+
+
 def test_rotated_products_depend_on_the_distance_alone():
     q, k = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)).double()
     turns = rotary_turns(20, 8).double()

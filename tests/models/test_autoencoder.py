@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from lvdm.errors import ParamsError
-from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder, build_autoencoder
+from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder, build_autoencoder, resampling_plan
 from lvdm.params import AutoencoderNetwork
 
 SMALL = {
@@ -53,6 +53,22 @@ def test_every_pair_of_factors_gives_its_shapes(time, space):
 @pytest.mark.parametrize("channels", [(8,), (8, 8), (8, 8, 8), (8, 8, 8, 8)])
 def test_the_number_of_levels_does_not_change_the_shape_of_the_latent(channels):
     assert autoencoder(space_factor=8, channels=channels).encode(clip()).shape == (1, 2, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("time", "space", "levels", "patch", "resamplings"),
+    [
+        (4, 8, 1, (4, 8, 8), []),
+        (4, 8, 3, (1, 2, 2), [(2, 2, 2), (2, 2, 2)]),
+        (2, 8, 4, (1, 1, 1), [(1, 2, 2), (1, 2, 2), (2, 2, 2)]),
+        (4, 2, 3, (1, 1, 1), [(2, 1, 1), (2, 2, 2)]),
+    ],
+)
+def test_what_is_halved_fewer_times_than_there_are_levels_is_halved_at_the_coarsest(
+    time, space, levels, patch, resamplings
+):
+    config = AutoencoderNetwork(**{**SMALL, "time_factor": time, "space_factor": space, "channels": (8,) * levels})
+    assert resampling_plan(config) == (patch, resamplings)
 
 
 @pytest.mark.parametrize("channels", [(8,), (8, 16), (8, 8, 8)])
