@@ -233,15 +233,15 @@ def made(params: Params, workspace: Workspace) -> Iterator[Made]:
     for name in params.experiments:
         experiment, latent = params.experiment(name), latent_shape(params, name)
         train, sample = experiment.train_denoiser, experiment.sample
-        network = params.autoencoder(experiment.autoencoder).network
         known = work.vocabulary(train.network, workspace)
-        denoiser, *_interpolator = (  # which waits beside it
+        networks = [  # both are there, and one computes
             ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
             for _ in range(2 if train.separate_interpolator else 1)
-        )
+        ]
         calls, chunks = calls_and_chunks(params, name)
-        needed = need(partial(_a_call, denoiser, train, latent, workspace), max(calls))
-        autoencoder = ready(woken(build_autoencoder(network)), machine, device)
+        needed = need(partial(_a_call, networks[0], train, latent, workspace), max(calls))
+        config = params.autoencoder(experiment.autoencoder).network
+        autoencoder = ready(woken(build_autoencoder(config)), machine, device)
         chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
         seconds = sum(needed.seconds.at(rows) for rows in calls) + chunks * chunk.seconds
         what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
