@@ -22,7 +22,7 @@ from lvdm.graph import STAGES, Stage
 from lvdm.machine import is_first_process
 from lvdm.orphan import watch_over_orderer
 from lvdm.params import load_params
-from lvdm.questions import add_questions
+from lvdm.questions import add_command, add_questions
 from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
 
@@ -172,16 +172,16 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--strict", action="store_true", help="fail on warnings too, and say each in a line")
             command.set_defaults(run=_validate)
     add_questions(commands, run=_answer)
-    preset = commands.add_parser(
-        "preset", help="print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"
+    preset = add_command(
+        commands, "preset", "print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"
     )
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
-    plan = commands.add_parser("plan", help="say what the stages need on this machine, and which setting fits")
+    plan = add_command(commands, "plan", "say what the stages need on this machine, and which setting fits")
     plan.add_argument("--memory", type=int, nargs="+", metavar="GB", help="what fits GPUs of these sizes")
     plan.set_defaults(run=_plan)
-    weights = commands.add_parser(
-        "weights", help="list the pretrained networks that metrics and texts need, or install some"
+    weights = add_command(
+        commands, "weights", "list the pretrained networks that metrics and texts need, or install some"
     )
     weights.add_argument(
         "--install",

@@ -20,27 +20,31 @@ from lvdm.workspace import Workspace
 
 def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:
     """Adds a parser for each, that `run` answers: `lines` of what was parsed gives the paragraphs."""
-    lineage = commands.add_parser("lineage", help="follow a number to the raw data, by dvc.lock and its history in Git")
+    lineage = add_command(commands, "lineage", "follow a number to the raw data, by dvc.lock and its history in Git")
     lineage.add_argument("name", help="METRIC, EXPERIMENT or EXPERIMENT.METRIC; @REVISION after it looks there")
     lineage.set_defaults(run=run, lines=_lineage)
 
-    diff = commands.add_parser("diff", help="by what two experiments differ, or one at two Git revisions")
+    diff = add_command(commands, "diff", "by what two experiments differ, or one at two Git revisions")
     for name in ("first", "second"):
         diff.add_argument(name, help="EXPERIMENT, or EXPERIMENT@REVISION")
     diff.set_defaults(run=run, lines=_diff)
 
-    data = commands.add_parser("data", help="versions of the data: by what two differ, and accepting one")
+    data = add_command(commands, "data", "versions of the data: by what two differ, and accepting one")
     asked = data.add_subparsers(dest="asked", required=True, metavar="command")
-    data_diff = asked.add_parser(
-        "diff", help="which videos came, went, moved or changed, and which distributions drifted"
-    )
+    data_diff = add_command(asked, "diff", "which videos came, went, moved or changed, and which distributions drifted")
     version = "`accepted`, a manifest file, or a Git revision"
     data_diff.add_argument("first", help=version)
     data_diff.add_argument("second", nargs="?", help=f"{version} (default: the manifest that is here)")
     data_diff.set_defaults(run=run, lines=_data_diff)
-    accept = asked.add_parser("accept", help="record what has passed `validate` as accepted, in a file for Git")
+    accept = add_command(asked, "accept", "record what has passed `validate` as accepted, in a file for Git")
     accept.set_defaults(run=run, lines=_data_accept)
     _add_trust(commands, run)
+
+
+def add_command(commands: argparse._SubParsersAction, name: str, says: str) -> argparse.ArgumentParser:
+    """A command whose help begins with what the list of all commands says of it."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.")
+    return parser
 
 
 def _data_diff(args: argparse.Namespace) -> Iterator[str]:
@@ -59,12 +63,12 @@ def _data_accept(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _add_trust(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:
-    nightly = commands.add_parser("night", help="measure what is promoted or changed, held against its own history")
+    nightly = add_command(commands, "night", "measure what is promoted or changed, held against its own history")
     today = datetime.datetime.now(tz=datetime.UTC).date()
     nightly.add_argument("--date", type=_date, default=today, help="YYYY-MM-DD (default: today)")
     nightly.set_defaults(run=run, lines=_night)
 
-    promotion = commands.add_parser("promote", help="trust an experiment that passes the gates, and say who and why")
+    promotion = add_command(commands, "promote", "trust an experiment that passes the gates, and say who and why")
     promotion.add_argument("name", help="an entry of `experiments:`")
     promotion.add_argument("--why", required=True, help="the reason, for those who read it later")
     promotion.add_argument("--by", default="", help="who (default: as Git knows you)")

@@ -38,6 +38,14 @@ def test_the_help_of_a_stage_says_what_it_reads_and_writes_and_shows_its_paramet
     assert all(f"{section}:" in text for section in STAGES[verb].sections)
 
 
+@pytest.mark.parametrize("command", ["lineage", "diff", "data", "night", "promote", "preset", "plan", "weights"])
+def test_the_help_of_every_other_command_says_what_it_does_before_its_arguments(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    usage, says, *_ = capsys.readouterr().out.split("\n\n")
+    assert usage.startswith(f"usage: lvdm {command}") and says.endswith(".")
+
+
 def test_what_is_wrong_is_one_line_and_exit_status_1(tmp_path):
     result = lvdm("--root", str(tmp_path), "ingest")
     assert result.returncode == 1
