@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -121,3 +122,13 @@ def test_whoever_reads_only_the_first_line_of_what_is_printed_gets_no_traceback(
 
 def test_a_preset_prints_a_params_yaml():
     assert lvdm("preset", "ucf101").stdout.startswith("# UCF-101 at the paper's sizes")
+
+
+@pytest.mark.parametrize(("chosen", "got"), [(None, "passive"), ("active", "active")])
+def test_threads_do_not_spin_while_they_wait_unless_asked_to(chosen, got, monkeypatch, capsys):
+    """Torch reads it when it is loaded: later is too late."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    main(["preset", "sprites"])
+    assert os.environ["OMP_WAIT_POLICY"] == got
