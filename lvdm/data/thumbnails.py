@@ -9,7 +9,6 @@ import base64
 import io
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lvdm.machine import Machine
 logger = logging.getLogger(__name__)
 
 SIDE = 160  # pixels of the longer side
+STANDARD_ERROR = 2  # the file descriptor
 SECONDS = 20.0  # for one picture
 
 
@@ -41,7 +41,8 @@ def _thumbnail(asked: tuple[Path, int]) -> bytes:
     from PIL import Image
 
     path, index = asked
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # decord says there what it cannot open
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), STANDARD_ERROR)  # where decord says what it cannot open
     try:
         (frame,) = read_frames(path, [index])
     except (SourceError, VideoError):
