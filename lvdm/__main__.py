@@ -143,12 +143,12 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _weights(args: argparse.Namespace) -> None:
-    from lvdm.evaluation import weights
+    from lvdm.models import pretrained
 
     workspace = Workspace.at(args.root)
     if args.install:
-        weights.install(args.install, workspace)
-    for row in weights.inventory(workspace):
+        pretrained.install(args.install, workspace)
+    for row in pretrained.inventory(workspace):
         print(row)
 
 

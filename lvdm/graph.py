@@ -118,7 +118,10 @@ STAGES: dict[str, Stage] = {
                 "models",
                 "training",
             ),
-            inputs=lambda w, p, n: (w.validated, w.videos),  # a loss's network is the one of the sha256 in weights.py
+            inputs=lambda w, p, n: (
+                w.validated,
+                w.videos,
+            ),  # a loss's network is the one of the sha256 in pretrained.py
             outputs=lambda w, p, n: (w.autoencoder(n),),
             resumes=True,
         ),

@@ -305,7 +305,7 @@ NEUTRAL = {
     ),  # what comes is what was listed, or an error
     *("evaluation/pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
-    "evaluation/weights",  # where the true networks lie, each known by its sha256
+    "models/pretrained",  # where the true networks lie, each known by its sha256
 }
 
 

@@ -1,7 +1,7 @@
 """Feature extractors: uint8 frames of one clip in, float64 features out.
 
 A clip is extracted alone, never in a batch, so no choice of batch size, workers or ranks can change a number.
-Not here: which weights are the true ones (weights.py), what is done with the features (distances.py).
+Not here: which weights are the true ones (lvdm/models/pretrained.py), what is done with the features (distances.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from lvdm.errors import WeightsError
 from lvdm.evaluation.efficientnet import EfficientNetLite0Features
 from lvdm.evaluation.transnet import TransNetV2Features
-from lvdm.evaluation.weights import NETWORKS, Network, locate
 from lvdm.machine import sent
+from lvdm.models.pretrained import NETWORKS, Network, locate
 from lvdm.workspace import Workspace
 
 STATIC_LEVELS = 8  # of 255: a frame is static if no pixel changes by more (compression alone changes some)

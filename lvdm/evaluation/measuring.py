@@ -24,7 +24,7 @@ from lvdm.evaluation.metrics import ALWAYS, METRICS, Metric
 from lvdm.evaluation.protocol import Protocol, Split
 from lvdm.evaluation.result import Estimate, Result, better
 from lvdm.evaluation.sets import FEWEST, fewest_real
-from lvdm.evaluation.weights import NETWORKS, Network
+from lvdm.models.pretrained import NETWORKS, Network
 from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Perceptual distances between the frames of two clips: a measure of reconstructions, and a loss to train them with.
 
 LPIPS bears its name only on its true network; what runs without that file is `pd_efflite0`.
-Not here: which weights are the true ones (weights.py), distances between sets of clips (distances.py).
+Not here: which weights are the true ones (lvdm/models/pretrained.py), distances between sets of clips (distances.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lvdm.errors import WeightsError
 from lvdm.evaluation.efficientnet import EfficientNetLite0Features
-from lvdm.evaluation.weights import NETWORKS, Network, locate
+from lvdm.models.pretrained import NETWORKS, Network, locate
 from lvdm.workspace import Workspace, sha256
 
 HEADS_SHA256 = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"  # v0.1 of LPIPS, for VGG-16

@@ -46,7 +46,7 @@ class Estimate:
     n_fake: int
     floor_n: int
     better: Literal["lower", "higher"]
-    extractor: str  # its name in lvdm/evaluation/weights.py, or what is computed without a network
+    extractor: str  # its name in lvdm/models/pretrained.py, or what is computed without a network
     sha256: str  # of the extractor's file; "none" without
     by_split: Mapping[str, float] = field(default_factory=dict)  # against as many real clips of "train" and of "test"
 

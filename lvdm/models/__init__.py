@@ -1,1 +1,1 @@
-"""The networks: the video autoencoder, the denoiser, and how they are kept on disk."""
+"""The networks: the video autoencoder, the denoiser, how they are kept on disk, and pretrained ones."""

@@ -14,8 +14,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from lvdm.errors import WeightsError
-from lvdm.evaluation.weights import NETWORKS, locate
 from lvdm.models.condition import MAX_TOKENS
+from lvdm.models.pretrained import NETWORKS, locate
 from lvdm.params import TextEncoder as Config
 from lvdm.storage.fetching import fetch_here
 from lvdm.workspace import Workspace, fingerprint

@@ -1,4 +1,4 @@
 """S3: listing, fetching and publishing objects, each whole or not at all.
 
-Not here: which objects are wanted; that is for who has a use for them (lvdm/data, lvdm/evaluation/weights.py ...).
+Not here: which objects are wanted; that is for who has a use for them (lvdm/data, lvdm/models/pretrained.py ...).
 """

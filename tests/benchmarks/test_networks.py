@@ -39,8 +39,10 @@ def test_the_floor_is_set_by_what_is_scarcer():
 
 
 def test_a_call_is_measured_at_the_time_that_it_takes():
+    began = time.perf_counter()
     measured = measure(lambda: time.sleep(0.02), CPU, seconds=0.1)
-    assert 0.02 <= measured.seconds < 0.2
+    took = time.perf_counter() - began
+    assert 0.02 <= measured.seconds < took / 2  # of several calls one
     assert measured.busy is None and measured.peak is None
 
 

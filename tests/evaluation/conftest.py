@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lvdm.errors import WeightsError
-from lvdm.evaluation.weights import NETWORKS, Network, locate
+from lvdm.models.pretrained import NETWORKS, Network, locate
 from lvdm.workspace import Workspace, sha256
 
 PROJECT = Path(__file__).parents[2]

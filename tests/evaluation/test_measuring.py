@@ -23,8 +23,8 @@ from lvdm.evaluation.measuring import evaluate
 from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.evaluation.result import Estimate, Result
 from lvdm.evaluation.sets import Window, choose_windows
-from lvdm.evaluation.weights import NETWORKS, install_file
 from lvdm.machine import Machine
+from lvdm.models.pretrained import NETWORKS, install_file
 from lvdm.workspace import Workspace, sha256
 from tests.evaluation.conftest import CPU, TinyDetector, TinyInception, install_detector, moving_square, script_quietly
 

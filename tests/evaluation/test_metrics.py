@@ -8,7 +8,7 @@ import pytest
 
 from lvdm.errors import ParamsError
 from lvdm.evaluation.metrics import ALWAYS, METRICS
-from lvdm.evaluation.weights import NETWORKS
+from lvdm.models.pretrained import NETWORKS
 from lvdm.params import Evaluate
 from lvdm.section import parse
 

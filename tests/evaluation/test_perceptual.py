@@ -11,7 +11,7 @@ from torchmetrics.functional.image import lpips as reference
 
 from lvdm.errors import WeightsError
 from lvdm.evaluation.perceptual import PerceptualDistance, Vgg16, load_perceptual
-from lvdm.evaluation.weights import NETWORKS
+from lvdm.models.pretrained import NETWORKS
 from lvdm.workspace import Workspace, sha256
 from tests.evaluation.conftest import moving_square
 

@@ -10,9 +10,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from lvdm.errors import WeightsError
-from lvdm.evaluation.weights import NETWORKS, locate
 from lvdm.machine import Machine
 from lvdm.models.condition import MAX_TOKENS
+from lvdm.models.pretrained import NETWORKS, locate
 from lvdm.models.text import TextEncoder, find_text_encoder
 from lvdm.params import TextEncoder as Config
 from lvdm.workspace import Workspace

@@ -1,7 +1,7 @@
 """The pretrained networks that metrics, losses and texts need: what they are, where from, whether it is the true one.
 
 A network is known by the sha256 of its file; anything else is refused. No torch.
-Not here: running them (features.py, lvdm/models/text.py).
+Not here: running them (text.py, lvdm/evaluation/features.py).
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lvdm.errors import StorageError, WeightsError
-from lvdm.evaluation import weights
-from lvdm.evaluation.weights import (
+from lvdm.models import pretrained
+from lvdm.models.pretrained import (
     NETWORKS,
     Network,
     Package,
@@ -25,6 +25,11 @@ from lvdm.workspace import Workspace, sha256
 from tests.data.conftest import s3, server
 
 __all__ = ["s3", "server"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
 def test_a_missing_network_is_an_error_that_says_what_to_run(workspace: Workspace) -> None:
@@ -140,7 +145,7 @@ def test_a_network_on_s3_is_installed_like_one_that_lies_here(workspace, s3, mon
         s3.put_object(Bucket="raw", Key=f"nets/clip/{name}", Body=content)
     digest = hashlib.sha256(b"weights").hexdigest()
     tiny = dataclasses.replace(NETWORKS["clip"], sha256=digest, companions={"config.json": None})
-    monkeypatch.setattr(weights, "NETWORKS", {"clip": tiny})
+    monkeypatch.setattr(pretrained, "NETWORKS", {"clip": tiny})
     install(["clip=s3://raw/nets/clip"], workspace)
     assert {path.name: path.read_bytes() for path in locate(tiny, workspace).parent.iterdir()} == contents
     assert not list((workspace.state / "fetched").iterdir())
