@@ -42,7 +42,8 @@ class Validation:
         failed = [check for check in self.checks if check.critical and not check.passed]
         if not failed:
             return None
-        remedy = f"artifacts/data_report/index.html shows them, and why the {len(self.rejected)} rejected videos are"
+        why = f", and why {len(self.rejected)} videos were rejected" if len(self.rejected) else ""
+        remedy = f"artifacts/data_report/index.html shows it{why}"
         return ValidationFailed("; ".join(check.line for check in failed), remedy=remedy)
 
 
