@@ -32,7 +32,7 @@ setup: .venv/.complete weights/.complete ## the environment and the networks tha
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[pipeline,dev]'
 	@touch $@
 
-weights/.complete: .venv/.complete lvdm/evaluation/weights.py
+weights/.complete: .venv/.complete lvdm/models/pretrained.py
 	@$(BIN)/lvdm weights --install tn2 efflite0 minilm
 	@touch $@
 
