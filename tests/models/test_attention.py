@@ -59,6 +59,27 @@ def test_attention_begins_as_the_identity():
     assert torch.equal(TemporalAttention(8, 4)(x), x)
 
 
+@pytest.mark.parametrize("layer", [SpatialAttention(8, 4), TemporalAttention(8, 4)])
+def test_self_attention_is_the_formula(layer):
+    """x + out(softmax(q k / sqrt(d)) v), head by head, at one frame or one position; a product of rotated queries and
+    keys is the real part of a product of complex numbers.
+    """
+    x = torch.randn(1, 8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    spatial = isinstance(awake(layer), SpatialAttention)
+    here = x[0, :, 1].flatten(1).T if spatial else x[0, :, :, 1, 0].T
+    q, k, v = layer.qkv(here / here.square().mean(dim=1, keepdim=True).sqrt()).chunk(3, dim=1)
+    heads = []
+    for head in (slice(0, 4), slice(4, 8)):
+        one, other = (torch.complex(*each[:, head].chunk(2, dim=1)) for each in (q, k))
+        if not spatial:
+            turn = torch.exp(1j * torch.arange(3)[:, None] * torch.tensor([1.0, 0.1]))
+            one, other = one * turn, other * turn
+        heads.append(torch.softmax((one @ other.mH).real / 4**0.5, dim=1) @ v[:, head])
+    expected = here + layer.out(torch.cat(heads, dim=1))
+    found = layer(x)[0, :, 1].flatten(1).T if spatial else layer(x)[0, :, :, 1, 0].T
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_rotary_angles_are_those_of_the_paper():
     """Position n turns pair i by n / base^(2 i / d), here of base 100 and d = 4."""
     angles = torch.tensor([[0.0, 0.0], [1.0, 0.1], [2.0, 0.2]])

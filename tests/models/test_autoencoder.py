@@ -7,12 +7,19 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from lvdm.errors import ParamsError
-from lvdm.models.autoencoder import Autoencoder, IdentityAutoencoder, build_autoencoder, resampling_plan
+from lvdm.models.autoencoder import (
+    Autoencoder,
+    CausalBlock,
+    IdentityAutoencoder,
+    build_autoencoder,
+    resampling_plan,
+)
 from lvdm.params import AutoencoderNetwork
 
 SMALL = {
@@ -91,6 +98,18 @@ def test_a_decoded_frame_sees_no_later_latent():
     differs = (network.decode(changed) != network.decode(latent)).any(dim=1).flatten(2).any(dim=2)[0]
     assert not differs[:8].any()
     assert differs[8:12].all()
+
+
+def test_a_block_is_a_convolution_in_space_then_one_in_time_over_the_past_and_begins_as_the_identity():
+    torch.manual_seed(0)
+    block, x = CausalBlock(4).double(), torch.randn(2, 4, 5, 3, 3).double()
+    assert torch.equal(block(x, None), x)
+    torch.nn.init.normal_(block.in_time.weight)
+    h = F.conv3d(F.silu(F.rms_norm(x.movedim(1, -1), (4,)).movedim(-1, 1)), block.in_space.weight, padding=(0, 1, 1))
+    h = h + block.in_space.bias[:, None, None, None]
+    h = F.silu(F.rms_norm(h.movedim(1, -1), (4,)).movedim(-1, 1))
+    h = torch.cat([h[:, :, :1], h[:, :, :1], h], dim=2)
+    torch.testing.assert_close(block(x, None), x + F.conv3d(h, block.in_time.weight))
 
 
 def test_a_still_video_is_still_in_its_latents_from_the_first_one_on():

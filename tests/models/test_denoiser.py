@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lvdm.models.condition import Condition, Prompts, Vocabulary
-from lvdm.models.denoiser import Denoiser
+from lvdm.models.denoiser import Denoiser, SpatialBlock, TemporalConvolution, sinusoids
 from lvdm.params import DenoiserNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,12 @@ def test_the_level_of_each_frame_matters():
         assert not torch.allclose(network(z, changed, stride, condition)[:, :, frame], before[:, :, frame], atol=1e-4)
 
 
+def test_a_level_and_a_stride_are_told_by_cosines_and_sines_of_wavelengths_up_to_10000():
+    angles = [[0.0, 0.0], [3.0, 0.03]]
+    expected = [[math.cos(a), math.cos(b), math.sin(a), math.sin(b)] for a, b in angles]
+    torch.testing.assert_close(sinusoids(torch.tensor([0.0, 3.0]), 4), torch.tensor(expected))
+
+
 def test_levels_a_hundredth_apart_are_told_apart():
     told = denoiser().condition(torch.linspace(0, 1, 101)[None], torch.tensor([1]), asked(1))[0]
     distances = torch.cdist(told, told)
@@ -95,6 +103,22 @@ def test_without_temporal_layers_a_frame_and_its_level_touch_no_other_frame():
     changed_level[:, 1] += 0.1
     differs = (network(changed_z, changed_level, stride, condition) != network(z, level, stride, condition)).any(dim=1)
     assert differs.flatten(2).any(dim=2)[0].tolist() == [False, True, False, False]
+
+
+def test_blocks_are_residual_and_modulated_between_their_convolutions():
+    torch.manual_seed(0)
+    spatial, temporal = SpatialBlock(4, 6, 3).double(), TemporalConvolution(4).double()
+    for parameter in [*spatial.parameters(), *temporal.parameters()]:
+        torch.nn.init.normal_(parameter, std=0.5)
+    x, told = torch.randn(2, 4, 3, 5, 5).double(), torch.randn(2, 3, 3).double()
+
+    def norm(h: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(h.movedim(1, -1), h.shape[1:2]).movedim(-1, 1)
+
+    scale, shift = spatial.modulation(told).movedim(-1, 1)[..., None, None].chunk(2, dim=1)
+    h = norm(spatial.in_conv(F.silu(norm(x)))) * (1 + scale) + shift
+    torch.testing.assert_close(spatial(x, told), spatial.skip(x) + spatial.out_conv(F.silu(h)))
+    torch.testing.assert_close(temporal(x), x + temporal.conv(F.silu(norm(x))))
 
 
 def test_the_past_sees_the_future():

@@ -48,6 +48,19 @@ def test_only_weights_are_rounded_and_in_float32_nothing_is():
     assert {p.dtype for p in whole.parameters()} == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
+@pytest.mark.parametrize("compiles", [True, False])
+def test_a_denoiser_is_compiled_whole_and_an_autoencoder_in_its_two_halves_where_the_machine_says_so(compiles):
+    machine = Machine(accelerator="cpu", compile=compiles)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        denoiser = ready(untrained.denoiser(PARAMS.train_denoiser, 4), machine, CPU)
+        autoencoder = ready(untrained.autoencoder(PARAMS.train_autoencoder.network), machine, CPU)
+    whole = [denoiser, autoencoder.encoder, autoencoder.decoder] if compiles else []
+    found = [m for network in (denoiser, autoencoder) for m in network.modules() if m._compiled_call_impl is not None]
+    assert found == whole
+    assert not any(p.requires_grad for network in (denoiser, autoencoder) for p in network.parameters())
+
+
 class Layer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (2 * x).relu()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -18,6 +19,7 @@ from small_run import MACHINE, Noise, adversarial, small_params, small_run
 from lvdm.errors import ArtefactError, LvdmError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
+from lvdm.training import callbacks
 from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
 from lvdm.training.fit import fit, initialised, learning_rate_factor
 
@@ -131,6 +133,23 @@ def test_a_run_writes_its_state_and_nothing_else_and_says_one_line_every_5_perce
     lines = err.splitlines()
     assert out == "" and len(lines) == 20, err
     assert all(line.startswith("step ") and "it/s eta" in line for line in lines)
+
+
+def test_a_line_says_the_loss_the_rate_since_the_line_before_and_what_is_left_at_that_rate(
+    tmp_path, caplog, monkeypatch
+):
+    """On a clock that stands still but between two lines: 4 steps take 2 seconds, and then 320."""
+    moments = iter([0.0, 2.0, 322.0])
+    monkeypatch.setattr(callbacks, "LINES_OF_PROGRESS", 3)
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: next(moments, 323.0)))
+    with caplog.at_level("INFO", "lvdm"):
+        _, history = small_run(tmp_path, steps=12)
+    losses = [f"{history[step - 1]['loss']:.3g}" for step in (4, 8, 12)]
+    assert [message for message in caplog.messages if message.startswith("step")] == [
+        f"step 4/12 loss {losses[0]} 2.0 it/s eta 00:04",
+        f"step 8/12 loss {losses[1]} 0.0 it/s eta 05:20",
+        f"step 12/12 loss {losses[2]} 4.0 it/s eta 00:00",
+    ]
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine_or_stays():
