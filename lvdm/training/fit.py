@@ -163,7 +163,7 @@ def learning_rate_factor(training: Training) -> Callable[[int], float]:
         if training.decay == "constant":
             return 1.0
         progress = (step - training.warmup_steps) / max(training.steps - training.warmup_steps, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
     return factor
 

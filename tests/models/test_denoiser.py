@@ -57,9 +57,18 @@ def test_it_begins_as_zero():
 
 @pytest.mark.parametrize("multipliers", [(1,), (1, 2), (1, 2, 3)])
 @pytest.mark.parametrize("size", [(8, 8), (5, 7), (1, 2)])
-def test_any_size_and_number_of_levels_gives_the_shape_of_the_input(multipliers, size):
-    z, *rest = inputs(1, 3, *size)
-    assert denoiser(channel_multipliers=multipliers, attention_levels=(0,))(z, *rest).shape == z.shape
+def test_any_size_and_number_of_levels_gives_the_shape_of_the_input_and_each_level_has_half_the_sides(
+    multipliers, size
+):
+    network, (z, *rest), sides = (
+        denoiser(channel_multipliers=multipliers, attention_levels=(0,)),
+        inputs(1, 3, *size),
+        [],
+    )
+    for level in network.before:
+        level.register_forward_pre_hook(lambda _, given: sides.append(tuple(given[0].shape[3:])))
+    assert network(z, *rest).shape == z.shape
+    assert sides == [tuple(-(-side // 2**i) for side in size) for i in range(len(multipliers))]
 
 
 def test_a_sample_does_not_depend_on_its_batch():

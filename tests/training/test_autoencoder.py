@@ -166,6 +166,7 @@ def test_the_identity_is_measured_and_not_trained(tmp_path: Path):
 def test_whitening_is_measured_in_the_arithmetic_that_encodes(tmp_path):
     machine = Machine(accelerator="cpu", precision="bf16-mixed")
     network, _ = train_autoencoder(Noise(), small_params(steps=1), machine, tmp_path)
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
     clips = torch.stack([Noise()[i]["clip"] for i in range(NUM_MEASURED_CLIPS)])
     with machine.autocast():
         latents = network.encode(clips)

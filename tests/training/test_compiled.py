@@ -11,10 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sharded_run import sharded_params
+from small_run import adversarial, small_params
 
+from lvdm.machine import Machine
+from lvdm.models.autoencoder import Autoencoder, build_autoencoder
 from lvdm.models.compilation import compile_all
 from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
+from lvdm.params import AutoencoderObjective
+from lvdm.training.autoencoder import compile_autoencoder
+from lvdm.training.denoiser import compile_denoiser
 
 
 def test_the_levels_are_all_levels_once_and_in_the_order_of_the_pass():
@@ -33,6 +39,33 @@ def test_torch_keeps_what_is_compiled_of_many_modules_of_one_class(modules):
     with torch._dynamo.config.patch(recompile_limit=8):
         compile_all([torch.nn.Linear(1, 1) for _ in range(modules)])
         assert torch._dynamo.config.recompile_limit >= 4 * modules
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
+def test_what_a_step_passes_through_is_compiled():
+    """On one device whole networks, on several level by level, and beside a discriminator the decoder but its last."""
+    one, two = (Machine(accelerator="cpu", devices=devices) for devices in (1, 2))
+    plain, adversarial_too = small_params().objective, small_params(adversarial(0)).objective
+
+    def denoiser(machine: Machine) -> Denoiser:
+        network = Denoiser(sharded_params(1, 2).network, 2, Vocabulary())
+        compile_denoiser(network, machine)
+        return network
+
+    def autoencoder(objective: AutoencoderObjective) -> Autoencoder:
+        network = build_autoencoder(small_params().network)
+        compile_autoencoder(network, objective, one)
+        return network
+
+    def compiled(network: torch.nn.Module) -> set[torch.nn.Module]:
+        return {module for module in network.modules() if module._compiled_call_impl is not None}
+
+    with torch._dynamo.config.patch(recompile_limit=8):
+        alone, beside = denoiser(one), denoiser(two)
+        assert compiled(alone) == {alone} and compiled(beside) == set(beside.levels)
+        whole, parts = autoencoder(plain), autoencoder(adversarial_too)
+        assert compiled(whole) == {whole.encoder, whole.decoder}
+        assert compiled(parts) == {parts.encoder, *parts.decoder.levels}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

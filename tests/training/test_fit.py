@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import signal
@@ -150,6 +151,23 @@ def test_a_line_says_the_loss_the_rate_since_the_line_before_and_what_is_left_at
         f"step 8/12 loss {losses[1]} 0.0 it/s eta 05:20",
         f"step 12/12 loss {losses[2]} 4.0 it/s eta 00:00",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_goes_on_from_where_the_run_was_to_its_end_and_says_the_loss(tmp_path, monkeypatch, caplog):
+    small_run(tmp_path, steps=3, decay="constant")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with caplog.at_level("INFO", "lvdm"):
+        _, history = small_run(tmp_path, steps=5, decay="constant")
+    shown = [line for line in terminal.getvalue().split("\r") if "step" in line]
+    assert " 3/5 " in shown[0]
+    assert " 5/5 " in shown[-1] and f"loss={history[-1]['loss']:.3g}" in shown[-1] and shown[-1].endswith("\n")
+    assert not any(message.startswith("step") for message in caplog.messages)
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine_or_stays():
