@@ -14,7 +14,8 @@ from lvdm.machine import Machine
 def test_gpus_that_other_processes_held_for_a_run_are_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "_by_others", [])
     began, machine = time.monotonic() - 10, Machine(accelerator="cpu", devices=2)
-    assert cost_since(began, machine, after_killed=False).device == "cpu"
+    alone = cost_since(began, machine, after_killed=True)
+    assert (alone.device, alone.gpu_seconds, alone.peak_gpu_bytes, alone.after_killed) == ("cpu", 0, 0, True)
     for use in (None, GpuUse(1, "card", 50), GpuUse(0, "card", 3), GpuUse(0, "card", 4)):
         cost.add(use)
     found = cost_since(began, machine, after_killed=False)

@@ -130,8 +130,7 @@ def measure_continuity(
     for lag in LAGS:
         alike = {side: [video.similarity[lag] for video in videos] for side, videos in seen.items()}
         found[f"similarity_{lag}"] = _sides(alike, _mean)
-    if joins is not None and joins.windows:
-        found["joins"] = _sides({side: [video.steps for video in videos] for side, videos in seen.items()}, _ratio)
+    found["joins"] = _sides({side: [video.steps for video in videos] for side, videos in seen.items()}, _ratio)
     return {key: numbers for key, numbers in found.items() if "fake" in numbers}
 
 

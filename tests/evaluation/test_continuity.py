@@ -45,6 +45,7 @@ def test_without_knowledge_of_joins_nothing_is_said_of_them() -> None:
     assert "joins" not in measure_continuity([ramp()], [ramp()], None)
     all_join = Joins(latents=(4, 8), windows=frozenset((4, 8)))
     assert "joins" not in measure_continuity([ramp()], [ramp()], all_join)
+    assert "joins" not in measure_continuity([ramp()], [ramp(step=0)], JOINS), "what stands still does so at joins too"
 
 
 @pytest.mark.parametrize("lag", LAGS)

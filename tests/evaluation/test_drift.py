@@ -73,6 +73,17 @@ def test_a_video_that_brightens_evenly_has_the_slope_and_the_ends_of_its_closed_
     assert found["fake_change"] == pytest.approx(2 / 5 * 54)
 
 
+def test_the_interval_of_a_mean_over_videos_is_that_of_student(
+    extractors: list[Extractor], workspace: Workspace
+) -> None:
+    """Five videos that lie 1 to 5 spreads of real video away: their variance is 2.5, and t of four degrees 2.7764."""
+    real, fake = windows(grey([10] * 32), grey([20] * 32)), windows(*(grey([15 + 5 * i] * 32) for i in range(1, 6)))
+    found = measure_drift(real, fake, extractors, workspace).numbers()["colour"]
+    reach = 2.7764 * (2.5 / 5) ** 0.5
+    assert found["fake_mean"] == pytest.approx(3)
+    assert (found["fake_mean_low"], found["fake_mean_high"]) == pytest.approx((3 - reach, 3 + reach), rel=1e-4)
+
+
 def test_each_real_video_is_measured_against_the_others(extractors: list[Extractor], workspace: Workspace) -> None:
     """10 against 20 and 60 is 30 of their spread of 20 away; 20 is 15 of 25, 60 is 45 of 5."""
     real = windows(*(grey([level] * 32) for level in (10, 20, 60)))
