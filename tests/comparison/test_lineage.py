@@ -68,6 +68,8 @@ def test_a_circle_ends_as_a_break() -> None:
 def test_the_text_has_a_line_a_file_indented_by_depth(workspace: Workspace) -> None:
     lines = metric_tree(workspace).text().splitlines()
     assert lines[0].startswith("metrics/perturbed.json")
+    branches = [line[line.index("── ") - 1] for line in lines[1:]]
+    assert branches[-1] == "└" and branches.count("└") < len(branches)
     assert [line.index("artifacts") for line in lines if "videos" in line or "samples" in line] == [4, 16, 12, 16, 4]
     assert len([line for line in lines if "as above" in line]) == 3, "what is read twice is spread out once"
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lvdm.comparison.lock import LockRecords, md5
-from lvdm.comparison.measured import lineages
+from lvdm.comparison.measured import lineages, measured
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError
 from lvdm.workspace import atomic_file
@@ -120,6 +120,12 @@ def test_a_number_changed_by_hand_is_a_broken_chain(project: Path) -> None:
 def test_what_is_not_there_is_answered_with_what_is(project: Path, name: str, said: str) -> None:
     with pytest.raises(ArtefactError, match=said):
         list(lineages(name, project))
+
+
+def test_an_experiment_without_numbers_is_answered_with_those_that_have_some(project: Path, tmp_path: Path) -> None:
+    for root, known in ((project, "perturbed"), (tmp_path / "empty", "nothing measured yet")):
+        with pytest.raises(ArtefactError, match=f"no metrics of nobody: expected one of {known}; `lvdm evaluate`"):
+            measured("nobody", Snapshot(root))
 
 
 def test_without_dvc_lock_and_without_a_readable_one_a_line_says_so(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def test_gaps_of_means_and_caption_means_are_what_they_say() -> None:
     real, fake = torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([[[4.0]], [[8.0]]])
     assert distance(METRICS["motion_gap"], real, fake).value == 4
     assert distance(METRICS["clipsim"], real, fake).value == 6
+    large = torch.tensor([[[2.0**24], [1.0]]])  # the sum of which float32 does not have
+    assert distance(METRICS["clipsim"], large, large).value == 2.0**23 + 0.5
 
 
 @pytest.mark.parametrize(("n", "rows", "d"), [(40, 1, 6), (12, 3, 64)])

@@ -15,6 +15,7 @@ from lvdm.__main__ import main
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.machine import Machine
 from lvdm.making import as_request, samples_to_make
+from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.layers import Blocks, recompute
 from lvdm.params import Params, parse_params
@@ -161,6 +162,11 @@ def test_what_is_counted_is_22_bytes_a_parameter_or_18_and_a_block_and_half_of_w
     recompute(network)
     part = plan.kept_bytes(network, forward)
     assert part < whole
+    clip = torch.empty(1, 3, params.clips.frames, params.clips.size, params.clips.size, device="meta")
+    with torch.device("meta"):
+        autoencoder = build_autoencoder(params.autoencoder(params.experiment("perturbed").autoencoder).network)
+    c, *sides = (autoencoder.encode(clip).shape[i] for i in (1, 3, 4))
+    assert latent == (c, *sides)
     for n in (1, 1000):
         assert needs[False].bytes.at(n) == 22 * p + n * whole / 2
         assert needs[True].bytes.at(n) == max(22 * p + n * part / 2, 18 * p + n * (part + block) / 2)
