@@ -48,6 +48,16 @@ def test_without_knowledge_of_joins_nothing_is_said_of_them() -> None:
     assert "joins" not in measure_continuity([ramp()], [ramp(step=0)], JOINS), "what stands still does so at joins too"
 
 
+def test_what_measures_on_one_thread_leaves_as_many_as_there_were() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        measure_continuity([ramp(frames=8)], [ramp(frames=8)], None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("lag", LAGS)
 def test_similarity_of_plain_frames_has_the_closed_form_of_their_levels(lag: int) -> None:
     """Without contrast SSIM is (2 a b + C) / (a^2 + b^2 + C), C = (0.01 x 255)^2."""

@@ -42,7 +42,9 @@ def test_frechet_distance_has_the_closed_form_of_gaussians() -> None:
     scale = torch.tensor([1.0, 2.0, 0.5, 3.0, 1.0, 0.1], dtype=torch.float64)
     shift = torch.tensor([0.0, 1.0, -2.0, 0.0, 0.5, 0.0], dtype=torch.float64)
     expected = shift.square().sum() + (1 - scale).square().sum()
-    assert frechet_distance(real, fake * scale + shift) == pytest.approx(expected.item(), rel=1e-9)
+    for unit in (1, 1e-3):
+        found = frechet_distance(unit * real, unit * (fake * scale + shift))
+        assert found == pytest.approx(unit**2 * expected.item(), rel=1e-9)
 
 
 def test_frechet_distance_of_fewer_samples_than_features_equals_the_nuclear_norm_form() -> None:

@@ -114,6 +114,7 @@ def test_the_slope_and_the_ends_of_a_straight_line_are_its_own() -> None:
     assert numbers["fake_slope_per_1000_frames"] == pytest.approx(0.5)
     assert numbers["fake_first"] == pytest.approx(sum(line[:3]) / 3)
     assert numbers["fake_last"] == pytest.approx(sum(line[-3:]) / 3)
+    assert [*Curve(line).frames] == [WINDOW * i for i in range(20)]
     assert Curve((3.0,)).numbers() == {"mean": 3, "first": 3, "last": 3, "change": 0, "slope_per_1000_frames": 0}
 
 

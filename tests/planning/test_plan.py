@@ -51,6 +51,10 @@ def test_every_setting_passes_the_examples_of_a_step_exactly():
     found = list(settings(12))
     assert {s.batch_size * s.accumulate for s in found} == {12}
     assert [s.batch_size for s in found if not s.recompute] == [12, 6, 4, 3, 2, 1]
+    assert [str(s) for s in found[:2]] == [
+        "batch_size: 12, accumulate: 1",
+        "batch_size: 12, accumulate: 1, recompute: true",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,7 @@ def test_what_is_counted_is_22_bytes_a_parameter_or_18_and_a_block_and_half_of_w
         autoencoder = build_autoencoder(params.autoencoder(params.experiment("perturbed").autoencoder).network)
     c, *sides = (autoencoder.encode(clip).shape[i] for i in (1, 3, 4))
     assert latent == (c, *sides)
+    assert [needs[again].seconds.at(4) for again in (False, True)] == [6, 8], "computing again takes a third more"
     for n in (1, 1000):
         assert needs[False].bytes.at(n) == 22 * p + n * whole / 2
         assert needs[True].bytes.at(n) == max(22 * p + n * part / 2, 18 * p + n * (part + block) / 2)
