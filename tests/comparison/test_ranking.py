@@ -81,6 +81,13 @@ def test_where_higher_is_better_the_higher_one_leads(
     assert [row.experiment for row in group.rows] == ["unperturbed", "perturbed"]
 
 
+def test_the_metric_that_is_asked_for_first_leads(workspace: Workspace, params: Params) -> None:
+    asked = params.evaluate.model_copy(update={"metrics": ("kd_efflite0", "fd_tn2")})
+    (group,) = rank_experiments(workspace, params.model_copy(update={"evaluate": asked})).groups
+    assert group.metrics == ("kd_efflite0", "fd_tn2", "static_gap")
+    assert [row.experiment for row in group.rows] == ["unperturbed", "perturbed"]
+
+
 def test_an_experiment_that_lacks_the_leading_metric_comes_last(workspace: Workspace, params: Params) -> None:
     result({"kd_efflite0": 0.0}).write(workspace.metrics("perturbed"))
     (group,) = rank_experiments(workspace, params).groups
