@@ -38,6 +38,16 @@ class Leisurely:
         return moving_square(self.first + index, frames=3, size=16)
 
 
+def test_a_clip_is_read_once_for_all_networks(tmp_path: Path) -> None:
+    workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
+    extractors = [load_extractor(name, workspace, CPU) for name in ("motion", "static")]
+    extract_all([(extractor, clips) for extractor in extractors], workspace)
+    assert [len(list(tmp_path.glob(f"0 {index} *"))) for index in range(COUNT)] == [1] * COUNT
+    for extractor in extractors:
+        alone = torch.stack([extractor(clips.clips[i]) for i in range(COUNT)]).float()
+        assert torch.equal(extract(extractor, clips, workspace), alone)
+
+
 def extract_shared_and_own(root: Path, number: int, seconds: float) -> None:
     """Extracts what every process wants and what process `number` alone does; writes what it got of both."""
     torch.set_num_threads(1)
