@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import subprocess
@@ -80,7 +81,8 @@ def test_an_interrupted_stage_says_so_in_one_line(tmp_path):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes((ROOT / file).read_bytes())
     command = [sys.executable, "-m", "lvdm", "--root", str(tmp_path), "ingest"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background of a script it is not
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
         assert "rendering: video" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().splitlines()

@@ -162,6 +162,7 @@ def test_on_a_terminal_a_bar_goes_on_from_where_the_run_was_to_its_end_and_says_
     small_run(tmp_path, steps=3, decay="constant")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    caplog.clear()
     with caplog.at_level("INFO", "lvdm"):
         _, history = small_run(tmp_path, steps=5, decay="constant")
     shown = [line for line in terminal.getvalue().split("\r") if "step" in line]
