@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = _parser().parse_args(arguments)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((Workspace(args.root).cache / "compiled").absolute()))
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on busy cores threads that spin take 20 times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on busy cores threads that spin keep the others from work
     progress.show()
     watch_over_orderer()
     try:

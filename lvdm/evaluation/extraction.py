@@ -185,7 +185,8 @@ def _extract_share(left: Sequence[_Piece], share: Share) -> None:
     for piece in progress(mine, len(mine), "features", f"{SHARD} clips"):
         extractors = [job.extractor.on(share.device) for job in piece.jobs]
         found: list[list[Tensor]] = [[] for _ in piece.jobs]
-        for index, clip in zip(piece.indices, read, strict=False):
+        for index in piece.indices:
+            clip = next(read)
             for job, extractor, features in zip(piece.jobs, extractors, found, strict=True):
                 features.append(extractor(clip, None if job.captions is None else job.captions[index]))
         for job, features in zip(piece.jobs, found, strict=True):
