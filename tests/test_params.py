@@ -12,6 +12,7 @@ from lvdm import presets
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine, load_machine
 from lvdm.params import load_params, parse_params
+from lvdm.section import parse
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -232,3 +233,10 @@ def test_a_machine_has_defaults_and_refuses_unknown_keys(tmp_path):
     (tmp_path / "machine.yaml").write_text("devices: 8\nprecison: 32-true\n")
     with pytest.raises(ParamsError, match=r"machine.yaml: precison: unknown key: expected precision"):
         load_machine(tmp_path / "machine.yaml")
+
+
+def test_the_readme_says_all_that_a_machine_is_set_by():
+    text = (ROOT / "README.md").read_text().split("`machine.yaml` says")[1].split("```yaml\n")[1].split("```")[0]
+    document = yaml.safe_load(text)
+    assert document.keys() == Machine.model_fields.keys()
+    parse(Machine, document, file="machine.yaml")
