@@ -27,6 +27,7 @@ from lvdm.models.layers import Blocks, recompute, woken
 from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
 from lvdm.planning import trials, work
 from lvdm.planning.needs import Larger, Line, Need, Setting, seconds_a_step, suggested
+from lvdm.training.autoencoder import check_strategy
 from lvdm.training.fit import Batch, Task
 from lvdm.workspace import Workspace
 
@@ -72,7 +73,7 @@ def trainings(params: Params, workspace: Workspace) -> Iterator[Trained]:
     """The needs of every training, those that are alike measured once.
 
     Raises:
-        LvdmError: a network that a loss or a prompt needs is not there.
+        LvdmError: a network that a loss or a prompt needs is not there, or the machine cannot train so.
     """
     known: dict[Any, dict[bool, Need]] = {}
     measured = workspace.machine.device.type == "cuda"
@@ -80,6 +81,7 @@ def trainings(params: Params, workspace: Workspace) -> Iterator[Trained]:
         settings = params.autoencoder(name)
         if settings.network.kind == "identity":
             continue
+        check_strategy(settings.objective, workspace.machine)
         key: Any = (settings.network, settings.objective, settings.training.batch_size)
         if key not in known:
             known[key] = (

@@ -148,6 +148,16 @@ def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjecti
         compile_all([network.encoder, network.decoder], mode=mode_of_training(machine))
 
 
+def check_strategy(objective: AutoencoderObjective, machine: Machine) -> None:
+    """
+    Raises:
+        ParamsError: there is an adversarial term under FSDP, which has no gradients of a whole layer.
+    """
+    if objective.adversarial and machine.strategy == "fsdp":
+        remedy = "use strategy: ddp, or switch adversarial off"
+        raise ParamsError("machine.yaml: strategy fsdp with an adversarial term", remedy=remedy)
+
+
 def train_autoencoder(
     clips: Examples,
     params: TrainAutoencoder,
@@ -168,15 +178,13 @@ def train_autoencoder(
 
     Raises:
         ParamsError: the sides of a clip or of its latent are no multiples of what the objective divides them by, or
-            there is an adversarial term under FSDP, which has no gradients of a whole layer.
+            the terms of the objective cannot be trained under the strategy of the machine.
     """
     assert (perceptual is None) == (params.objective.perceptual is None)
-    if params.objective.adversarial and machine.strategy == "fsdp":
-        remedy = "use strategy: ddp, or switch adversarial off"
-        raise ParamsError("machine.yaml: strategy fsdp with an adversarial term", remedy=remedy)
     autoencoder = initialised(lambda: build_autoencoder(params.network), params.training.seed)
     history: History = []
     if isinstance(autoencoder, VideoAutoencoder):
+        check_strategy(params.objective, machine)
         if machine.compile:
             compile_autoencoder(autoencoder, params.objective, machine)
         task = AutoencoderTraining(autoencoder, params, perceptual, held_out)

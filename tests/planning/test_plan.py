@@ -13,6 +13,7 @@ import yaml
 from lvdm import presets
 from lvdm.__main__ import main
 from lvdm.diffusion.long_video import plan_long_video
+from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.making import as_request, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
@@ -22,6 +23,7 @@ from lvdm.params import Params, parse_params
 from lvdm.planning import plan, trials, work
 from lvdm.planning.needs import GIB, Larger, Line, Need, Setting, settings, suggested, usable
 from lvdm.planning.report import duration, of_machine
+from lvdm.training.autoencoder import train_autoencoder
 from lvdm.workspace import Workspace
 from tests.test_making import tiny
 
@@ -86,6 +88,18 @@ def test_without_a_gpu_every_training_is_counted_and_none_is_timed(params, works
     names += [f"train_denoiser {name}: " for name in params.experiments]
     assert [line.startswith(name) for line, name in zip(lines, names, strict=True)] == [True] * len(names)
     assert all(line.endswith(" GiB; fits") for line in lines)
+
+
+def test_what_cannot_be_trained_under_fsdp_is_said_by_the_plan_as_by_the_training(tmp_path):
+    document, machine = tiny(), Machine(accelerator="cpu", strategy="fsdp")
+    document["train_autoencoder"]["objective"]["adversarial"] = {"channels": 8, "start": 0, "weight": 0.5}
+    params = parse_params(document)
+    (name,) = params.autoencoders
+    with pytest.raises(ParamsError, match=r"^machine\.yaml: strategy fsdp with an adversarial term; ") as planning:
+        list(of_machine(params, Workspace(tmp_path, machine), None))
+    with pytest.raises(ParamsError) as training:
+        train_autoencoder(work.Noise(work.clip_of(params.clips)), params.autoencoder(name), machine, tmp_path)
+    assert str(planning.value) == str(training.value)
 
 
 def test_a_part_of_the_memory_is_left_to_cuda_and_to_gaps():
