@@ -11,6 +11,7 @@ import dagster as dg
 from assets.catalog import EXPERIMENTS, PARAMS
 from assets.materialization import Results
 from assets.runner import StageFailed, StageRunner
+from lvdm.nightly.night import NightFailed, check_none_failed
 
 
 def check_of(experiment: str) -> str:
@@ -54,6 +55,10 @@ def night(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunne
         | {"measured": dg.MetadataValue.int(sum(outcome.did == "measured" for outcome in outcomes))}
         | {key: dg.MetadataValue.float(value) for key, value in numbers.items()}
     )
+    try:
+        check_none_failed(outcomes)
+    except NightFailed as failure:
+        raise dg.Failure(description=str(failure), allow_retries=False) from failure
 
 
 promotion = dg.AssetSpec(

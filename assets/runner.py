@@ -38,7 +38,7 @@ class StageRunner(Protocol):
         ...
 
     def night(self, log: Callable[[str], None]) -> tuple[Outcome, ...]:
-        """Runs tonight's measurements.
+        """Runs tonight's measurements, some of which may fail.
 
         Raises:
             StageFailed: with its own line of what to mend.

@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from lvdm import presets, progress
-from lvdm.errors import LvdmError, ParamsError, RefusedBySystem, ValidationFailed
+from lvdm.errors import LvdmError, ParamsError, ValidationFailed, mendable
 from lvdm.graph import STAGES, Stage
 from lvdm.machine import is_first_process
 from lvdm.orphan import watch_over_orderer
@@ -66,8 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (LvdmError, OSError, SafetensorError) as error:
-        said = error if isinstance(error, LvdmError) else RefusedBySystem.of(error)
-        if said is None:
+        if (said := mendable(error)) is None:
             raise
         print(f"lvdm: {said}", file=sys.stderr)
         return 1
@@ -127,7 +126,8 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _answer(args: argparse.Namespace) -> None:
-    print(*args.lines(args), sep="\n\n")
+    for number, paragraph in enumerate(args.lines(args)):
+        print(*[""] * bool(number), paragraph, sep="\n")
 
 
 def _preset(args: argparse.Namespace) -> None:

@@ -80,3 +80,10 @@ class RefusedBySystem(LvdmError):
             return None
         path = error.filename2 or error.filename  # the second is the one written to
         return cls(": ".join([str(path)] * bool(path) + [str(error.strerror)]), remedy=REFUSALS[error.errno])
+
+
+def mendable(error: Exception) -> LvdmError | None:
+    """What a person can mend of `error`; None if it is a bug, or of the hardware."""
+    if isinstance(error, LvdmError):
+        return error
+    return RefusedBySystem.of(error) if isinstance(error, OSError | SafetensorError) else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from lvdm.comparison.difference import Side, differences
 from lvdm.comparison.measured import lineages
-from lvdm.nightly.night import night
+from lvdm.nightly.night import check_none_failed, night
 from lvdm.nightly.promotion import promote
 from lvdm.params import load_params
 from lvdm.workspace import Workspace
@@ -85,6 +85,7 @@ def _date(text: str) -> datetime.date:
 def _night(args: argparse.Namespace) -> Iterator[str]:
     outcomes = night(load_params(args.root / "params.yaml"), Workspace.at(args.root), args.date)
     yield "\n".join(outcome.line() for outcome in outcomes)
+    check_none_failed(outcomes)
 
 
 def _promote(args: argparse.Namespace) -> Iterator[str]:

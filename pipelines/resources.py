@@ -19,7 +19,7 @@ import yaml
 
 from assets.runner import StageFailed, StageRun
 from lvdm.errors import LvdmError
-from lvdm.nightly.night import Outcome, night, read_outcomes
+from lvdm.nightly.night import Outcome, night, outcome_of, read_outcomes
 from lvdm.nightly.promotion import promote
 from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
@@ -53,10 +53,12 @@ class DvcRunner(dg.ConfigurableResource):
         return StageRun(Report.read(workspace, stage, name), self._outputs(target), skipped=not fresh)
 
     def night(self, log: Callable[[str], None]) -> tuple[Outcome, ...]:
-        status, said = self._run([sys.executable, "-m", "lvdm", "night"], log)
-        if status:
+        workspace = Workspace.at(Path(self.root))
+        before = _written(outcome_of(workspace))
+        _, said = self._run([sys.executable, "-m", "lvdm", "night"], log)
+        if _written(outcome_of(workspace)) in (None, before):  # the status is 1 where an experiment failed, too
             raise StageFailed(_reason("lvdm night", said), None)
-        return read_outcomes(Workspace.at(Path(self.root)))
+        return read_outcomes(workspace)
 
     def promote(self, experiment: str, why: str, by: str) -> Path:
         return _promoted(self.root, experiment, why, by)

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.errors import BusyError, LvdmError
+from lvdm.errors import BusyError, LvdmError, mendable
 from lvdm.evaluation.result import Result
 from lvdm.graph import STAGES
 from lvdm.nightly.history import Entry, append, history_of, judged, read_history
@@ -26,6 +26,10 @@ from lvdm.run import run_stage
 from lvdm.workspace import Workspace, fingerprint, need, write_json
 
 log = logging.getLogger(__name__)
+
+
+class NightFailed(LvdmError):
+    """An experiment could not be measured."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,8 @@ def night(params: Params, workspace: Workspace, date: datetime.date) -> tuple[Ou
 
     Killed and run again on that date, it does only what is not done, and says the same.
 
-    An experiment that fails stops no other; one that is being worked on is left for the next night, and one that is
-    promoted but not in `params` any more fails.
+    An experiment that fails, of whatever error, stops no other (see `check_none_failed`); one that is being worked on
+    is left for the next night, and one that is promoted but not in `params` any more fails.
 
     Raises:
         BusyError: another night is at work.
@@ -92,6 +96,17 @@ def night(params: Params, workspace: Workspace, date: datetime.date) -> tuple[Ou
         outcomes = tuple(_outcome(name, name in trusted, params, workspace, date) for name in names)
         write_json(outcome_of(workspace), {"date": date.isoformat(), "outcomes": [asdict(o) for o in outcomes]})
     return outcomes
+
+
+def check_none_failed(outcomes: Sequence[Outcome]) -> None:
+    """
+    Raises:
+        NightFailed: some of the night's experiments did.
+    """
+    if failed := [outcome.experiment for outcome in outcomes if outcome.did == "failed"]:
+        raise NightFailed(
+            f"the night failed for {', '.join(failed)}", remedy="mend that and run it again: it does the rest"
+        )
 
 
 def _outcome(name: str, trusted: bool, params: Params, workspace: Workspace, date: datetime.date) -> Outcome:
@@ -113,8 +128,11 @@ def _outcome(name: str, trusted: bool, params: Params, workspace: Workspace, dat
             entry = tonight or _measured(name, params, workspace, work, history, date)
     except BusyError as error:
         return Outcome(name, "skipped", str(error), passed, reasons)
-    except LvdmError as error:
-        return Outcome(name, "failed", str(error), passed=False)
+    except Exception as error:  # a bug or a GPU out of memory, too, is no matter of the experiments that follow
+        if (said := mendable(error)) is None:
+            log.exception("night: %s", name)
+            said = LvdmError(f"{type(error).__name__}: {error}")
+        return Outcome(name, "failed", str(said), passed=False)
     metrics = {key: estimate.value for key, estimate in entry.estimates.items()}
     return Outcome(name, "measured", due, entry.passed, entry.reasons, metrics)
 

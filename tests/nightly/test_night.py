@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import shutil
+from pathlib import Path
 
 import pytest
 
+from lvdm.__main__ import main
 from lvdm.errors import BusyError
 from lvdm.nightly.history import history_of
 from lvdm.nightly.night import night, read_outcomes
@@ -13,6 +16,7 @@ from lvdm.nightly.promotion import promotion_of
 from lvdm.params import Params
 from lvdm.workspace import Workspace, write_json
 
+ROOT = Path(__file__).parents[2]
 DATE = datetime.date(2026, 1, 2)
 
 
@@ -28,6 +32,33 @@ def test_what_cannot_be_measured_says_why_and_stops_no_other(workspace: Workspac
     assert "a line is no night" in first.line()
     assert (second.did, second.passed) == ("skipped", True)
     assert second.note == "artifacts/denoiser/unperturbed is not there yet"
+
+
+def test_an_error_that_nobody_foresaw_is_the_reason_why_one_experiment_failed_and_stops_no_other(
+    workspace: Workspace, params: Params, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert workspace.denoiser("perturbed").is_file(), "where networks lie in a folder"
+    workspace.denoiser("unperturbed").unlink()
+    first, second = night(params, workspace, DATE)
+    assert (first.did, first.passed, second.did) == ("failed", False, "skipped")
+    assert first.note.startswith("NotADirectoryError: ") and "\n" not in first.line()
+    (bug,) = (record for record in caplog.records if record.exc_info)
+    assert (bug.name, bug.getMessage()) == ("lvdm.nightly.night", "night: perturbed")
+
+
+def test_a_night_in_which_an_experiment_failed_fails_when_it_has_said_all(
+    workspace: Workspace, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copyfile(ROOT / "params.yaml", workspace.root / "params.yaml")
+    workspace.denoiser("unperturbed").unlink()
+    command = ["--root", str(workspace.root), "night", "--date", "2026-01-02"]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert [line.split(",")[0] for line in said.out.splitlines()] == ["perturbed: failed", "unperturbed: skipped"]
+    *_, last = said.err.splitlines()
+    assert last == "lvdm: the night failed for perturbed; mend that and run it again: it does the rest"
+    workspace.denoiser("perturbed").unlink()
+    assert main(command) == 0
 
 
 def test_what_is_promoted_and_not_in_params_any_more_is_not_passed_over(workspace: Workspace, params: Params) -> None:

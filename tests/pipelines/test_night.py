@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 from dataclasses import replace
 
 import dagster as dg
@@ -40,11 +41,14 @@ def remember_better(workspace: Workspace) -> None:
 
 
 def test_a_night_through_dagster_then_without_changes_then_of_what_is_promoted(copy, monkeypatch):
-    copy.drop("unperturbed")
     workspace = Workspace.at(copy.root)
+    broken = workspace.denoiser("unperturbed")
+    shutil.rmtree(broken)
+    broken.touch()
     remember_better(workspace)
     before = day_of(copy)
-    copy.run("dagster", "job", "execute", "-m", "pipelines.definitions", "-j", "nightly")
+    said = copy.run("dagster", "job", "execute", "-m", "pipelines.definitions", "-j", "nightly", status=1)
+    assert f"the night failed for {broken.name}; " in said
     assert day_of(copy) == before, "no output of a stage is touched"
 
     monkeypatch.setenv("DAGSTER_HOME", str(copy.root))
@@ -54,16 +58,21 @@ def test_a_night_through_dagster_then_without_changes_then_of_what_is_promoted(c
         (materialized,) = instance.fetch_materializations(dg.AssetKey("night"), limit=9).records
         key = dg.AssetCheckKey(dg.AssetKey("night"), check_of(NAME))
         (check,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
+        key = dg.AssetCheckKey(dg.AssetKey("night"), check_of(broken.name))
+        (failed,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
     assert materialized.asset_materialization.metadata[f"{NAME} fd_tn2"].value == first.estimates["fd_tn2"].value
     evaluation = check.event.dagster_event.event_specific_data
     assert not evaluation.passed
     assert "fd_tn2 left its interval" in evaluation.description
+    assert "failed, NotADirectoryError: " in failed.event.dagster_event.event_specific_data.description
     assert first.seed != load_params(copy.root / "params.yaml").sample.seed
 
-    params, said = load_params(copy.root / "params.yaml"), read_outcomes(workspace)
+    params, outcomes = load_params(copy.root / "params.yaml"), read_outcomes(workspace)
     today = datetime.date.fromisoformat(first.date)  # midnight may have passed since
-    assert night(params, workspace, today) == said, "as if it had been killed with its last word"
+    assert night(params, workspace, today) == outcomes, "as if it had been killed with its last word"
     assert len(read_history(history_of(NAME, workspace))) == 2, "and nothing was measured once more"
+    copy.drop(broken.name)
+    params = load_params(copy.root / "params.yaml")
     (outcome,) = night(params, workspace, today + datetime.timedelta(1))
     assert (outcome.did, outcome.note) == ("skipped", f"nothing changed since {today}")
     assert not outcome.passed, "what failed fails until it is measured again"
