@@ -15,7 +15,7 @@ from lvdm.nightly.night import NightFailed, check_none_failed
 
 
 def check_of(experiment: str) -> str:
-    """The name of the check of an experiment."""
+    """The name of the check of an experiment: an identifier, another one for each (lvdm.params sees to that)."""
     return f"{experiment.replace('-', '_')}_in_its_interval"
 
 

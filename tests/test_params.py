@@ -44,6 +44,11 @@ def changed(path: str, value: object) -> dict:
         ("experiments.perturbed.sampel", {}, "experiments.perturbed.sampel: unknown key: expected sample"),
         ("experiments.perturbed.autoencoder", "big", "experiments.perturbed.autoencoder: expected one of small, got"),
         ("experiments.Big Run", {"autoencoder": "small", "train_denoiser": {}, "sample": {}}, "got 'Big Run'"),
+        (
+            "experiments",
+            {name: {"autoencoder": "small", "train_denoiser": {}, "sample": {}} for name in ("a-b", "a_b")},
+            "experiments: expected names that differ by more than - and _, got 'a-b and a_b'; rename one",
+        ),
         ("train_denoiser.strides", [2, 4], "train_denoiser: expected strides that begin with 1 and rise"),
         (
             "train_autoencoder.objective.adversarial",

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,13 +168,25 @@ def parse_params(document: Any) -> Params:
     """
     params = parse(Params, document)
     for kind, names in (("autoencoders", params.autoencoders), ("experiments", params.experiments)):
-        for name in names:
-            if not NAME_PATTERN.fullmatch(name):
-                raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
+        _check_names(kind, names)
     for name in params.autoencoders:
         params.autoencoder(name)
     _check_enough_is_made(params)
     return params
+
+
+def _check_names(kind: str, names: Iterable[str]) -> None:
+    """
+    Raises:
+        ParamsError: one is no name of a folder, or two are one where an identifier is made of them.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        if not NAME_PATTERN.fullmatch(name):
+            raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
+        if (other := known.setdefault(name.replace("-", "_"), name)) != name:
+            expected = "names that differ by more than - and _"
+            raise ParamsError(f"params.yaml: {kind}", expected=expected, got=f"{other} and {name}", remedy="rename one")
 
 
 def _check_enough_is_made(params: Params) -> None:
