@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
+from tqdm import tqdm
 
 from lvdm import presets, progress
 from lvdm.errors import LvdmError, ParamsError, ValidationFailed, mendable
@@ -122,7 +123,7 @@ def _sample(args: argparse.Namespace) -> None:
     frames = params.experiment(name).sample.long_frames if args.frames is None else args.frames
     request = Request(prompt, frames, args.seed or 0, args.count or 1)
     for place in make_videos(request, params, workspace, name, args.out or os.path.relpath(args.root / "videos")):
-        print(place)
+        tqdm.write(place)  # above the bars of what is still being made
 
 
 def _answer(args: argparse.Namespace) -> None:

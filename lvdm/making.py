@@ -8,6 +8,7 @@ Not here: how latents are made (lvdm/diffusion) and how a sample set lies on dis
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import math
@@ -30,6 +31,7 @@ from lvdm.models.checkpoint import load_autoencoder, load_denoiser, read_denoise
 from lvdm.models.condition import Prompt
 from lvdm.models.inference import ready
 from lvdm.params import Params
+from lvdm.progress import progress
 from lvdm.prompting import understood
 from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace, fingerprint
@@ -131,8 +133,15 @@ def made(
     interpolator = None if trained.interpolator is None else ready(trained.interpolator, machine, device)
     sample = experiment.sample
     latents = sample_videos(network, spec, sample, requests, scratch, groups, machine.autocast, interpolator)
-    for index, latent in zip(itertools.chain(*groups), latents, strict=True):
-        yield wanted[index], decoded(autoencoder, latent, machine.autocast)
+    in_turn = [*itertools.chain(*groups)]
+    chunks = {index: math.ceil(requests[index].num_latents / DECODED_AT_ONCE) for index in in_turn}
+    ticks = progress(range(total := sum(chunks.values())), total, "decoding", "chunk")
+    for index, latent in zip(in_turn, latents, strict=True):
+        own = itertools.islice(ticks, chunks[index])
+        frames = decoded(autoencoder, latent, machine.autocast)
+        yield wanted[index], (chunk for chunk, _ in zip(frames, own, strict=True))
+        collections.deque(own, maxlen=0)  # of a sample that was made before, none was taken
+    next(ticks, None)  # says that the last one is done
 
 
 def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:

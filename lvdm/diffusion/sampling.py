@@ -139,11 +139,11 @@ def sample_videos(
 
     total = sum(1 for group in groups for _ in batches(group))
     ticks = progress(range(total), total, "sampling", "batch")
+    next(ticks, None)  # each that follows says that a batch is done
     for group in groups:
         extents = {i: plans[requests[i].num_latents].extent for i in group}
         videos = {i: torch.full((channels, extent, height, width), math.nan) for i, extent in extents.items()}
         for number, batch in enumerate(batches(group), start=1):
-            next(ticks)
             path = scratch / f"{group.start:06d}" / f"{number:06d}.safetensors"
             if path.exists():
                 made = _read(path)
@@ -155,9 +155,9 @@ def sample_videos(
                     save_file({"made": made}, beside)
             for job, latents in zip(batch, made, strict=True):
                 videos[job.video][:, job.window.made] = latents
+            next(ticks, None)
         for i in group:
             yield videos.pop(i)[:, : requests[i].num_latents]
-    next(ticks, None)  # says that the last one is done
 
 
 def _read(path: Path) -> Float[Tensor, "b c made h w"]:
