@@ -140,7 +140,8 @@ def _outcome(name: str, trusted: bool, params: Params, workspace: Workspace, dat
 def _measured(
     name: str, params: Params, workspace: Workspace, work: str, history: Sequence[Entry], date: datetime.date
 ) -> Entry:
-    apart, seed = NightWorkspace(workspace.root, workspace.machine), date.toordinal()
+    unshared = workspace.machine.model_copy(update={"artifacts": None})  # nobody else wants samples of tonight's seed
+    apart, seed = NightWorkspace(workspace.root, unshared), date.toordinal()
     for verb in ("sample", "evaluate"):
         run_stage(verb, _with_seed(params, name, seed), apart, name)
     result = Result.read(apart.metrics(name))

@@ -22,7 +22,7 @@ from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.progress import progress
 from lvdm.provenance import Work
-from lvdm.storage.bucket import Content, Object, Prefix
+from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Prefix
 from lvdm.storage.fetching import fetch, fetch_all
 from lvdm.storage.publishing import TakenError, publish, publish_all
 from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, sha256, write_json
@@ -73,6 +73,8 @@ class SharedRun:
     def fetch(self) -> bool:
         """Whether somebody made this: then its outputs and its report are here.
 
+        A list whose files are not all there any more is removed: nobody else could use it, nor publish another.
+
         Raises:
             StorageError: the server does not answer, or what it has is damaged or no list of these outputs.
         """
@@ -88,8 +90,14 @@ class SharedRun:
             if not (self._arriving / digest).exists():
                 missing[self._arriving / f"{digest}.part"] = Content(prefix.key(f"{OBJECTS}/{digest}"), "", size)
         arriving = fetch_all(prefix, ((entry, part) for part, entry in missing.items()))
-        for part in progress(arriving, len(missing), "fetching", "file"):
-            part.rename(part.with_name(missing[part].sha256))
+        try:
+            for part in progress(arriving, len(missing), "fetching", "file"):
+                part.rename(part.with_name(missing[part].sha256))
+        except GoneError as error:
+            log.warning("%s %s: made anew, as what was published of it is not whole: %s", self.verb, self.name, error)
+            prefix.ask("delete_object", key)
+            shutil.rmtree(self._arriving)
+            return False
         for output in self.outputs:
             self._put_in_place(output, {p: digest for p, (digest, _) in files.items() if p.is_relative_to(output)})
         shutil.rmtree(self._arriving)
@@ -126,6 +134,7 @@ class SharedRun:
         write_json(document, {"files": files, "work": asdict(self.work)})
         try:
             where = publish(prefix, self._list, document)
+            publish_all(prefix, _missing(prefix, objects))
             log.info("%s %s: published as %s", self.verb, self.name, where)
         except TakenError:
             log.info("%s %s: somebody published the same work meanwhile; that is kept there", self.verb, self.name)
@@ -155,6 +164,13 @@ class SharedRun:
                 place = beside / path.relative_to(output)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(self._arriving / digest, place)
+
+
+def _missing(prefix: Prefix, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Those of these objects that are not there: removed before a list said that they are wanted."""
+    with prefix.pool(PARALLEL) as pool:
+        there = pool.map(lambda name: prefix.find(prefix.key(name)), files)
+        return {name: path for (name, path), said in zip(files.items(), there, strict=True) if said is None}
 
 
 def _beside(verb: str, params: Params, workspace: Workspace, name: str) -> dict[str, str]:

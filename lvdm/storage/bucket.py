@@ -55,6 +55,10 @@ class Content(Object):
         return self.key.rpartition("/")[2]
 
 
+class GoneError(StorageError):
+    """An object is not there, or not the one that was listed."""
+
+
 class Prefix:
     """s3://bucket/prefix. Every request is tried again with growing pauses; then there is one StorageError.
 
@@ -212,7 +216,7 @@ class Prefix:
                 raise
             except (OSError, BotoCoreError, *S3_RETRYABLE_ERRORS) as error:
                 if _is_final(error):
-                    raise StorageError(
+                    raise GoneError(
                         f"{what}: not there, or changed meanwhile", got=str(error), remedy=self.remedy
                     ) from None
                 if attempt == ATTEMPTS or self.stopped.is_set():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lvdm.__main__ import main
 from lvdm.errors import BusyError
+from lvdm.machine import Machine
 from lvdm.nightly.history import history_of
 from lvdm.nightly.night import night, read_outcomes
 from lvdm.nightly.promotion import promotion_of
@@ -37,6 +39,8 @@ def test_what_cannot_be_measured_says_why_and_stops_no_other(workspace: Workspac
 def test_an_error_that_nobody_foresaw_is_the_reason_why_one_experiment_failed_and_stops_no_other(
     workspace: Workspace, params: Params, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Nor is what a night makes shared with other machines: the server that is named is none."""
+    workspace = replace(workspace, machine=Machine(accelerator="cpu", artifacts="s3://nobody/there"))
     assert workspace.denoiser("perturbed").is_file(), "where networks lie in a folder"
     workspace.denoiser("unperturbed").unlink()
     first, second = night(params, workspace, DATE)

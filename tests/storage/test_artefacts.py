@@ -13,7 +13,7 @@ from lvdm.machine import load_machine
 from lvdm.provenance import Work
 from lvdm.run import run_stage
 from lvdm.storage.artefacts import SharedRun
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, sha256
 from tests.test_caching import params, project, write_videos
 
 from ..data.faulty_proxy import fault_at_random
@@ -173,6 +173,40 @@ def test_a_file_that_is_not_what_its_name_says_is_never_taken(tmp_path, s3, prox
     with pytest.raises(StorageError, match="came damaged 8 times"):
         run_of(two).fetch()
     assert not files(two)
+
+
+def test_what_has_lost_a_file_counts_as_not_made_and_whoever_makes_it_anew_publishes_it(tmp_path, s3):
+    first, second = (made(tmp_path / name, "s3://raw/lost", name) for name in ("first", "second"))
+    first.publish()
+    s3.delete_object(Bucket="raw", Key=f"lost/objects/{sha256(first.workspace.metrics('one'))}")
+    before = files(second.workspace)
+    assert not second.fetch()
+    assert files(second.workspace) == before, "and nothing of it was taken"
+    second.publish()
+    third = machine(tmp_path / "third", "s3://raw/lost")
+    assert run_of(third).fetch()
+    assert files(third) == before
+
+
+def test_a_file_that_was_there_and_is_removed_before_a_list_says_that_it_is_wanted_is_published_again(
+    tmp_path, s3, proxy
+):
+    run = made(tmp_path / "one", "s3://raw/removed")
+    digest = sha256(run.workspace.metrics("one"))
+    run.publish()
+    s3.delete_object(Bucket="raw", Key=f"removed/{run._list}")
+
+    def remove(method: str, path: str) -> str:
+        if method == "PUT" and "/made/" in path:
+            s3.delete_object(Bucket="raw", Key=f"removed/objects/{digest}")
+        return ""
+
+    proxy.fault = remove
+    run.publish()
+    assert [path.rsplit("/", 1)[1] for method, path in proxy.seen if method == "PUT"][-1] == digest
+    two = machine(tmp_path / "two", "s3://raw/removed")
+    assert run_of(two).fetch()
+    assert files(two) == files(run.workspace)
 
 
 @pytest.mark.parametrize("place", ["s3://", "s3:///x", f"s3://key:{SECRET}@bucket/x"])
