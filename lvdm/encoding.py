@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float32, Int
 
 from lvdm.data.clips import whole_video
-from lvdm.data.video import checksum
-from lvdm.errors import ArtefactError
+from lvdm.data.video import check_unchanged
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.params import Clips, Params
 from lvdm.workspace import Workspace, fingerprint
@@ -65,9 +64,7 @@ def encoded(
         VideoError: it cannot be read.
     """
     path, device = workspace.root / row["path"], autoencoder.latent_mean.device
-    if (got := checksum(path)) != row["checksum"]:
-        said = "changed since it was ingested"
-        raise ArtefactError(f"{path}: {said}", expected=row["checksum"], got=got, remedy="run `lvdm ingest` again")
+    check_unchanged(path, row["checksum"])
     clip_chunks = whole_video(row, clips, workspace.root, chunk_frames)
     chunks = ((chunk.flip(-1) if mirrored else chunk)[None].to(device) for chunk in clip_chunks)
     latents = autoencoder.encode_stream(chunks)

@@ -9,6 +9,7 @@ Not here: making the latents (lvdm/diffusion) and measuring the clips (lvdm/eval
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import struct
@@ -21,14 +22,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lvdm.data.clips import to_frames
 from lvdm.data.video import write_video
+from lvdm.errors import ArtefactError
 from lvdm.workspace import atomic_file, need, sha256, write_json
 
-CLIPS, MADE_WITH = "clips.safetensors", "made_with.json"
+CLIPS, INDEX, MADE_WITH = "clips.safetensors", "index.json", "made_with.json"
 SHOWN = 16  # short clips that are written as mp4 too
 
 
@@ -92,19 +95,24 @@ def gather_samples(
             shutil.copyfile(made / sample.file, folder / sample.file)
     exact = [sample.exact(made) for sample in samples if sample.kind == "clip"]
     _stack(folder / CLIPS, exact)
-    write_json(folder / "index.json", [asdict(sample) for sample in samples])
+    write_json(folder / INDEX, [asdict(sample) for sample in samples])
     write_json(folder / MADE_WITH, dict(made_with))
 
 
 @dataclass(frozen=True)
 class SampleSet:
-    """The finished sample set of an experiment."""
+    """The finished sample set of an experiment.
+
+    Raises:
+        ArtefactError: a file of it is missing, or not as it was written.
+    """
 
     folder: Path
 
     def clips(self) -> UInt8[Tensor, "n t h w 3"]:
         """The short clips, exact; mapped from the file, so those that are not looked at take no memory."""
-        return load_file(need(self.folder / CLIPS, f"sample {self.folder.name}"))["clips"]
+        with self._whole(CLIPS) as path:
+            return load_file(path)["clips"]
 
     @property
     def digest(self) -> str:
@@ -114,13 +122,26 @@ class SampleSet:
     @property
     def made_with(self) -> dict[str, Any]:
         """What made it (see making.made_with); empty for a sample set of before this was written."""
-        path = self.folder / MADE_WITH
-        return json.loads(path.read_text()) if path.is_file() else {}
+        if not (self.folder / MADE_WITH).is_file():
+            return {}
+        with self._whole(MADE_WITH) as path:
+            return dict(json.loads(path.read_text()))
 
     def samples(self, kind: Literal["clip", "long"]) -> list[Sample]:
         """What was made, in order."""
-        index = json.loads(need(self.folder / "index.json", f"sample {self.folder.name}").read_text())
-        return [sample for sample in (Sample(**entry) for entry in index) if sample.kind == kind]
+        with self._whole(INDEX) as path:
+            return [sample for entry in json.loads(path.read_text()) if (sample := Sample(**entry)).kind == kind]
+
+    @contextlib.contextmanager
+    def _whole(self, file: str) -> Iterator[Path]:
+        """Where a file of the set is, to be read in the body."""
+        stage = f"sample {self.folder.name}"
+        path = need(self.folder / file, stage)
+        try:
+            yield path
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            remedy = f"run `lvdm {stage}` again"
+            raise ArtefactError(f"{path}: not as it was written: {error}", remedy=remedy) from None
 
 
 def frames_of(sample: Sample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:

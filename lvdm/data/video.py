@@ -23,7 +23,7 @@ from lvdm.data.decoding import footage
 from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
 from lvdm.data.mirror import reads_locally
 from lvdm.data.reasons import UnreadableVideo
-from lvdm.errors import VideoError
+from lvdm.errors import ArtefactError, VideoError
 from lvdm.workspace import atomic_file, sha256
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,22 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
 def checksum(path: Path) -> str:
     """The sha256 of a video's bytes, or of the frames of a folder, in order."""
     return frames_checksum(path) if path.is_dir() else sha256(path)
+
+
+def check_unchanged(path: Path, ingested: str) -> None:
+    """Holds a video against the checksum that the manifest has of it.
+
+    Raises:
+        ArtefactError: it is not there, or not what was ingested.
+        SourceError: it lies on S3 and cannot be had.
+    """
+    try:
+        got = checksum(path)
+    except FileNotFoundError:
+        got = "no such file"
+    if got != ingested:
+        said = "changed since it was ingested"
+        raise ArtefactError(f"{path}: {said}", expected=ingested, got=got, remedy="run `lvdm ingest` again")
 
 
 def why_decord_differs(path: Path, num_frames: int, frames: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> str | None:

@@ -37,8 +37,12 @@ log = logging.getLogger(__name__)
 SHARD = 16  # clips a file while they are extracted
 AHEAD = 4  # clips read before a network wants them
 LVDM = Path(__file__).parents[1]
-DECIDING = [LVDM / "evaluation" / f"{name}.py" for name in ("features", "efficientnet", "transnet", "extraction")]
-DECIDING += [LVDM / "data" / f"{name}.py" for name in ("clips", "video", "frame_folders")]  # how clips are read
+DECIDING = [
+    LVDM / "evaluation" / f"{name}.py" for name in ("features", "efficientnet", "transnet", "extraction", "sets")
+]
+DECIDING += [
+    LVDM / "data" / f"{name}.py" for name in ("clips", "decoding", "frame_folders", "video")
+]  # how clips are read
 
 
 @runtime_checkable
@@ -80,7 +84,9 @@ def extract(extractor: Extractor, given: ClipSet, workspace: Workspace) -> Float
         WeightsError: the network answers in another shape than the one it is known for.
     """
     extract_all([(extractor, given)], workspace)
-    return torch.from_numpy(np.load(_Job.of(extractor, given, workspace).features, mmap_mode="c"))
+    features = _Job.of(extractor, given, workspace).extracted()
+    assert features is not None  # just made
+    return torch.from_numpy(features)
 
 
 def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspace) -> None:
@@ -92,13 +98,13 @@ def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspac
     """
     every = (_Job.of(extractor, given, workspace) for extractor, given in wanted)
     jobs = list({job.features: job for job in every}.values())
-    while jobs := [job for job in jobs if not job.features.is_file()]:
+    while jobs := [job for job in jobs if job.extracted() is None]:
         with contextlib.ExitStack() as held:
             mine = [job for job in jobs if held.enter_context(job.held(wait=False))]
             if not mine:  # holding none, so that no two processes wait for each other
                 log.info("features: another process extracts %s; waiting for it", jobs[0].features.name)
                 mine = [job for job in jobs[:1] if held.enter_context(job.held(wait=True))]
-            _extract([job for job in mine if not job.features.is_file()], workspace)
+            _extract([job for job in mine if job.extracted() is None], workspace)
 
 
 def _extract(jobs: Sequence[_Job], workspace: Workspace) -> None:
@@ -119,7 +125,7 @@ def _left(jobs: Sequence[_Job]) -> list[_Piece]:
     wanting: dict[tuple[str, int], list[_Job]] = {}
     for job in jobs:
         for start in job.starts:
-            if not job.shard(start).is_file():
+            if _array(job.shard(start)) is None:
                 wanting.setdefault((job.content, start), []).append(job)
     return [_Piece(tuple(those), start) for (_, start), those in wanting.items()]
 
@@ -150,6 +156,10 @@ class _Job:
     @property
     def shards(self) -> Path:
         return self.features.with_suffix("")
+
+    def extracted(self) -> np.ndarray | None:
+        """The features, mapped from their file; None if there is none yet."""
+        return _array(self.features)
 
     def shard(self, start: int) -> Path:
         return self.shards / f"{start:06d}.npy"
@@ -202,6 +212,14 @@ def _ahead(clips: Iterator[Tensor]) -> Iterator[Tensor]:
         while (clip := coming.popleft().result()) is not end:
             coming.append(pool.submit(next, clips, end))
             yield clip
+
+
+def _array(path: Path) -> np.ndarray | None:
+    """What a file holds, mapped; None if it is not there, or cut, as a disk or a copy may leave it."""
+    try:
+        return np.load(path, mmap_mode="c")
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
 
 
 def _join(whole: Path, shards: Sequence[Path]) -> None:

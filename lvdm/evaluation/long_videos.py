@@ -27,9 +27,9 @@ from lvdm.evaluation.identity import Identity, measure_identity
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import Protocol, protocol_of
 from lvdm.evaluation.result import Result
-from lvdm.evaluation.sets import VideoClips, Window, as_seen, of_split
+from lvdm.evaluation.sets import VideoClips, Window, as_seen, check_once, of_split
 from lvdm.params import Params
-from lvdm.workspace import Workspace, fingerprint, sha256
+from lvdm.workspace import Workspace, fingerprint, need, sha256
 
 FEWEST_REAL = 8  # real videos that long ones are measured against; as many as there are samples, if these are more
 CROWD = 32  # real videos whose areas are measured, or twice as many as samples
@@ -68,18 +68,19 @@ def measure_long_videos(
     `clips` are the short real clips of the protocol.
 
     Raises:
-        ArtefactError: fewer or shorter long videos than the protocol measures.
+        ArtefactError: fewer, shorter or other long videos than the protocol measures; a real one changed since ingest.
+        VideoError: one cannot be read to its end.
     """
     protocol = protocol_of(params)
     long = _long(samples, protocol)
     reach = protocol.long_frames or max(sample.frames for sample in long)
     rows = _chosen(manifest, protocol, long)
-    fake = [VideoFrames(samples.folder / s.file, min(s.frames, reach), 1, protocol.size) for s in long]
+    fake = [_made(samples.folder, sample, min(sample.frames, reach), protocol) for sample in long]
     real = [replace(video, frames=min(len(video), reach)) for video in _real(rows, protocol, workspace)]
     alike = clips if protocol.clip_frames == WINDOW else None
     drift = measure_drift(
-        _windows(real, protocol, rows["checksum"].tolist()),
-        _windows(fake, protocol, [sha256(video.path) for video in fake]),
+        _windows(real, protocol),
+        _windows(fake, protocol),
         _extractors(params, workspace),
         workspace,
         alike,
@@ -90,9 +91,14 @@ def measure_long_videos(
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a video by index, as the networks see them, decoded a block at a time."""
+    """The frames of a video by index, as the networks see them, decoded a block at a time.
+
+    Raises:
+        ArtefactError: the file is not, byte for byte, the one of `checksum`.
+    """
 
     path: Path
+    checksum: str
     frames: int
     stride: int
     size: int
@@ -107,6 +113,7 @@ class VideoFrames:
 
 @functools.lru_cache(maxsize=4)
 def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
+    check_once(video.path, video.checksum)
     indices = range(start * video.stride, min(start + BLOCK, video.frames) * video.stride, video.stride)
     return as_seen(read_frames(video.path, indices), video.size).numpy()
 
@@ -114,7 +121,7 @@ def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
 def joins_of(samples: SampleSet) -> Joins | None:
     """Where latents and windows of latents begin in the long videos, if the sample set says how it was made."""
     made_with = samples.made_with
-    if not made_with:
+    if not {"time_factor", "long_latents", "joins"} <= made_with.keys():
         return None
     factor, num_latents = made_with["time_factor"], made_with["long_latents"]
     return Joins(
@@ -136,6 +143,19 @@ def _long(samples: SampleSet, protocol: Protocol) -> list[Sample]:
     return enough[: protocol.long_videos or None]
 
 
+def _made(folder: Path, sample: Sample, frames: int, protocol: Protocol) -> VideoFrames:
+    """The first `frames` of a long sample, whose last one is looked for too."""
+    path, side = (
+        need(folder / sample.file, f"sample {folder.name}"),
+        protocol.size + protocol.size % 2,
+    )  # H.264 has even
+    if (shape := read_frames(path, [0, sample.frames - 1]).shape[1:3]) != (side, side):
+        remedy = "where clips of params.yaml changed, make what came before anew: `dvc repro`"
+        got = "{}x{}".format(*shape)
+        raise ArtefactError(f"{path}: frames", expected=f"{side}x{side}", got=got, remedy=remedy)
+    return VideoFrames(path, sha256(path), frames, 1, protocol.size)
+
+
 def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[Sample]) -> pd.DataFrame:
     """Real videos that have a window, the longest first."""
     rows = of_split(manifest, protocol.split).sample(frac=1, random_state=protocol.seed)
@@ -147,19 +167,19 @@ def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[Sample]) 
 def _real(rows: pd.DataFrame, protocol: Protocol, workspace: Workspace) -> list[VideoFrames]:
     """Real videos at the stride of the protocol, whole: n frames have ceil(n / stride) of these."""
     stride, lengths = protocol.stride, (-(-int(frames) // protocol.stride) for frames in rows["frames"])
-    paths = (workspace.root / path for path in rows["path"])
-    return [VideoFrames(path, n, stride, protocol.size) for path, n in zip(paths, lengths, strict=True)]
+    videos = zip(rows["path"], rows["checksum"], lengths, strict=True)
+    return [VideoFrames(workspace.root / path, known, n, stride, protocol.size) for path, known, n in videos]
 
 
-def _windows(videos: Sequence[VideoFrames], protocol: Protocol, hashes: Sequence[str]) -> Windows:
-    """The windows of videos whose bytes have `hashes`."""
+def _windows(videos: Sequence[VideoFrames], protocol: Protocol) -> Windows:
     counts = tuple(video.frames // WINDOW for video in videos)
     stride = videos[0].stride if videos else 1
     span = WINDOW * stride
     windows = tuple(Window(i, w * span) for i, count in enumerate(counts) for w in range(count))
-    content = fingerprint(hashes, counts, stride, protocol.size, protocol.resize)
+    paths, checksums = tuple(video.path for video in videos), tuple(video.checksum for video in videos)
+    content = fingerprint(checksums, counts, stride, protocol.size, protocol.resize)
     shape = replace(protocol, clip_frames=WINDOW, stride=stride)
-    return Windows(ClipSet(VideoClips(tuple(video.path for video in videos), windows, shape), None, content), counts)
+    return Windows(ClipSet(VideoClips(paths, checksums, windows, shape), None, content), counts)
 
 
 def _identity(fake: Sequence[VideoFrames], manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Identity:

@@ -5,6 +5,7 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import SampleSet
-from lvdm.data.video import read_frames
+from lvdm.data.video import check_unchanged, read_frames
+from lvdm.errors import ArtefactError
 from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.protocol import Protocol, Split
 from lvdm.workspace import fingerprint
@@ -62,9 +64,14 @@ def fewest_real(protocol: Protocol) -> int:
 
 @dataclass(frozen=True)
 class VideoClips:
-    """Clips of videos, decoded when asked for, cropped and resized as for training."""
+    """Clips of videos, decoded when asked for, cropped and resized as for training.
+
+    Raises:
+        ArtefactError: a video that is read is not, byte for byte, the one of `checksums`.
+    """
 
     paths: tuple[Path, ...]
+    checksums: tuple[str, ...]
     windows: tuple[Window, ...]
     protocol: Protocol
 
@@ -73,8 +80,12 @@ class VideoClips:
 
     def __getitem__(self, index: int, /) -> UInt8[Tensor, "t h w 3"]:
         window, p = self.windows[index], self.protocol
-        frames = read_frames(self.paths[window.video], range(window.start, window.start + p.span, p.stride))
-        return as_seen(frames, p.size)
+        path = self.paths[window.video]
+        check_once(path, self.checksums[window.video])
+        return as_seen(read_frames(path, range(window.start, window.start + p.span, p.stride)), p.size)
+
+
+check_once = functools.cache(check_unchanged)
 
 
 def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said) -> dict[Split, ClipSet]:
@@ -94,7 +105,8 @@ def _real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Sa
     which = [(rows["checksum"][window.video], window.start) for window in windows]
     content = fingerprint(which, protocol.clip_frames, protocol.stride, protocol.size, protocol.resize)
     captions = _captions([rows[said][window.video] for window in windows])
-    return ClipSet(VideoClips(tuple(root / path for path in rows["path"]), windows, protocol), captions, content)
+    paths = tuple(root / path for path in rows["path"])
+    return ClipSet(VideoClips(paths, tuple(rows["checksum"]), windows, protocol), captions, content)
 
 
 def of_split(manifest: pd.DataFrame, split: Split) -> pd.DataFrame:
@@ -122,8 +134,16 @@ def asked_by(samples: SampleSet) -> Said:
 
 
 def fake_clips(samples: SampleSet, protocol: Protocol) -> ClipSet:
-    """The fake side: the short clips of a sample set that are measured, or all if they are too few."""
-    prompts = [sample.prompt for sample in samples.samples("clip")][: protocol.num_clips]
+    """The fake side: the short clips of a sample set that are measured, or all if they are too few.
+
+    Raises:
+        ArtefactError: a file of the set is missing, or not as it was written.
+    """
+    said = [sample.prompt for sample in samples.samples("clip")]
+    if (there := len(samples.clips())) != len(said):
+        remedy = f"run `lvdm sample {samples.folder.name}` again"
+        raise ArtefactError(f"{samples.folder}: short clips", expected=f"{len(said)}", got=there, remedy=remedy)
+    prompts = said[: protocol.num_clips]
     content = fingerprint(samples.digest, len(prompts))
     return ClipSet(SampleClips(samples, len(prompts)), _captions(prompts), content)
 

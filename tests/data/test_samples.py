@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from lvdm.data.clips import to_frames
 from lvdm.data.inspection import probe
-from lvdm.data.samples import SHOWN, Sample, SampleSet, gather_samples, write_sample
+from lvdm.data.samples import CLIPS, INDEX, MADE_WITH, SHOWN, Sample, SampleSet, gather_samples, write_sample
+from lvdm.errors import ArtefactError
+from lvdm.evaluation.protocol import PROTOCOLS
+from lvdm.evaluation.sets import fake_clips
 
 LONG = Sample("long", 0, 17, seed=9, label=None)  # of chunks of 8 frames two, and one frame more
 
@@ -57,3 +64,27 @@ def test_a_sample_that_is_made_is_not_decoded_again(tmp_path):
         write_sample(tmp_path, sample, [torch.zeros(1, 3, 20, 16, 16)], fps=8.0)
         assert sample.is_made(tmp_path)
         write_sample(tmp_path, sample, never(), fps=8.0)
+
+
+def test_a_damaged_sample_set_is_one_line_with_the_stage_to_run_again(tmp_path):
+    made, folder, clips = tmp_path / "made", tmp_path / "x", [Sample("clip", i, 8, 0, None) for i in range(2)]
+    for clip in clips:
+        write_sample(made, clip, [torch.zeros(1, 3, 8, 16, 16)], fps=8.0)
+    folder.mkdir()
+    gather_samples(folder, made, clips, {"joins": []})
+
+    def refused(file: str, content: bytes, said: str) -> None:
+        path, whole = folder / file, (folder / file).read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(ArtefactError, match=rf"x(/{file})?: {said}.*; run `lvdm sample x` again"):
+            samples = SampleSet(folder)
+            fake_clips(samples, PROTOCOLS["small"]), samples.made_with
+        path.write_bytes(whole)
+
+    for file in (CLIPS, INDEX, MADE_WITH):
+        refused(file, (folder / file).read_bytes()[:-9], "not as it was written")
+    entries = json.loads((folder / INDEX).read_text())
+    refused(INDEX, json.dumps([entry | {"pace": 1} for entry in entries]).encode(), "not as it was written: .*pace")
+    refused(INDEX, json.dumps(entries[:1]).encode(), "short clips: expected 1, got 2")
+    save_file({"clip": torch.zeros(2)}, tmp_path / "other")
+    refused(CLIPS, (tmp_path / "other").read_bytes(), "not as it was written: 'clips'")

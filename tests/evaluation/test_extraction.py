@@ -48,6 +48,23 @@ def test_a_clip_is_read_once_for_all_networks(tmp_path: Path) -> None:
         assert torch.equal(extract(extractor, clips, workspace), alone)
 
 
+def test_features_that_a_full_disk_or_a_copy_cut_are_extracted_again(tmp_path: Path) -> None:
+    workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
+    extractor = load_extractor("motion", workspace, CPU)
+    whole = extract(extractor, clips, workspace).clone()
+    (path,) = (workspace.cache / "features").glob("*.npy")
+    content = path.read_bytes()
+    for left in (0, 50, len(content) - 1):
+        path.write_bytes(content[:left])
+        assert torch.equal(extract(extractor, clips, workspace), whole), left
+        assert path.read_bytes() == content
+    shard = path.with_suffix("") / f"{SHARD:06d}.npy"
+    shard.parent.mkdir()
+    path.unlink()
+    shard.write_bytes(content[:50])
+    assert torch.equal(extract(extractor, clips, workspace), whole)
+
+
 def extract_shared_and_own(root: Path, number: int, seconds: float) -> None:
     """Extracts what every process wants and what process `number` alone does; writes what it got of both."""
     torch.set_num_threads(1)

@@ -32,7 +32,7 @@ from lvdm.evaluation.long_videos import measure_long_videos
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Result
 from lvdm.params import load_params
-from lvdm.workspace import Workspace, write_json
+from lvdm.workspace import Workspace, sha256, write_json
 from tests.evaluation.conftest import PROJECT
 
 SPOILT_FROM = 100
@@ -208,7 +208,8 @@ def test_it_is_measured_of_the_built_in_set_alone(recipe, tmp_path):
     write_video(folder / sample.file, draw(recipe, scenes(recipe, 144, False)[5]), 8.0)
     write_json(folder / "index.json", [vars(sample)])
     paths = [str(Path("artifacts/videos") / f"{i}.mp4") for i in range(3)]
-    manifest = pd.DataFrame({"path": paths, "frames": 144, "split": "test", "label": "a", "checksum": paths})
+    manifest = pd.DataFrame({"path": paths, "frames": 144, "split": "test", "label": "a"})
+    manifest["checksum"] = [sha256(workspace.root / path) for path in paths]
     assert measure_long_videos(SampleSet(folder), manifest, params, workspace).identity.kept == {}
     (workspace.videos / RECIPE).write_bytes((PROJECT / "builtin" / RECIPE).read_bytes())
     found = measure_long_videos(SampleSet(folder), manifest, params, workspace).identity

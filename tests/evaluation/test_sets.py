@@ -13,13 +13,13 @@ import torch
 from lvdm.data.clips import to_clip, to_frames
 from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
-from lvdm.errors import ArtefactError
+from lvdm.errors import ArtefactError, LvdmError
 from lvdm.evaluation import long_videos, sets
 from lvdm.evaluation.continuity import Joins
 from lvdm.evaluation.protocol import OPEN, PROTOCOLS, protocol_of
 from lvdm.machine import Machine
 from lvdm.params import Params, load_params
-from lvdm.workspace import Workspace, write_json
+from lvdm.workspace import Workspace, sha256, write_json
 from tests.evaluation.conftest import PROJECT, moving_square
 
 REACH = 64  # frames of the fake long videos
@@ -49,10 +49,11 @@ def manifest(root: Path, *videos: tuple[int, str | None, str]) -> pd.DataFrame:
     for i, (frames, _, _) in enumerate(videos):
         write_video(root / f"{i}.mp4", [moving_square(i, frames).numpy()], 8.0)
     rows = [
-        {"path": f"{i}.mp4", "frames": frames, "label": label, "split": split, "checksum": str(i)}
+        {"path": f"{i}.mp4", "frames": frames, "label": label, "split": split}
         for i, (frames, label, split) in enumerate(videos)
     ]
-    return pd.DataFrame(rows).astype({"frames": "Int64", "label": "string"})
+    checksums = [sha256(root / row["path"]) for row in rows]
+    return pd.DataFrame(rows).assign(checksum=checksums).astype({"frames": "Int64", "label": "string"})
 
 
 def read_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, range]]:
@@ -185,3 +186,36 @@ def test_long_videos_that_are_too_few_for_the_protocol_are_an_error(workspace: W
         long_videos.measure_long_videos(
             samples(workspace), rows, params.model_copy(update={"evaluate": asked}), workspace
         )
+
+
+def test_a_real_video_that_changed_since_it_was_ingested_is_measured_nowhere(
+    workspace: Workspace, params: Params
+) -> None:
+    rows = manifest(workspace.root, *[(70, "a", "test")] * 3)
+    write_video(workspace.root / "1.mp4", [moving_square(9, 70).numpy()], 8.0)
+    (workspace.root / "2.mp4").unlink()
+    clips = sets.real_clips(rows, replace(protocol_of(params), num_clips=2), workspace.root, "label")["test"].clips
+    by_video = [window.video for window in clips.windows]  # type: ignore[attr-defined]  # of VideoClips
+    assert clips[by_video.index(0)].shape == (16, 32, 32, 3)
+    for video, got in ((1, sha256(workspace.root / "1.mp4")), (2, "no such file")):
+        said = rf"{video}\.mp4: changed since it was ingested: .*, got '{got}'; run `lvdm ingest` again"
+        with pytest.raises(ArtefactError, match=said):
+            clips[by_video.index(video)]
+    with pytest.raises(ArtefactError, match=r"\.mp4: changed since it was ingested"):
+        long_videos.measure_long_videos(samples(workspace), rows, params, workspace)
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "said"),
+    [(16, REACH, "frames: expected 32x32, got '16x16'"), (32, REACH - 1, "truncated"), (32, 0, "run `lvdm sample x`")],
+)
+def test_a_long_sample_that_is_not_the_one_of_the_index_is_an_error(
+    workspace: Workspace, params: Params, size: int, frames: int, said: str
+) -> None:
+    rows, made = manifest(workspace.root, *[(70, "a", "test")] * 2), samples(workspace)
+    path = made.folder / made.samples("long")[0].file
+    path.unlink()
+    if frames:
+        write_video(path, [moving_square(99, frames, size).numpy()], 8.0)
+    with pytest.raises(LvdmError, match=rf"0000\.mp4: .*{said}"):
+        long_videos.measure_long_videos(made, rows, params, workspace)
