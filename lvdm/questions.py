@@ -15,6 +15,7 @@ from lvdm.comparison.measured import lineages
 from lvdm.nightly.night import check_none_failed, night
 from lvdm.nightly.promotion import promote
 from lvdm.params import load_params
+from lvdm.storage.shared import listed, remove_before
 from lvdm.workspace import Workspace
 
 
@@ -39,6 +40,13 @@ def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.
     accept = add_command(asked, "accept", "record what has passed `validate` as accepted, in a file for Git")
     accept.set_defaults(run=run, lines=_data_accept)
     _add_trust(commands, run)
+
+    shared = add_command(
+        commands, "shared", "list the runs that machines share on S3 (artifacts in machine.yaml), or remove old ones"
+    )
+    what = "remove those published before this day, but for what lies here too, and files of no run"
+    shared.add_argument("--remove-before", type=_date, metavar="YYYY-MM-DD", help=what)
+    shared.set_defaults(run=run, lines=_shared)
 
 
 def add_command(commands: argparse._SubParsersAction, name: str, says: str) -> argparse.ArgumentParser:
@@ -73,6 +81,11 @@ def _add_trust(commands: argparse._SubParsersAction, run: Callable[[argparse.Nam
     promotion.add_argument("--why", required=True, help="the reason, for those who read it later")
     promotion.add_argument("--by", default="", help="who (default: as Git knows you)")
     promotion.set_defaults(run=run, lines=_promote, date=today)
+
+
+def _shared(args: argparse.Namespace) -> Iterator[str]:
+    workspace = Workspace.at(args.root)
+    yield remove_before(args.remove_before, workspace) if args.remove_before else "\n".join(listed(workspace))
 
 
 def _date(text: str) -> datetime.date:

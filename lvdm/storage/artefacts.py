@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lvdm.errors import StorageError
+from lvdm.errors import ParamsError, StorageError
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.progress import progress
@@ -30,6 +30,18 @@ from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, 
 log = logging.getLogger(__name__)
 
 OBJECTS = "objects"
+
+
+def place_of(workspace: Workspace) -> Prefix:
+    """Where the machine shares.
+
+    Raises:
+        ParamsError: machine.yaml names no place.
+        StorageError: the place is none, or holds credentials.
+    """
+    if workspace.machine.artifacts is None:
+        raise ParamsError("machine.yaml: artifacts", expected="s3://bucket/prefix, the place that machines share")
+    return Prefix(workspace.machine.artifacts, "check artifacts in machine.yaml")
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class SharedRun:
 
     @property
     def _prefix(self) -> Prefix:
-        return Prefix(self.workspace.machine.artifacts or "", "check artifacts in machine.yaml")
+        return place_of(self.workspace)
 
     @property
     def _list(self) -> str:

@@ -106,16 +106,27 @@ class Prefix:
         Raises:
             StorageError: they may not be listed, there is no such bucket, or the server does not answer.
         """
+        bucket = self._s3.split_path(f"{self.url}/")[0]
+        in_order = sorted(self.described().items())
+        return {name: Object(f"{bucket}/{said['Key']}", said["ETag"], said["Size"]) for name, said in in_order}
+
+    def described(self, below: str = "") -> dict[str, dict[str, Any]]:
+        """What the server says of each object below the prefix whose path within it begins with `below`, by this path.
+
+        Raises:
+            StorageError: they may not be listed, there is no such bucket, or the server does not answer.
+        """
         bucket, prefix, _ = self._s3.split_path(f"{self.url}/")
-        found: dict[str, Object] = {}
+        found: dict[str, dict[str, Any]] = {}
         page: dict[str, Any] = {}
         while page.get("IsTruncated", True):
             at = {"ContinuationToken": page["NextContinuationToken"]} if page else {}
-            call = functools.partial(self._s3.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, **at)
+            which = {"Bucket": bucket, "Prefix": f"{prefix}{below}", **at}
+            call = functools.partial(self._s3.call_s3, "list_objects_v2", **which)
             page = self._retried(self.where, call)
             for said in page.get("Contents", ()):
-                found[said["Key"].removeprefix(prefix)] = Object(f"{bucket}/{said['Key']}", said["ETag"], said["Size"])
-        return dict(sorted(found.items()))
+                found[said["Key"].removeprefix(prefix)] = said
+        return found
 
     def key(self, name: str = "") -> str:
         """bucket/key of the object `name` of the prefix, or of the one that has its very name."""

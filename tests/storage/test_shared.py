@@ -1,0 +1,151 @@
+"""What machines share is listed run by run; what is old goes when told to, and nothing that somebody counts on."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from lvdm.__main__ import main
+from lvdm.errors import ParamsError, StorageError
+from lvdm.provenance import Provenance
+from lvdm.storage import shared
+from lvdm.storage.artefacts import SharedRun
+from lvdm.storage.shared import listed, remove_before
+from lvdm.workspace import Workspace, sha256
+
+from .test_artefacts import WORK, files, machine, made, run_of
+
+TODAY = datetime.datetime.now(tz=datetime.UTC).date()
+LONG_AGO = TODAY - datetime.timedelta(30)
+DAY = TODAY - datetime.timedelta(7)
+
+
+def published_long_ago(run: SharedRun) -> SharedRun:
+    """Publishes the run; all that lies at its place is a month old then."""
+    run.publish()
+    bucket, _, prefix = (run.workspace.machine.artifacts or "").removeprefix("s3://").partition("/")
+    for name, key in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys.items():
+        if name.startswith(f"{prefix}/"):
+            key.last_modified = datetime.datetime.combine(LONG_AGO, datetime.time(12))
+    return run
+
+
+def record(run: SharedRun) -> None:
+    """What a workspace has on record of a run that it made or fetched."""
+    work = asdict(run.work)
+    provenance = Provenance(run.verb, run.name, work["inputs"], {}, work["params"], code="c", commit="")
+    provenance.write(run.workspace)
+
+
+@pytest.fixture
+def names(s3) -> Callable[[str], set[str]]:
+    """What lies below a prefix: files by their sha256, and lists."""
+
+    def below(prefix: str) -> set[str]:
+        contents = s3.list_objects_v2(Bucket="raw", Prefix=f"{prefix}/").get("Contents", [])
+        return {said["Key"].rpartition("/")[2] for said in contents}
+
+    return below
+
+
+def test_every_run_is_a_line_with_its_day_and_size_and_files_of_no_run_are_counted(tmp_path, s3):
+    run = published_long_ago(made(tmp_path / "one", "s3://raw/listed", "x" * 1_000_000))
+    record(run)
+    s3.put_object(Bucket="raw", Key=f"listed/objects/{'0' * 64}", Body=b"x" * 300_000)
+    s3.put_object(Bucket="raw", Key="listed/videos/a.mp4", Body=b"x" * 300_000)
+    first, last = listed(run.workspace)
+    assert first == f"encode_latents one: published {LONG_AGO}, 4.0 MB, as lies here"
+    assert last.startswith("runs: 1, 4.3 MB; files of no run: 1, 0.3 MB; at s3://raw/listed at http://127.0.0.1:")
+
+
+def test_old_runs_go_with_the_files_that_no_other_run_has(tmp_path, s3, names, capsys):
+    first = published_long_ago(made(tmp_path / "one", "s3://raw/old"))
+    second = run_of(first.workspace, replace(WORK, params={"steps": 2}))
+    changed = second.workspace.metrics("one")
+    before = sha256(changed)
+    changed.write_text("other")
+    second.publish()
+    there = names("old")
+    assert main(["--root", str(tmp_path / "one"), "shared", "--remove-before", DAY.isoformat()]) == 0
+    assert capsys.readouterr().out.startswith("runs: 1, 0.0 MB; files of no run: 0, 0.0 MB; ")
+    assert there - names("old") == {f"{WORK.fingerprint}.json", before}
+    third = machine(tmp_path / "three", "s3://raw/old")
+    assert not run_of(third).fetch()
+    assert run_of(third, second.work).fetch()
+    assert files(third) == files(second.workspace)
+
+
+def test_what_lies_here_and_what_is_of_no_run_of_ours_stays(tmp_path, s3, names):
+    run = published_long_ago(made(tmp_path / "one", "s3://raw/kept"))
+    for key in ("kept/objects/readme.md", "kept/videos/a.mp4", "other"):
+        s3.put_object(Bucket="raw", Key=key, Body=b"x")
+    before = names("kept")
+    record(run)
+    remove_before(DAY, run.workspace)
+    assert names("kept") == before
+    record(replace(run, work=replace(WORK, inputs={"artifacts/validated.parquet": "another"})))
+    remove_before(DAY, run.workspace)
+    assert names("kept") == {"readme.md", "a.mp4"}
+
+
+def test_files_on_their_way_there_stay_and_a_list_that_comes_in_between_keeps_its_old_files(
+    tmp_path, s3, proxy, names, monkeypatch
+):
+    run = published_long_ago(made(tmp_path / "one", "s3://raw/coming"))
+    run.workspace.metrics("one").write_text("on its way")
+    late = replace(run, work=replace(WORK, params={"steps": 3}))
+    proxy.fault = lambda method, path: "500" if method == "PUT" and "/made/" in path else ""
+    with pytest.raises(StorageError):
+        late.publish()
+
+    def publish_once_old_lists_are_gone(method: str, path: str) -> str:
+        if method == "GET" and "objects%2F" in path:
+            proxy.fault = lambda method, path: ""
+            late.publish()
+        return ""
+
+    proxy.fault = publish_once_old_lists_are_gone
+    remove_before(DAY, machine(tmp_path / "two", "s3://raw/coming"))
+    assert f"{WORK.fingerprint}.json" not in names("coming")
+    three = machine(tmp_path / "three", "s3://raw/coming")
+    assert run_of(three, late.work).fetch()
+    assert files(three) == files(late.workspace)
+
+
+@pytest.mark.parametrize("dies_at", (0, 2))
+def test_a_removal_that_is_cut_short_leaves_whole_runs_and_goes_on(dies_at, tmp_path, s3, proxy, names, monkeypatch):
+    monkeypatch.setattr(shared, "PARALLEL", 1)
+    run = published_long_ago(made(tmp_path / "one", f"s3://raw/cut{dies_at}"))
+    removed = []
+
+    def refuse(method: str, path: str) -> str:
+        removed.extend([path] * (method == "DELETE"))
+        return "500" if len(removed) > dies_at else ""
+
+    proxy.fault = refuse
+    with pytest.raises(StorageError, match="8 attempts failed"):
+        remove_before(DAY, machine(tmp_path / "two", run.workspace.machine.artifacts))
+    proxy.fault = lambda method, path: ""
+    assert run_of(machine(tmp_path / "three", run.workspace.machine.artifacts)).fetch() == (dies_at == 0)
+    remove_before(DAY, machine(tmp_path / "two", run.workspace.machine.artifacts))
+    assert not names(f"cut{dies_at}")
+
+
+def test_mistakes_are_one_line_and_nothing_goes(tmp_path, s3, names):
+    run = published_long_ago(made(tmp_path / "one", "s3://raw/mistaken"))
+    before = names("mistaken")
+    with pytest.raises(ParamsError, match=r"--remove-before: expected \d{4}-\d\d-\d\d or earlier"):
+        remove_before(TODAY, run.workspace)
+    with pytest.raises(ParamsError, match=r"machine\.yaml: artifacts: expected s3://bucket/prefix"):
+        list(listed(Workspace(tmp_path)))
+    for said in (b"{", json.dumps({"files": {"a": 1}, "work": {}}).encode()):
+        s3.put_object(Bucket="raw", Key="mistaken/made/sample/one/abc.json", Body=said)
+        with pytest.raises(StorageError, match=r"made/sample/one/abc\.json .*: no list of a run; remove it there"):
+            remove_before(DAY, machine(tmp_path / "two", "s3://raw/mistaken"))
+    assert names("mistaken") == before | {"abc.json"}
