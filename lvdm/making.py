@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm.data.samples import Sample, write_sample
+from lvdm.data.samples import VideoSample, write_sample
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.machine import sent
@@ -41,7 +41,7 @@ SEEDS_A_KIND = 1_000_000
 WHOLE = slice(None)  # every group of videos
 
 
-def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) -> list[Sample]:
+def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) -> list[VideoSample]:
     """The short clips, as long as evaluation measures them, then the long videos; the prompts in turn."""
     asked = params.experiment(experiment).sample
     kinds: list[tuple[Literal["clip", "long"], int, int]] = [
@@ -49,7 +49,7 @@ def samples_to_make(params: Params, experiment: str, prompts: Sequence[Prompt]) 
         ("long", asked.num_long_videos, asked.long_frames),
     ]
     return [
-        Sample(
+        VideoSample(
             kind=kind,
             number=number,
             frames=frames,
@@ -84,7 +84,7 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     }
 
 
-def as_request(sample: Sample, names: Sequence[str], time_factor: int) -> VideoRequest:
+def as_request(sample: VideoSample, names: Sequence[str], time_factor: int) -> VideoRequest:
     """What the denoiser is asked for: as many latents as the frames need, rounded up, and the number of the prompt.
 
     `names` are what its prompts are called, in their order (prompting.understood).
@@ -99,14 +99,14 @@ def made_below(scratch: Path) -> Path:
 
 
 def made(
-    wanted: Sequence[Sample],
+    wanted: Sequence[VideoSample],
     params: Params,
     workspace: Workspace,
     name: str,
     scratch: Path,
     device: torch.device | None = None,
     share: slice = WHOLE,
-) -> Iterator[tuple[Sample, Iterator[Float[Tensor, "1 3 f y x"]]]]:
+) -> Iterator[tuple[VideoSample, Iterator[Float[Tensor, "1 3 f y x"]]]]:
     """Makes the samples `wanted` by an experiment's denoiser: yields each with its frames, decoded as they are taken.
 
     Args:
@@ -144,7 +144,7 @@ def made(
     next(ticks, None)  # says that the last one is done
 
 
-def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
+def make_samples(wanted: Sequence[VideoSample], params: Params, workspace: Workspace, name: str, scratch: Path) -> None:
     """Makes what is not made yet of the samples `wanted` of an experiment, on all devices of the machine.
 
     Raises:
@@ -162,7 +162,7 @@ def make_samples(wanted: Sequence[Sample], params: Params, workspace: Workspace,
 
 
 def _make_share(
-    wanted: Sequence[Sample], params: Params, workspace: Workspace, name: str, scratch: Path, share: Share
+    wanted: Sequence[VideoSample], params: Params, workspace: Workspace, name: str, scratch: Path, share: Share
 ) -> None:
     """Makes the groups of videos of a share."""
     fps = params.experiment(name).sample.fps
@@ -170,7 +170,7 @@ def _make_share(
         write_sample(made_below(scratch), sample, frames, fps)
 
 
-def _texts(wanted: Sequence[Sample]) -> list[str]:
+def _texts(wanted: Sequence[VideoSample]) -> list[str]:
     return [sample.prompt for sample in wanted if sample.prompt is not None]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm import making
-from lvdm.data.samples import Sample, frames_of
+from lvdm.data.samples import VideoSample, frames_of
 from lvdm.data.video import write_video
 from lvdm.errors import ParamsError
 from lvdm.models.checkpoint import read_denoiser_record
@@ -68,7 +68,7 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
             _make_folder(out)
         seeds = range(request.seed, request.seed + request.count)
         wanted = [
-            Sample("long", number, request.frames, seed, prompt.label, prompt.caption)
+            VideoSample("long", number, request.frames, seed, prompt.label, prompt.caption)
             for number, seed in enumerate(seeds)
         ]
         work = Work.of("sample", params, workspace, name, {"wanted": fingerprint(list(map(str, wanted)))})
@@ -108,7 +108,7 @@ def _options(prompt: Prompt) -> list[str]:
     return [option for option, value in said.items() if value is not None]
 
 
-def _stem(name: str, sample: Sample) -> str:
+def _stem(name: str, sample: VideoSample) -> str:
     """A file name that tells the video, and by a hash at its end tells apart prompts of which it shows too little."""
     slug = re.sub(r"[^a-z0-9]+", "-", (sample.prompt or "").lower()).strip("-")[:80]
     asked = [slug] if slug else []

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.long_video import write_untrained
 from lvdm import making, presets
 from lvdm.data.inspection import probe
-from lvdm.data.samples import Sample, gather_samples
+from lvdm.data.samples import VideoSample, gather_samples
 from lvdm.diffusion.sampling import VideoRequest
 from lvdm.errors import ArtefactError
 from lvdm.models.autoencoder import build_autoencoder
@@ -126,7 +126,7 @@ def test_samples_take_the_prompts_in_turn_and_no_two_share_a_seed():
 
 def test_a_request_has_latents_for_every_frame():
     for frames, num_latents in ((1, 1), (15, 4), (16, 4), (17, 5), (1023, 256)):
-        request = making.as_request(Sample("long", 0, frames, seed=3, label=None), (), time_factor=4)
+        request = making.as_request(VideoSample("long", 0, frames, seed=3, label=None), (), time_factor=4)
         assert request == VideoRequest(seed=3, prompt=None, num_latents=num_latents)
 
 

@@ -36,7 +36,7 @@ SHOWN = 16  # short clips that are written as mp4 too
 
 
 @dataclass(frozen=True)
-class Sample:
+class VideoSample:
     """A video to make, or made: a short clip, or a long video."""
 
     kind: Literal["clip", "long"]
@@ -70,7 +70,7 @@ class Sample:
         return (self.exact(made) if self.kind == "clip" else made / self.file).exists()
 
 
-def write_sample(made: Path, sample: Sample, chunks: Iterable[Float[Tensor, "1 3 t h w"]], fps: float) -> None:
+def write_sample(made: Path, sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h w"]], fps: float) -> None:
     """Writes a sample as its chunks come, exactly as many frames as it asks for; one that is made is left alone."""
     if sample.is_made(made):
         return
@@ -86,7 +86,7 @@ def write_sample(made: Path, sample: Sample, chunks: Iterable[Float[Tensor, "1 3
 
 
 def gather_samples(
-    folder: Path, made: Path, samples: Sequence[Sample], made_with: Mapping[str, Any] = MappingProxyType({})
+    folder: Path, made: Path, samples: Sequence[VideoSample], made_with: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
     """Makes a sample set in `folder` of samples that lie in `made`; all short clips have one length."""
     for sample in samples:
@@ -127,10 +127,10 @@ class SampleSet:
         with self._whole(MADE_WITH) as path:
             return dict(json.loads(path.read_text()))
 
-    def samples(self, kind: Literal["clip", "long"]) -> list[Sample]:
+    def samples(self, kind: Literal["clip", "long"]) -> list[VideoSample]:
         """What was made, in order."""
         with self._whole(INDEX) as path:
-            return [sample for entry in json.loads(path.read_text()) if (sample := Sample(**entry)).kind == kind]
+            return [sample for entry in json.loads(path.read_text()) if (sample := VideoSample(**entry)).kind == kind]
 
     @contextlib.contextmanager
     def _whole(self, file: str) -> Iterator[Path]:
@@ -144,7 +144,9 @@ class SampleSet:
             raise ArtefactError(f"{path}: not as it was written: {error}", remedy=remedy) from None
 
 
-def frames_of(sample: Sample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def frames_of(
+    sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]
+) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of a sample, as many as it asks for; no more chunks are taken than these need."""
     left = sample.frames
     for chunk in chunks:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from lvdm.data.samples import Sample, SampleSet
+from lvdm.data.samples import SampleSet, VideoSample
 from lvdm.data.sprites import RECIPE, load_recipe
 from lvdm.data.video import read_frames
 from lvdm.errors import ArtefactError, WeightsError
@@ -130,7 +130,7 @@ def joins_of(samples: SampleSet) -> Joins | None:
     )
 
 
-def _long(samples: SampleSet, protocol: Protocol) -> list[Sample]:
+def _long(samples: SampleSet, protocol: Protocol) -> list[VideoSample]:
     long = samples.samples("long")
     enough = [sample for sample in long if sample.frames >= protocol.long_frames]
     if len(enough) < protocol.long_videos:
@@ -143,7 +143,7 @@ def _long(samples: SampleSet, protocol: Protocol) -> list[Sample]:
     return enough[: protocol.long_videos or None]
 
 
-def _made(folder: Path, sample: Sample, frames: int, protocol: Protocol) -> VideoFrames:
+def _made(folder: Path, sample: VideoSample, frames: int, protocol: Protocol) -> VideoFrames:
     """The first `frames` of a long sample, whose last one is looked for too."""
     path, side = (
         need(folder / sample.file, f"sample {folder.name}"),
@@ -156,7 +156,7 @@ def _made(folder: Path, sample: Sample, frames: int, protocol: Protocol) -> Vide
     return VideoFrames(path, sha256(path), frames, 1, protocol.size)
 
 
-def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[Sample]) -> pd.DataFrame:
+def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[VideoSample]) -> pd.DataFrame:
     """Real videos that have a window, the longest first."""
     rows = of_split(manifest, protocol.split).sample(frac=1, random_state=protocol.seed)
     rows = rows[rows["frames"] > (WINDOW - 1) * protocol.stride]

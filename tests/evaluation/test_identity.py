@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lvdm.data.samples import Sample, SampleSet
+from lvdm.data.samples import SampleSet, VideoSample
 from lvdm.data.sprites import RECIPE, Recipe, Scene, Sprite, draw, load_recipe, scene
 from lvdm.data.video import read_frames, write_video
 from lvdm.evaluation.identity import (
@@ -204,7 +204,7 @@ def test_it_is_measured_of_the_built_in_set_alone(recipe, tmp_path):
     params, workspace = load_params(PROJECT / "params.yaml"), Workspace(tmp_path)
     for i, shown in enumerate(islice(scenes(recipe, 144, False), 3)):
         write_video(workspace.videos / f"{i}.mp4", draw(recipe, shown), 8.0)
-    folder, sample = workspace.samples("x"), Sample("long", 0, 144, 0, None)
+    folder, sample = workspace.samples("x"), VideoSample("long", 0, 144, 0, None)
     write_video(folder / sample.file, draw(recipe, scenes(recipe, 144, False)[5]), 8.0)
     write_json(folder / "index.json", [vars(sample)])
     paths = [str(Path("artifacts/videos") / f"{i}.mp4") for i in range(3)]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lvdm.data.clips import to_clip, to_frames
-from lvdm.data.samples import Sample, SampleSet, gather_samples, write_sample
+from lvdm.data.samples import SampleSet, VideoSample, gather_samples, write_sample
 from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ArtefactError, LvdmError
 from lvdm.evaluation import long_videos, sets
@@ -38,7 +38,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def samples(workspace: Workspace, label: str | None = "a") -> SampleSet:
     folder = workspace.samples("x")
-    sample = Sample("long", 0, REACH, 0, label)
+    sample = VideoSample("long", 0, REACH, 0, label)
     write_video(folder / sample.file, [moving_square(99, REACH).numpy()], 8.0)
     write_json(folder / "index.json", [vars(sample)])
     return SampleSet(folder)
@@ -84,7 +84,7 @@ def test_real_clips_are_captioned_by_what_the_samples_were_asked_for_by(workspac
     assert set(asked["label"]) == {"a"} and set(asked["caption"]) == {"a square", "a dot"}
     for caption, column in ((None, "label"), ("a square", "caption")):
         made = SampleSet(workspace.root / column)
-        clip = Sample("clip", 0, 16, 0, "a", caption)
+        clip = VideoSample("clip", 0, 16, 0, "a", caption)
         write_sample(workspace.root / "made" / column, clip, [torch.zeros(1, 3, 16, 32, 32)], 8.0)
         made.folder.mkdir()
         gather_samples(made.folder, workspace.root / "made" / column, [clip])
