@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from lvdm.check import Check
 from lvdm.cost import Cost
 from lvdm.errors import ArtefactError, BusyError
@@ -273,11 +275,9 @@ class Report:
         assert not self.metrics.keys() & {*self.pictures, *self.links}, "all are shown in one table"
         folder = workspace.report(self.stage, self.name)
         with atomic_folder(folder) as beside:
-            pictures = {}
-            for title, picture in self.pictures.items():
+            for picture in self.pictures.values():
                 shutil.copyfile(picture, beside / picture.name)
-                pictures[title] = folder / picture.name
-            report = replace(self, pictures=pictures)
+            report = replace(self, pictures={title: folder / p.name for title, p in self.pictures.items()})
             document = asdict(report)
             for paths in ("pictures", "links"):
                 document[paths] = {k: os.path.relpath(v, workspace.root) for k, v in document[paths].items()}
@@ -289,11 +289,12 @@ class Report:
         """The report of the last run of a stage.
 
         Raises:
-            ArtefactError: the stage has not run.
+            ArtefactError: the stage has not run, or the file is no report.
         """
-        document = json.loads(need(workspace.report(stage, name) / "report.json", f"{stage} {name}").read_text())
-        for paths in ("pictures", "links"):
-            document[paths] = {k: workspace.root / v for k, v in document[paths].items()}
-        document["checks"] = tuple(Check(**{**c, "examples": tuple(c["examples"])}) for c in document["checks"])
-        document["cost"] = Cost(**document["cost"]) if document.get("cost") else None
-        return cls(**document)
+        path = need(workspace.report(stage, name) / "report.json", run := f"{stage} {name}".strip())
+        try:
+            document = json.loads(path.read_text())
+            document |= {p: {k: workspace.root / v for k, v in document[p].items()} for p in ("pictures", "links")}
+            return TypeAdapter(cls).validate_python(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{path}: no report: {error}", remedy=f"run `lvdm {run}` again") from None

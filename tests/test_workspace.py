@@ -106,5 +106,9 @@ def test_a_report_comes_back_as_it_was_written(tmp_path):
     links = {"video": tmp_path / "artifacts/a.mp4"}
     report = Report("sample", "a", {"seconds": 1.5}, {"curve": picture}, links, (check,)).write(workspace)
     assert Report.read(workspace, "sample", "a") == report
+    path = workspace.report("sample", "a") / "report.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ArtefactError, match=r"report\.json: no report: .*; run `lvdm sample a` again"):
+        Report.read(workspace, "sample", "a")
     assert report.pictures["curve"].parent == workspace.report("sample", "a")
     assert Path(report.pictures["curve"]).read_bytes() == b"png"

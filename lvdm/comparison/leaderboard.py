@@ -57,8 +57,7 @@ def summary(board: Leaderboard, source: str) -> str:
         for row in group.rows:
             if row.differs:
                 lines += [f"- {row.experiment}: {', '.join(f'{k} {v}' for k, v in row.differs.items())}"]
-            if row.stale:
-                lines += [f"- {row.experiment} is stale: params.yaml has changed since {', '.join(row.stale)}"]
+            lines += [f"- mind: {row.experiment}: {caution}" for caution in row.cautions]
         lines += [""]
     if board.not_evaluated:
         lines += [f"Not evaluated: {', '.join(board.not_evaluated)}", ""]
@@ -124,6 +123,7 @@ def _row(row: Row) -> dict[str, Any]:
         "not_available": row.result.not_available,
         "differs": dict(row.differs),
         "stale": list(row.stale),
+        "cautions": list(row.cautions),
         "made_by": made_by(row.lineage),
     }
 

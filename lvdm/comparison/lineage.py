@@ -67,7 +67,14 @@ class Node:
     @property
     def whole(self) -> bool:
         """Whether every branch ends at raw data, or at a stage that reads nothing else."""
-        return self.state != "broken" and all(node.whole for node in self.inputs)
+        return not any(self.breaks())
+
+    def breaks(self) -> Iterator[Node]:
+        """Every end of the tree that leads no further."""
+        if self.state == "broken":
+            yield self
+        for node in self.inputs:
+            yield from node.breaks()
 
     def makers(self) -> Iterator[Provenance]:
         """Every run on record behind these bytes, those nearest to them first on each branch."""

@@ -66,6 +66,14 @@ class Row:
     differs: Mapping[str, str]
     stale: tuple[str, ...]
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Why its numbers may not be those of the files, or of the parameters, that lie there now."""
+        broken = dict.fromkeys(f"{node.path}: {node.note}" for node in self.lineage.breaks())
+        stale = f"stale: params.yaml has changed since {', '.join(self.stale)}" if self.stale else ""
+        unknown = f"its numbers cannot be followed back to the raw data: {'; '.join(broken)}" if broken else ""
+        return tuple(caution for caution in (unknown, stale) if caution)
+
 
 @dataclass(frozen=True)
 class Group:

@@ -37,7 +37,7 @@ class Snapshot:
         """The text of the file `path` below the root; None if there is none."""
         if self.revision:
             return self._git("show", f"{self.revision}:./{path}")
-        return (self.root / path).read_text() if (self.root / path).is_file() else None
+        return (self.root / path).read_text(errors="replace") if (self.root / path).is_file() else None
 
     def names(self, folder: str) -> list[str]:
         """The names in the folder `folder` below the root, sorted."""

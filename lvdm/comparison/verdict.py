@@ -41,11 +41,15 @@ def judge(group: Group, source: str) -> Verdict:
             cautions.append(f"{first.experiment} and {second} cannot be told apart by {key}")
         if ahead.value <= abs(estimate.floor):
             cautions.append("the lead is smaller than the distance between two sets of real clips")
+    if unranked := [row.experiment for row in group.rows if key not in row.scores or row.scores[key].rank is None]:
+        cautions.append(f"{key} does not rank {', '.join(unranked)}")
     dissent = [other for other in group.metrics[1:] if other in first.scores and first.scores[other].beaten]
     if dissent:
         cautions.append(f"{', '.join(dissent)} put{'s' if len(dissent) == 1 else ''} another one first")
     if len({maker.code for row in group.rows for maker in row.lineage.makers() if maker.stage == "evaluate"}) > 1:
         cautions.append("not all were measured by the same code: `dvc repro` measures them again")
+    if unknown := [row.experiment for row in group.rows if not row.lineage.whole]:
+        cautions.append(f"the numbers of {', '.join(unknown)} cannot be followed back to the raw data")
     return Verdict(
         best=first.experiment,
         lead=f"{lead}; real against real: {estimate.floor:.4g}",

@@ -22,7 +22,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.metrics import METRICS
@@ -65,6 +67,8 @@ class Estimate:
 class Result:
     """What DVC shows as metrics; the fields are those of the file, see above."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     estimates: Mapping[str, Estimate]
     measured: Mapping[str, Mapping[str, float]]
     protocol: Mapping[str, str | int]
@@ -94,7 +98,7 @@ class Result:
         Raises:
             ArtefactError: no such file, or it is no result.
         """
-        return cls.parse(need(path, f"evaluate {path.stem}").read_text(), path)
+        return cls.parse(need(path, f"evaluate {path.stem}").read_text(errors="replace"), path)
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Result:
@@ -107,12 +111,14 @@ class Result:
             document = json.loads(text)
             values, floor = document.pop("metrics"), document.pop("floor")
             beside = document.pop("estimates", None) or {key: _before(key, document["protocol"]) for key in values}
-            estimates = {key: _estimate(values[key], floor[key], beside[key]) for key in values}
-            return cls(estimates=estimates, **document)
+            estimates = {key: {**beside[key], "value": values[key], "floor": floor[key]} for key in values}
+            if not estimates.keys() & METRICS.keys():
+                raise ValueError("none of its metrics is known")
+            return TypeAdapter(cls).validate_python({**document, "estimates": estimates})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(
-                f"{path}: not a result of `lvdm evaluate`: {error}", remedy=f"run `lvdm evaluate {path.stem}` again"
-            ) from None
+            why = _first(error) if isinstance(error, ValidationError) else error
+            remedy = f"run `lvdm evaluate {path.stem}` again"
+            raise ArtefactError(f"{path}: not a result of `lvdm evaluate`: {why}", remedy=remedy) from None
 
 
 def better(key: str) -> Literal["lower", "higher"]:
@@ -120,9 +126,10 @@ def better(key: str) -> Literal["lower", "higher"]:
     return "lower" if METRICS[key].lower_is_better else "higher"
 
 
-def _estimate(value: float, floor: float, beside: Mapping[str, Any]) -> Estimate:
-    interval = beside["interval"]
-    return Estimate(value=value, floor=floor, **{**beside, "interval": tuple(interval) if interval else None})
+def _first(error: ValidationError) -> str:
+    """The first thing wrong: where, and what."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _before(key: str, protocol: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lvdm.comparison.charts import COLOURS, chart_drift
-from lvdm.comparison.leaderboard import write_leaderboard
+from lvdm.comparison.leaderboard import summary, write_leaderboard
 from lvdm.comparison.ranking import rank_experiments
 from lvdm.comparison.verdict import judge
 from lvdm.params import Params
@@ -78,6 +78,22 @@ def test_a_broken_chain_is_shown_and_not_hidden(workspace: Workspace, params: Pa
     assert "The chain is broken" in page
     assert "evaluate perturbed has made other bytes here since" in page
     assert "BROKEN" in (workspace.leaderboard / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize("experiment", VALUES)  # the first of the ranking, and another one
+def test_numbers_that_nothing_leads_back_to_the_data_are_marked_where_they_are_ranked(
+    experiment: str, workspace: Workspace, params: Params
+) -> None:
+    (workspace.report("sample", experiment) / "provenance.json").unlink()
+    board = write_leaderboard(params, workspace)
+    caution = f"the numbers of {experiment} cannot be followed back to the raw data"
+    assert caution in judge(board.groups[0], "builtin").caution
+    why = f"artifacts/samples/{experiment}: no stage on record made these bytes"
+    said = f"{experiment}: its numbers cannot be followed back to the raw data: {why}"
+    assert said in summary(board, "builtin")
+    page = (workspace.leaderboard / "index.html").read_text()
+    assert f'{experiment}</a> <span class="caution">broken chain</span>' in page and page.count("broken chain") == 1
+    assert why in pages(workspace.leaderboard)[1 + list(VALUES).index(experiment)].read_text().split("Samples")[0]
 
 
 def test_both_pages_lead_to_the_data_report(written: Path) -> None:

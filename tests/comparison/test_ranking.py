@@ -171,7 +171,12 @@ def test_a_number_without_a_rank_is_no_second_to_be_ahead_of(workspace: Workspac
     fewer = {key: replace(estimate, n_fake=32) for key, estimate in other.estimates.items()}
     replace(other, estimates=fewer).write(workspace.metrics("unperturbed"))
     (group,) = rank_experiments(workspace, params).groups
-    assert judge(group, "builtin").lead == "fd_tn2 2 [1.8, 2.2]; real against real: 0.5"
+    verdict = judge(group, "builtin")
+    assert verdict.lead == "fd_tn2 2 [1.8, 2.2]; real against real: 0.5"
+    assert "fd_tn2 does not rank unperturbed" in verdict.caution
+    result({"static_gap": 0.2}).write(workspace.metrics("unperturbed"))
+    (group,) = rank_experiments(workspace, params).groups
+    assert "fd_tn2 does not rank unperturbed" in judge(group, "builtin").caution
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])

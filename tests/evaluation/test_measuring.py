@@ -292,9 +292,19 @@ def test_a_result_survives_its_file_and_a_foreign_file_is_refused(tmp_path: Path
     result = Result({"fvd": estimate}, {}, {"num_clips": 8}, {"fid": "remedy"}, {"tn2": {"fake_first": 1.0}})
     result.write(tmp_path / "a.json")
     assert Result.read(tmp_path / "a.json") == result
-    (tmp_path / "b.json").write_text('{"fvd": 168.0}')
-    with pytest.raises(ArtefactError, match="not a result"):
-        Result.read(tmp_path / "b.json")
+    document = json.loads((tmp_path / "a.json").read_text())
+    damages: list[dict[str, Any]] = [
+        {"protocol": [1]},
+        {"drift": None},
+        {"of_tomorrow": 1},
+        {"metrics": {}, "floor": {}, "estimates": {}},
+        {"estimates": {"fvd": {**document["estimates"]["fvd"], "interval": [1.0]}}},
+    ]
+    foreign = [b'{"fvd": 168.0}', b"\xff{}", *(json.dumps(document | damage).encode() for damage in damages)]
+    for content in foreign:
+        (tmp_path / "b.json").write_bytes(content)
+        with pytest.raises(ArtefactError, match=r"b\.json: not a result of `lvdm evaluate`: .*; run `lvdm evaluate b`"):
+            Result.read(tmp_path / "b.json")
 
 
 def test_a_result_of_before_intervals_is_read(tmp_path: Path) -> None:
