@@ -22,9 +22,9 @@ from lvdm.training.denoiser import compile_denoiser
 
 ONE_RUN = "--one-run"
 GOALS = {2: 1.9, 4: 3.6}
-REGIONS = ("levels", "whole")
+REGIONS = ("parts", "whole")
 WHAT_REGIONS = (
-    "that are compiled on several devices: levels, as in training (default), whose gradients are exchanged beside the "
+    "that are compiled on several devices: parts, as in training (default), whose gradients are exchanged beside the "
     "backward pass of others, or the whole network, as on one: few launches, and gradients are exchanged in the end"
 )
 
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> list[Run]:
     options.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4], help="(default: 1 2 4)")
     options.add_argument("--batch", type=int, default=32, help="examples a device (default: 32)")
     options.add_argument("--steps", type=int, default=30, help="that are timed (default: 30)")
-    options.add_argument("--regions", choices=REGIONS, default="levels", help=WHAT_REGIONS)
+    options.add_argument("--regions", choices=REGIONS, default="parts", help=WHAT_REGIONS)
     options.add_argument(ONE_RUN, type=int, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     args = options.parse_args(arguments)

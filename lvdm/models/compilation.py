@@ -40,11 +40,11 @@ def compile_all(
 
 
 def mode_of_training(machine: Machine) -> str:
-    """On one GPU a pass forward and one backward are a CUDA graph each.
+    """On a GPU a pass forward and one backward, of what is compiled, are a CUDA graph each.
 
     A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them.
     """
-    return GRAPHS if machine.device.type == "cuda" and len(machine.shared_devices) == 1 else "default"
+    return GRAPHS if machine.device.type == "cuda" else "default"
 
 
 @functools.cache

@@ -38,24 +38,23 @@ class Denoiser(nn.Module):
         token_channels = vocabulary.token_channels
         widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
         self.condition = FrameCondition(config.channels, 4 * config.channels, len(vocabulary.labels))
-        self.first = spatial_convolution(latent_channels, widths[0])
-        num_levels = len(widths)
-        self.downs = nn.ModuleList(
-            spatial_convolution(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)
-        )
-        self.ups = nn.ModuleList(spatial_convolution(coarse, fine) for fine, coarse in itertools.pairwise(widths))
-        self.before = nn.ModuleList(Level(widths[i], widths[i], config, i, token_channels) for i in range(num_levels))
-        self.middle = Level(widths[-1], widths[-1], config, num_levels - 1, token_channels)
-        self.after = nn.ModuleList(
-            Level(2 * widths[i], widths[i], config, i, token_channels) for i in range(num_levels)
-        )
-        self.last = zero_initialised(spatial_convolution(widths[0], latent_channels))
+        first = spatial_convolution(latent_channels, widths[0])
+        downs = [spatial_convolution(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)]
+        ups = [spatial_convolution(coarse, fine) for fine, coarse in itertools.pairwise(widths)]
+
+        def level(index: int, entrance: nn.Module, in_channels: int) -> Level:
+            return Level(entrance, in_channels, widths[index], config, index, token_channels)
+
+        self.before = nn.ModuleList(level(i, entrance, widths[i]) for i, entrance in enumerate([first, *downs]))
+        self.middle = level(len(widths) - 1, nn.Identity(), widths[-1])
+        self.after = nn.ModuleList(level(i, up, 2 * widths[i]) for i, up in enumerate([*ups, nn.Identity()]))
+        self.head = Head(widths[0], latent_channels)
         channels_last(self)
 
     @property
-    def levels(self) -> list[Level]:
-        """The parts that hold nearly all of its parameters, in the order in which it passes them."""
-        return [*self.before, self.middle, *reversed(self.after)]  # type: ignore[list-item]  # lists of modules
+    def parts(self) -> list[nn.Module]:
+        """All that it is made of, in the order of a pass."""
+        return [self.condition, *self.before, self.middle, *reversed(self.after), self.head]
 
     def forward(
         self,
@@ -65,30 +64,56 @@ class Denoiser(nn.Module):
         condition: Condition,
     ) -> Float[Tensor, "b c t h w"]:
         told = self.condition(level, stride, condition), condition.prompts.rows(condition.number)
-        x = self.first(z.contiguous(memory_format=torch.channels_last_3d))
-        skips = [self.before[0](x, *told)]
-        for down, level_before in zip(self.downs, self.before[1:], strict=True):
-            skips.append(level_before(down(skips[-1]), *told))
-        x = self.after[-1](torch.cat([self.middle(skips[-1], *told), skips.pop()], dim=1), *told)
-        for up, level_after in zip(reversed(self.ups), reversed(self.after[:-1]), strict=True):
-            skip = skips.pop()
-            x = level_after(torch.cat([resized(up(x), *skip.shape[3:]), skip], dim=1), *told)
-        return self.last(F.silu(channel_norm(x)))
+        x, skips = z.contiguous(memory_format=torch.channels_last_3d), []
+        for level_before in self.before:
+            x = level_before(x, None, *told)
+            skips.append(x)
+        x = self.middle(x, None, *told)
+        for level_after in reversed(self.after):
+            x = level_after(x, skips.pop(), *told)
+        return self.head(x)
 
 
 class Level(nn.Module):
-    """The blocks of one resolution."""
+    """The blocks of one resolution, behind the convolution that leads there and what the level before it has kept."""
 
-    def __init__(self, in_channels: int, out_channels: int, config: DenoiserNetwork, level: int, token_channels: int):
+    def __init__(
+        self,
+        entrance: nn.Module,
+        in_channels: int,
+        out_channels: int,
+        config: DenoiserNetwork,
+        level: int,
+        token_channels: int,
+    ):
         super().__init__()
+        self.entrance = entrance
         widths = [in_channels] + [out_channels] * config.num_blocks
         attends = level in config.attention_levels
         self.blocks = Blocks(Block(i, o, config, attends, token_channels) for i, o in itertools.pairwise(widths))
 
     def forward(
-        self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"], texts: Prompts
+        self,
+        x: Float[Tensor, "b c t i j"],
+        skip: Float[Tensor, "b k t h w"] | None,
+        condition: Float[Tensor, "b t e"],
+        texts: Prompts,
     ) -> Float[Tensor, "b d t h w"]:
+        x = self.entrance(x)
+        if skip is not None:
+            x = torch.cat([resized(x, *skip.shape[3:]), skip], dim=1)
         return self.blocks(x, condition, texts)
+
+
+class Head(nn.Module):
+    """The last convolution."""
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__()
+        self.conv = zero_initialised(spatial_convolution(channels, out_channels))
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t h w"]:
+        return self.conv(F.silu(channel_norm(x)))
 
 
 class FrameCondition(nn.Module):

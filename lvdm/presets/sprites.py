@@ -43,14 +43,14 @@ SCHEMES = {
     "refine": "scheme: hierarchical, refine_strength: 0.6",
 }
 PIXELS = """\
-  pixels:                  # the denoiser on pixels (VDM): steps for as long a training as the others
+  pixels:                  # the denoiser on pixels (VDM): else paper-w01-hierarchical
     autoencoder: pixels
     train_denoiser:
       window: 17           # frames
       strides: [1, 16]
       network: {channels: 32, channel_multipliers: [1, 2, 4, 8], attention_levels: [3], head_channels: 32}
       training: {steps: 3000, batch_size: 16}
-    sample: {batch_size: 32}
+    sample: {guidance: 0.1, batch_size: 32}
 """
 
 

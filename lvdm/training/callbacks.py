@@ -163,7 +163,11 @@ class Trace(AfterStep):
 
 
 class Validation(AfterStep):
-    """Measures the averaged weights on held-out examples, into the trace: in every process, with equal results."""
+    """Measures the averaged weights on held-out examples, into the trace: in every process, with equal results.
+
+    Nothing is compiled for it: parts that are CUDA graphs take each other, without gradients, for a next pass, and
+    write over what it reads.
+    """
 
     def __init__(self, average: Average, trace: Trace, measure: Callable[[], dict[str, float]]):
         self.average, self.trace, self.measure = average, trace, measure
@@ -171,7 +175,8 @@ class Validation(AfterStep):
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.trace.validates(trainer.global_step):
             network = pl_module.get_submodule("network")
-            with self.average.applied_to(network), trainer.precision_plugin.forward_context(), torch.no_grad():
+            arithmetic, eager = trainer.precision_plugin.forward_context(), torch.compiler.set_stance("force_eager")
+            with self.average.applied_to(network), arithmetic, eager, torch.no_grad():
                 network.eval()
                 self.trace.rows[-1] |= {f"validation_{key}": value for key, value in self.measure().items()}
                 network.train()

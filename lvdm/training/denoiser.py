@@ -149,12 +149,10 @@ def _of_both(history: History, of_interpolator: History) -> History:
 def compile_denoiser(network: Denoiser, machine: Machine) -> None:
     """Compiles what a step passes through.
 
-    On several devices levels are compiled one by one, so that gradients are exchanged beside the backward pass.
+    On several devices its parts are compiled one by one, so that gradients are exchanged beside the backward pass.
     """
-    if len(machine.shared_devices) > 1:
-        compile_all(network.levels, dynamic=False)  # they differ in shape, which is not to be dynamic in any
-    else:
-        compile_all([network], mode=mode_of_training(machine))
+    modules = network.parts if len(machine.shared_devices) > 1 else [network]
+    compile_all(modules, dynamic=False, mode=mode_of_training(machine))  # parts differ in shape, dynamic in none
 
 
 def train_denoiser(

@@ -66,7 +66,7 @@ def test_any_size_and_number_of_levels_gives_the_shape_of_the_input_and_each_lev
         [],
     )
     for level in network.before:
-        level.register_forward_pre_hook(lambda _, given: sides.append(tuple(given[0].shape[3:])))
+        level.blocks.register_forward_pre_hook(lambda _, given: sides.append(tuple(given[0].shape[3:])))
     assert network(z, *rest).shape == z.shape
     assert sides == [tuple(-(-side // 2**i) for side in size) for i in range(len(multipliers))]
 

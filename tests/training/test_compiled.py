@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from sharded_run import sharded_params
-from small_run import adversarial, small_params
+from small_run import MACHINE, Noise, adversarial, small_params
 
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
@@ -21,16 +22,17 @@ from lvdm.models.denoiser import Denoiser
 from lvdm.params import AutoencoderObjective
 from lvdm.training.autoencoder import compile_autoencoder
 from lvdm.training.denoiser import compile_denoiser
+from lvdm.training.fit import Batch, Draw, Task, fit
 
 
-def test_the_levels_are_all_levels_once_and_in_the_order_of_the_pass():
+def test_the_parts_of_a_denoiser_are_all_of_it_once_and_in_the_order_of_the_pass():
     network, passed = Denoiser(sharded_params(1, 2).network, 2, Vocabulary()), []
-    for level in network.levels:
-        level.register_forward_pre_hook(lambda module, _: passed.append(module))
+    for part in network.parts:
+        part.register_forward_pre_hook(lambda module, _: passed.append(module))
     z, ones = torch.randn(1, 2, 5, 4, 4), torch.ones(1, dtype=torch.int64)
     network(z, torch.full((1, 5), 0.5), ones, Condition(0 * ones, Prompts.of_labels(0)))
-    assert passed == network.levels
-    assert set(passed) == {*network.before, network.middle, *network.after}
+    assert passed == network.parts
+    assert sum(p.numel() for part in passed for p in part.parameters()) == sum(p.numel() for p in network.parameters())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
@@ -43,7 +45,7 @@ def test_torch_keeps_what_is_compiled_of_many_modules_of_one_class(modules):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
 def test_what_a_step_passes_through_is_compiled():
-    """On one device whole networks, on several level by level, and beside a discriminator the decoder but its last."""
+    """On one device whole networks, on several part by part, and beside a discriminator the decoder but its last."""
     one, two = (Machine(accelerator="cpu", devices=devices) for devices in (1, 2))
     plain, adversarial_too = small_params().objective, small_params(adversarial(0)).objective
 
@@ -62,10 +64,49 @@ def test_what_a_step_passes_through_is_compiled():
 
     with torch._dynamo.config.patch(recompile_limit=8):
         alone, beside = denoiser(one), denoiser(two)
-        assert compiled(alone) == {alone} and compiled(beside) == set(beside.levels)
+        assert compiled(alone) == {alone} and compiled(beside) == set(beside.parts)
         whole, parts = autoencoder(plain), autoencoder(adversarial_too)
         assert compiled(whole) == {whole.encoder, whole.decoder}
         assert compiled(parts) == {parts.encoder, *parts.decoder.levels}
+
+
+class Line(torch.nn.Module):
+    """A network that torch compiles: none of its own layers by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.slope * x
+
+
+class Mean(Task):
+    """The square of what a network makes of the mean of a clip."""
+
+    @property
+    def draw(self) -> Draw:
+        return lambda batch, generators: {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+        return {"loss": self.network(batch["clip"].mean()).square().sum()}
+
+    def validation_means(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"loss": self.training_step(batch, 0)["loss"]}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
+def test_what_trains_is_compiled_and_what_is_validated_is_not(tmp_path):
+    passed: list[bool] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        return lambda *inputs: passed.append(torch.is_grad_enabled()) or graph(*inputs)
+
+    network, training = Line(), small_params(steps=3, validate_every=1).training
+    network.compile(backend=backend)
+    rows = fit(Mean(network, training, [Noise()[0]]), Noise(), training, MACHINE, tmp_path)
+    assert passed == [True] * 3
+    assert all("validation_loss" in row for row in rows)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
