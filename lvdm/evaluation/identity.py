@@ -58,11 +58,12 @@ class Video(Protocol):
 
 @dataclass(frozen=True)
 class Kept:
-    """Of the sprites that `videos` began with, how many are what they were; of other videos one cannot tell."""
+    """Of the sprites that `videos` began with, how many are what they were; of `untold` ones one cannot tell."""
 
     videos: int
     sprites: int
     kept: int
+    untold: int = 0
 
     @property
     def share(self) -> float:
@@ -82,7 +83,11 @@ class Identity:
         """The result with these numbers, and of the metrics `asked` for that are not among them what they need."""
         told = {n: pair for n, pair in self.kept.items() if all(side.videos for side in pair)}
         estimates = {f"identity_{n}": _estimate(f"identity_{n}", *pair) for n, pair in told.items()}
-        sprites = {f"sprites_{n}": {"fake": float(f.sprites), "real": float(r.sprites)} for n, (f, r) in told.items()}
+        counted = {
+            f"{what}_{n}": {"fake": float(getattr(fake, what)), "real": float(getattr(real, what))}
+            for n, (fake, real) in told.items()
+            for what in ("sprites", "untold")
+        }
         areas = {f"area_gap_{n}": {"fake": gap, "real": self.area_floor} for n, gap in self.area_gaps.items()}
         needs = {
             f"identity_{n}": "needs long videos, and held-out ones as long, that begin with sprites apart"
@@ -98,7 +103,7 @@ class Identity:
         return replace(
             result,
             estimates={**result.estimates, **estimates},
-            measured={**result.measured, **sprites, **areas},
+            measured={**result.measured, **counted, **areas},
             not_available={**result.not_available, **missing},
         )
 
@@ -108,9 +113,9 @@ def _estimate(key: str, fake: Kept, real: Kept) -> Estimate:
         value=fake.share,
         floor=real.share,
         interval=share_interval(fake.share, fake.videos),
-        n_real=real.videos,
-        n_fake=fake.videos,
-        floor_n=real.videos,
+        n_real=real.videos + real.untold,
+        n_fake=fake.videos + fake.untold,
+        floor_n=real.videos + real.untold,
         better=better(key),
         extractor=METRICS[key].features,
         sha256="none",
@@ -213,6 +218,7 @@ def kept(moments: Sequence[tuple[Sprites | None, Sprites | None]]) -> Kept:
         videos=len(told),
         sprites=sum(len(first) for first, _ in told),
         kept=sum(s is not None and later.get(c) == s for first, later in told for c, s in first.items()),
+        untold=len(moments) - len(told),
     )
 
 

@@ -24,8 +24,8 @@ def nearest_training_clips(fake: Features, held_out: Features, training: Feature
     of_fake, of_held_out = (_nearest(features, training) for features in (fake, held_out))
     pairs = mannwhitneyu(of_held_out, of_fake, method="asymptotic").statistic  # in which the sample is nearer
     return {
-        "fake": of_fake.median().item(),
-        "held_out": of_held_out.median().item(),
+        "fake": of_fake.quantile(0.5).item(),
+        "held_out": of_held_out.quantile(0.5).item(),
         "nearer": float(pairs) / (len(of_fake) * len(of_held_out)),
         "copies": (of_fake < of_held_out.min()).double().mean().item(),
         "searched": float(len(training)),

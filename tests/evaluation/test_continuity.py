@@ -17,6 +17,7 @@ from lvdm.evaluation import long_videos
 from lvdm.evaluation.continuity import LAGS, NO_JOINS, Joins, look_through, measure_continuity, ssim
 from lvdm.evaluation.long_videos import VideoFrames
 from lvdm.evaluation.memorisation import nearest_training_clips
+from lvdm.workspace import sha256
 from tests.evaluation.conftest import moving_square
 
 JOINS = Joins(latents=tuple(range(4, 64, 4)), windows=frozenset(range(16, 64, 16)))
@@ -83,8 +84,9 @@ def test_similarity_falls_with_the_lag_and_is_one_where_nothing_moves() -> None:
 
 
 def test_no_frame_of_a_video_is_decoded_twice(tmp_path: Path) -> None:
-    write_video(tmp_path / "long.mp4", iter([moving_square(0, 200).numpy()]), fps=8.0)
-    video = VideoFrames(tmp_path / "long.mp4", 200, 1, 32)
+    path = tmp_path / "long.mp4"
+    write_video(path, iter([moving_square(0, 200).numpy()]), fps=8.0)
+    video = VideoFrames(path, sha256(path), 200, 1, 32)
     long_videos._block.cache_clear()
     joins = Joins(latents=tuple(range(4, 200, 4)), windows=frozenset(range(32, 200, 32)))
     seen = look_through(video, joins)
@@ -108,6 +110,8 @@ def test_copies_of_training_clips_are_found_and_samples_of_the_same_kind_are_non
     honest = nearest_training_clips(others, held_out, training)
     assert honest["nearer"] == pytest.approx(0.5, abs=0.08)
     assert honest["copies"] < 0.03
+    nearest = (others - training[:, 0]).norm(dim=2).amin(dim=1)
+    assert honest["fake"] == pytest.approx(np.median(nearest.numpy())), "of 200 the mean of the two in the middle"
     copied = nearest_training_clips(torch.cat([others[:100], training[:100]]), held_out, training)
     assert copied["copies"] == pytest.approx(0.5, abs=0.03)
     assert copied["nearer"] == pytest.approx(0.75, abs=0.08)

@@ -28,6 +28,7 @@ from lvdm.evaluation.identity import (
     moment_after,
     seen,
 )
+from lvdm.evaluation.interval import share_interval
 from lvdm.evaluation.long_videos import measure_long_videos
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Result
@@ -141,7 +142,7 @@ def test_frames_where_sprites_touch_tell_nothing_and_a_video_of_such_frames_does
     shown = Scene(64, "dark", main, replace(main, colour="blue", start=(0.6, 0.5)), companion_in_front=True)
     video = drawn(recipe, shown)
     assert seen(video[0], recipe) is None
-    assert kept_after(64, [video], recipe) == Kept(0, 0, 0)
+    assert kept_after(64, [video], recipe) == Kept(0, 0, 0, untold=1)
 
 
 def test_a_sprite_without_a_shape_has_none_to_keep_and_without_sprites_nothing_is_kept(recipe):
@@ -186,6 +187,22 @@ def test_videos_that_begin_without_sprites_apart_are_not_available_with_that_as_
     result = identity.added_to(Result({}, {}, {}, {}), ["identity_64"])
     assert result.metrics == {}
     assert "begin with sprites apart" in result.not_available["identity_64"]
+
+
+def test_videos_of_which_one_cannot_tell_are_counted_and_keep_nobody_from_being_ranked(recipe):
+    shown = scenes(recipe, 144, False)[0]
+    good, unclear = drawn(recipe, shown), drawn(recipe, blended(recipe, shown))
+    told, less_told = (
+        measure_identity(fake, [good], [], recipe).added_to(Result({}, {}, {}, {}), [])
+        for fake in ([good, good], [good, unclear])
+    )
+    estimate, less = (result.estimates["identity_64"] for result in (told, less_told))
+    assert (less.n_fake, less.value) == (2, 1) and less.comparable == estimate.comparable
+    assert (less.interval, estimate.interval) == (share_interval(1.0, 1), share_interval(1.0, 2))
+    assert [result.measured["untold_64"] for result in (told, less_told)] == [
+        {"fake": 0.0, "real": 0.0},
+        {"fake": 1.0, "real": 0.0},
+    ]
 
 
 def test_an_area_that_cannot_be_measured_is_not_available_with_its_reason(recipe):
