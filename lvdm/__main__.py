@@ -81,8 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _stage(args: argparse.Namespace) -> None:
     workspace = Workspace.at(args.root)
     params = load_params(args.root / "params.yaml")
-    names = STAGES[args.stage].names(params)
-    for name in [args.name] if getattr(args, "name", None) else names:
+    stage = STAGES[args.stage]
+    names = [args.name] if getattr(args, "name", None) else stage.names(params)
+    if not names:
+        raise ParamsError(f"params.yaml: {stage.over}", expected=f"an entry to {args.stage}")
+    for name in names:
         report = run_stage(args.stage, params, workspace, name, resume=getattr(args, "resume", False))
         if report.summary:
             print(report.summary)
@@ -180,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     preset.add_argument("preset", choices=presets.NAMES)
     preset.set_defaults(run=_preset)
     plan = add_command(commands, "plan", "say what the stages need on this machine, and which setting fits")
-    plan.add_argument("--memory", type=int, nargs="+", metavar="GB", help="what fits GPUs of these sizes")
+    gigabytes = partial(_at_least, 1)
+    plan.add_argument("--memory", type=gigabytes, nargs="+", metavar="GB", help="what fits GPUs of these sizes")
     plan.set_defaults(run=_plan)
     weights = add_command(
         commands, "weights", "list the pretrained networks that metrics and texts need, or install some"

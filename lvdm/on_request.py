@@ -40,10 +40,16 @@ ANSWERS = {"--prompt": "text", "--label": "label"}  # the condition that each op
 
 
 def experiment_for(prompt: Prompt, params: Params) -> str:
-    """The first experiment of params.yaml that answers to such a prompt; the first of all if none does."""
+    """The first experiment of params.yaml that answers to such a prompt; the first of all if none does.
+
+    Raises:
+        ParamsError: there is none.
+    """
     wanted = {ANSWERS[option] for option in _options(prompt)}
     conditions = {name: params.experiment(name).train_denoiser.network.condition for name in params.experiments}
     answering = [name for name, condition in conditions.items() if condition in wanted]
+    if not conditions:
+        raise ParamsError("params.yaml: experiments", expected="an entry to sample")
     return next(iter([*answering, *conditions]))
 
 

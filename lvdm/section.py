@@ -87,7 +87,10 @@ def _place(mark: yaml.Mark | None) -> str:
 def _one_line(section: type[Section], error: ValidationError, at: str, file: str) -> ParamsError:
     errors = error.errors()  # a misspelt key is unknown and the right one missing: the first says more
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    keys = [str(key) for key in first["loc"]]
+    keys, alternatives = [str(key) for key in first["loc"]], [first]
+    if keys and keys[-1].startswith("literal["):  # the first of several types of a value, each of which says its own
+        alternatives = [e for e in errors if e["loc"][:-1] == first["loc"][:-1]]
+        keys.pop()
     field = ".".join(([at] if at else []) + keys)
     if first["type"] == "extra_forbidden":
         known = _known_keys(section, keys[:-1])
@@ -102,9 +105,9 @@ def _one_line(section: type[Section], error: ValidationError, at: str, file: str
         return ParamsError(f"{file}: {field}: missing", remedy=remedy)
     if first["type"] == "model_type":
         return ParamsError(f"{file}: {field or 'the file'}", expected="keys and their values", got=first["input"])
-    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    said = (e["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for e in alternatives)
     got = None if isinstance(first["input"], dict) else first["input"]
-    return ParamsError(f"{file}: {field or 'the file'}", expected=expected, got=got)
+    return ParamsError(f"{file}: {field or 'the file'}", expected=" or ".join(said), got=got)
 
 
 def _known_keys(section: type[Section], path: list[str]) -> list[str]:

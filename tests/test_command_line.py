@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors import SafetensorError
 
 from lvdm.__main__ import main
@@ -111,6 +112,14 @@ def test_an_unknown_entry_is_answered_with_the_known_ones():
     result = lvdm("sample", "nobody")
     assert result.returncode == 1
     assert "expected one of perturbed, unperturbed, got 'nobody'" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["sample"], ["sample", "--frames", "16"], ["evaluate"]])
+def test_a_stage_over_no_entries_says_so_and_is_not_taken_for_done(command, tmp_path, capsys):
+    document = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"experiments": {}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    assert main(["--root", str(tmp_path), *command]) == 1
+    assert capsys.readouterr().err == f"lvdm: params.yaml: experiments: expected an entry to {command[0]}\n"
 
 
 def test_whoever_reads_only_the_first_line_of_what_is_printed_gets_no_traceback(tmp_path):

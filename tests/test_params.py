@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,24 @@ def test_a_machine_has_defaults_and_refuses_unknown_keys(tmp_path):
     assert load_machine(tmp_path / "machine.yaml") == Machine()
     (tmp_path / "machine.yaml").write_text("devices: 8\nprecison: 32-true\n")
     with pytest.raises(ParamsError, match=r"machine.yaml: precison: unknown key: expected precision"):
+        load_machine(tmp_path / "machine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("devices: 0", "devices: expected 'auto' or greater than 0, got 0"),
+        (
+            "data_workers: some",
+            "data_workers: expected 'auto' or a valid integer, unable to parse string as an integer",
+        ),
+        ("devices: 0\ndata_workers: 0", "devices: expected 'auto' or greater than 0, got 0"),
+        ("strategy: dp", "strategy: expected 'auto', 'ddp' or 'fsdp', got 'dp'"),
+    ],
+)
+def test_what_a_machine_cannot_have_is_said_with_all_that_it_may(setting, says, tmp_path):
+    (tmp_path / "machine.yaml").write_text(setting)
+    with pytest.raises(ParamsError, match=f"^machine.yaml: {re.escape(says)}"):
         load_machine(tmp_path / "machine.yaml")
 
 
