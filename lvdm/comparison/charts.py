@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvdm.comparison.ranking import Group
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 COLOURS = ("#2a6fdb", "#d1495b", "#2e933c", "#8a5a00", "#6f42c1", "#00798c")
 GREY = "#8a8f98"
 WIDTH = 7.2  # inches
+DISTANCE = "distance from real windows"
+QUANTITIES = {"static": "share of static frames", "motion": "mean |frame difference|, grey levels", "": DISTANCE}
 
 
 def chart_metrics(group: Group) -> str:
@@ -49,15 +52,17 @@ def chart_metrics(group: Group) -> str:
 def chart_drift(tables: Mapping[str, Path]) -> str:
     """Along the long videos of each experiment: the curve of `evaluate`, with its interval where there is one.
 
-    `tables` has the CSV of each, as `evaluate` writes it: frame, fake, (fake_low, fake_high,) real. '' without curves.
-    A panel has no more curves than there are colours.
+    `tables` has the CSV of each, as `evaluate` writes it: (curve,) frame, fake, (fake_low, fake_high,) real. '' without
+    curves; one of another quantity than that of most is left out. A panel has no more curves than there are colours.
     """
     from matplotlib.figure import Figure
 
-    curves = {name: _columns(path) for name, path in tables.items() if path.is_file()}
-    curves = {name: columns for name, columns in curves.items() if columns.get("frame")}
-    if not curves:
+    read = {name: _columns(path) for name, path in tables.items() if path.is_file()}
+    quantities = {name: columns.get("curve", [""])[0] for name, columns in read.items() if columns}
+    if not quantities:
         return ""
+    ((quantity, _),) = Counter(quantities.values()).most_common(1)
+    curves = {name: read[name] for name, other in quantities.items() if other == quantity}
     names, real = list(curves), next(iter(curves.values()))
     parts = [names[at : at + len(COLOURS)] for at in range(0, len(names), len(COLOURS))]
     figure = Figure(figsize=(WIDTH, 3 * len(parts)))
@@ -69,16 +74,19 @@ def chart_drift(tables: Mapping[str, Path]) -> str:
             if "fake_low" in columns:
                 axes.fill_between(columns["frame"], columns["fake_low"], columns["fake_high"], color=colour, alpha=0.2)
         axes.plot(real["frame"], real["real"], label="real", color=GREY, linewidth=1.6)
-        axes.set_ylabel("distance from real windows")
+        axes.set_ylabel(QUANTITIES.get(quantity, f"{DISTANCE}, {quantity}"), fontsize=8)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     panels[-1].set(xlabel="frame", ylim=(0, None))
     return _svg(figure)
 
 
-def _columns(path: Path) -> dict[str, list[float]]:
+def _columns(path: Path) -> dict[str, list[Any]]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {key: [float(row[key] or math.nan) for row in rows] for key in (rows[0] if rows else ())}
+    return {
+        key: [row[key] if key == "curve" else float(row[key] or math.nan) for row in rows]
+        for key in (rows[0] if rows else ())
+    }
 
 
 def _svg(figure: Figure) -> str:

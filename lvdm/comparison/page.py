@@ -18,7 +18,7 @@ from lvdm.comparison.ranking import Group, Leaderboard, Row
 from lvdm.comparison.verdict import judge, made_by
 from lvdm.cost import Cost
 from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.summary import along, measurements, memorisation, within
+from lvdm.evaluation.summary import along, measured, measurements, memorisation, within
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.provenance import flat
@@ -98,6 +98,7 @@ def render_experiment(row: Row, group: Group, workspace: Workspace, params: Para
             data=_data(workspace, params, workspace.leaderboard / "experiments"),
             made_with=dict(flat(row.result.made_with)),
             measurements=measurements(row.result),
+            measured=measured(row.result),
             along=along(row.result),
             within=within(row.result),
             memorisation=memorisation(row.result),

@@ -76,9 +76,9 @@ class Curve:
     def numbers(self) -> dict[str, float]:
         """Mean over all, the first and the last 15 % of the windows, their difference, the slope; each with interval.
 
-        The interval of KEY is KEY_low to KEY_high, where there are videos enough.
+        The interval of KEY is KEY_low to KEY_high, where there are videos enough. `frames` are those of all windows.
         """
-        found: dict[str, float] = {}
+        found: dict[str, float] = {"frames": float(WINDOW * len(self.values))} if self.values else {}
         for key, summary in SUMMARIES.items() if self.values else ():
             found[key] = summary(self.values)
             found |= bounds(key, interval(found[key], [summary(curve) for curve in self.without]))
@@ -116,17 +116,17 @@ class Drift:
         return {name: pair.numbers() for name, pair in self.curves.items()}
 
     def write_csv(self, path: Path) -> None:
-        """The first curve for `dvc plots`: frame, fake with its interval, real; nan where there is none."""
-        first = next(iter(self.curves.values()), Pair(Curve(()), Curve(())))
+        """The first curve for `dvc plots`: its name, frame, fake with its interval, real; nan where there is none."""
+        name, first = next(iter(self.curves.items()), ("", Pair(Curve(()), Curve(()))))
         with atomic_file(path) as beside, beside.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["frame", "fake", "fake_low", "fake_high", "real"])
+            rows.writerow(["curve", "frame", "fake", "fake_low", "fake_high", "real"])
             nothing = (math.nan, math.nan)
             fake = [(v, *(i or nothing)) for v, i in zip(first.fake.values, first.fake.intervals(), strict=True)]
             pairs = zip_longest(fake, first.real.values)
             nan = math.nan
             rows.writerows(
-                [i * WINDOW, *(f or (nan, nan, nan)), nan if r is None else r] for i, (f, r) in enumerate(pairs)
+                [name, i * WINDOW, *(f or (nan, nan, nan)), nan if r is None else r] for i, (f, r) in enumerate(pairs)
             )
 
 

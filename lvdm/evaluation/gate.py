@@ -27,8 +27,9 @@ def gate_drift(result: Result, max_drift: float) -> Check:
     worst = max(over, key=lambda key: over[key])
     told = "fake_change_low" in curves[worst]
     description = (
-        f"{worst} changes by {curves[worst]['fake_change']:.3g} along the samples and by "
-        f"{curves[worst]['real_change']:.3g} along real video; {over[worst]:.3g} more "
+        f"{worst} changes by {curves[worst]['fake_change']:.3g} along {curves[worst]['fake_frames']:g} frames of the "
+        f"samples and by {curves[worst]['real_change']:.3g} along {curves[worst]['real_frames']:g} of real video; "
+        f"{over[worst]:.3g} more "
         f"{'at least' if told else '(too few long videos for an interval)'}, allowed are {max_drift:g}"
     )
     failed = tuple(key for key, excess in over.items() if not excess <= max_drift)  # what is no number fails, too

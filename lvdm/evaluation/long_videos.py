@@ -64,7 +64,8 @@ def measure_long_videos(
 ) -> LongVideos:
     """The long videos of a sample set against real ones, as far along these as the samples are long.
 
-    The real ones have the labels of the samples, where the split has two of these; the longest of them are chosen.
+    The real ones are the longest there are: of the labels of the samples where two of these reach as far as the samples
+    do, of any label where two of those do, else again of those labels if there are two.
     `clips` are the short real clips of the protocol.
 
     Raises:
@@ -74,7 +75,7 @@ def measure_long_videos(
     protocol = protocol_of(params)
     long = _long(samples, protocol)
     reach = protocol.long_frames or max(sample.frames for sample in long)
-    rows = _chosen(manifest, protocol, long)
+    rows = _chosen(manifest, protocol, long, reach)
     fake = [_made(samples.folder, sample, min(sample.frames, reach), protocol) for sample in long]
     real = [replace(video, frames=min(len(video), reach)) for video in _real(rows, protocol, workspace)]
     alike = clips if protocol.clip_frames == WINDOW else None
@@ -156,12 +157,15 @@ def _made(folder: Path, sample: VideoSample, frames: int, protocol: Protocol) ->
     return VideoFrames(path, sha256(path), frames, 1, protocol.size)
 
 
-def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[VideoSample]) -> pd.DataFrame:
-    """Real videos that have a window, the longest first."""
+def _chosen(manifest: pd.DataFrame, protocol: Protocol, long: Sequence[VideoSample], reach: int) -> pd.DataFrame:
+    """Real videos that have a window, the longest first; a change along samples is held against one as far along."""
     rows = of_split(manifest, protocol.split).sample(frac=1, random_state=protocol.seed)
     rows = rows[rows["frames"] > (WINDOW - 1) * protocol.stride]
     alike = rows[rows["label"].isin([sample.label for sample in long if sample.label is not None])]
-    return (alike if len(alike) >= 2 else rows).nlargest(max(FEWEST_REAL, len(long)), "frames")
+    as_far = (reach // WINDOW * WINDOW - 1) * protocol.stride
+    reaching = next((those for those in (alike, rows) if (those["frames"] > as_far).sum() >= 2), None)
+    chosen = reaching if reaching is not None else alike if len(alike) >= 2 else rows
+    return chosen.nlargest(max(FEWEST_REAL, len(long)), "frames")
 
 
 def _real(rows: pd.DataFrame, protocol: Protocol, workspace: Workspace) -> list[VideoFrames]:

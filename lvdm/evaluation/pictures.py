@@ -42,7 +42,7 @@ def draw_curves(
     for name, (x, y) in curves.items():
         axes.plot(x, y, label=name, linewidth=1.6)
     axes.set(title=title, xlabel=x_label, ylabel=y_label, yscale="log" if log_scale else "linear")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper")  # where it hides no curve
     _finish(path, figure)
 
 

@@ -12,6 +12,15 @@ from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Estimate, Result
 
 ALONG = ("mean", "first", "last", "change", "slope_per_1000_frames")
+MEASURED = {  # what the quantities of `Result.measured` are; of some there is one a length, as in sprites_64
+    "motion": "mean |difference| of consecutive frames, grey levels",
+    "static": "share of static frames",
+    "clip": "CLIPSIM: cosine of frame and caption",
+    "clipsim_x100": "the same times 100, as some tables have it",
+    "sprites": "sprites of which one can tell whether they are kept, after so many frames",
+    "untold": "long videos of which one cannot",
+    "area_gap": "100 x Wasserstein distance to real areas of sprites, in the 128 frames that end there",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Table:
 def summarise(result: Result) -> str:
     """Every number with what stands beside it."""
     facts = ", ".join(f"{key} {value}" for key, value in result.protocol.items() if key not in ("resize", "fake"))
-    tables = [measurements(result), along(result), within(result), memorisation(result)]
+    tables = [measurements(result), measured(result), along(result), within(result), memorisation(result)]
     metrics, *others = (table.markdown() for table in tables)
     missing = "\n".join(f"- {key}: {reason}" for key, reason in result.not_available.items())
     return "\n\n".join(part for part in (metrics, f"Protocol: {facts}", *others, missing) if part)
@@ -43,23 +52,37 @@ def measurements(result: Result) -> Table:
         (
             *(key, estimate.better, _number(estimate.value), _interval(estimate), _floor(estimate)),
             *(_number(estimate.by_split.get(split)) for split in ("train", "test")),
-            *(str(estimate.n_real), str(estimate.n_fake), f"{estimate.extractor} {estimate.sha256[:8]}"),
+            *(str(estimate.n_real), str(estimate.n_fake), _extractor(estimate)),
         )
         for key, estimate in ((key, result.estimates[key]) for key in METRICS if key in result.estimates)
     ]
     return Table(("metric", *beside), tuple(rows))
 
 
+def measured(result: Result) -> Table:
+    """What was measured on either side, and is no distance."""
+    rows = []
+    for key, sides in result.measured.items():
+        stem, _, length = key.rpartition("_")
+        meaning = MEASURED.get(key) or MEASURED.get(stem if length.isdigit() else key, "")
+        rows.append((key, meaning, *(_number(sides[side]) for side in ("fake", "real"))))
+    return Table(("measured", "what it is", "samples", "real"), tuple(rows))
+
+
 def along(result: Result) -> Table:
-    """The curves along the long videos: samples with their interval, real video below."""
+    """The curves along the long videos: samples with their interval, real video below; over how many frames either."""
     curves = {key: numbers for key, numbers in result.drift.items() if "fake_mean" in numbers}
     rows = [
-        (f"{key}, {name}", *(_with_interval(numbers, f"{side}_{column}") for column in ALONG))
+        (
+            f"{key}, {name}",
+            _number(numbers.get(f"{side}_frames")),
+            *(_with_interval(numbers, f"{side}_{column}") for column in ALONG),
+        )
         for key, numbers in curves.items()
         for side, name in (("fake", "samples"), ("real", "real"))
         if f"{side}_mean" in numbers
     ]
-    return Table(("along the long videos", *(column.replace("_", " ") for column in ALONG)), tuple(rows))
+    return Table(("along the long videos", "frames", *(column.replace("_", " ") for column in ALONG)), tuple(rows))
 
 
 def within(result: Result) -> Table:
@@ -80,6 +103,10 @@ def memorisation(result: Result) -> Table:
 
 def _interval(estimate: Estimate) -> str:
     return f"{_number(estimate.interval[0])} to {_number(estimate.interval[1])}" if estimate.interval else "too few"
+
+
+def _extractor(estimate: Estimate) -> str:
+    return estimate.extractor if estimate.sha256 == "none" else f"{estimate.extractor} {estimate.sha256[:8]}"
 
 
 def _floor(estimate: Estimate) -> str:

@@ -86,7 +86,8 @@ def measured_once(params: Params, tmp_path_factory: pytest.TempPathFactory) -> P
         Report("evaluate", name, values, {"drift <&>": picture}, cost=COST).write(workspace)
         curve = workspace.curve("evaluate", name)
         curve.parent.mkdir(parents=True, exist_ok=True)
-        curve.write_text("frame,fake,fake_low,fake_high,real\n0,1.1,1.0,1.2,1.0\n16,1.3,1.1,1.5,1.0\n32,1.4,,,nan\n")
+        head = "curve,frame,fake,fake_low,fake_high,real"
+        curve.write_text(f"{head}\ntn2,0,1.1,1.0,1.2,1.0\ntn2,16,1.3,1.1,1.5,1.0\ntn2,32,1.4,,,nan\n")
     frames = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8).numpy()
     draw_reconstructions(workspace.root / "reconstructions.png", frames, frames)
     shown = {"input, reconstruction, error": workspace.root / "reconstructions.png"}

@@ -61,6 +61,7 @@ def test_the_page_of_an_experiment_shows_samples_reconstructions_curves_data_lin
         "<td>tn2</td><td>3.5</td><td>3</td><td>0.4</td><td>0.125</td>",  # to the nearest training clip
         "input, reconstruction, error",
         "drift &lt;&amp;&gt;",
+        "3 (real: 4): mean |difference| of consecutive frames, grey levels",
         "distance from real windows",
         "FAILED, not by 2",
         "lvdm weights --install i3d=PATH",
@@ -113,6 +114,23 @@ def test_a_chart_has_room_for_long_names_and_a_panel_no_more_curves_than_colours
     few, many = ([f"{i} {'long ' * long}name" for i in range(len(COLOURS) + more)] for long, more in ((0, 0), (9, 1)))
     assert drawn(many)[0] > drawn(few)[0] + 100
     assert (drawn(few)[1], drawn(many)[1]) == (1, 2)
+
+
+def test_curves_are_labelled_as_what_they_are_and_only_those_of_one_quantity_are_drawn_together(
+    workspace: Workspace,
+) -> None:
+    curve = workspace.curve("evaluate", "perturbed")
+    other, before = curve.with_name("other.csv"), curve.with_name("before.csv")
+    other.write_text(curve.read_text().replace("tn2", "static"))
+    before.write_text("frame,fake,real\n0,1.1,1.0\n16,1.2,\n")  # as an earlier version wrote it
+
+    def told(**tables: Path) -> list[str]:
+        return re.findall(r"<!-- ([a-z].*?) -->", chart_drift(tables))
+
+    drawn = told(one=curve, two=curve, three=other)
+    assert {"distance from real windows, tn2", "one", "two"} <= set(drawn) and "three" not in drawn
+    assert "share of static frames" in told(three=other)
+    assert "distance from real windows" in told(four=before)
 
 
 def test_a_video_too_large_for_a_page_is_named(

@@ -115,7 +115,8 @@ def test_the_slope_and_the_ends_of_a_straight_line_are_its_own() -> None:
     assert numbers["fake_first"] == pytest.approx(sum(line[:3]) / 3)
     assert numbers["fake_last"] == pytest.approx(sum(line[-3:]) / 3)
     assert [*Curve(line).frames] == [WINDOW * i for i in range(20)]
-    assert Curve((3.0,)).numbers() == {"mean": 3, "first": 3, "last": 3, "change": 0, "slope_per_1000_frames": 0}
+    alone = {"frames": 16, "mean": 3, "first": 3, "last": 3, "change": 0, "slope_per_1000_frames": 0}
+    assert Curve((3.0,)).numbers() == alone
 
 
 def test_videos_of_different_lengths_are_compared_where_all_of_them_are(
@@ -151,8 +152,8 @@ def test_the_table_has_the_first_curve_in_columns_and_nan_where_real_video_has_e
     curves = {"tn2": Pair(Curve((1.0, 2.0)), Curve((1.0,))), "static": Pair(Curve((0.0,)), Curve((0.0,)))}
     Drift(curves).write_csv(tmp_path / "drift.csv")
     header, *rows = (tmp_path / "drift.csv").read_text().splitlines()
-    assert header == "frame,fake,fake_low,fake_high,real"
-    assert rows == ["0,1.0,nan,nan,1.0", "16,2.0,nan,nan,nan"]
+    assert header == "curve,frame,fake,fake_low,fake_high,real"
+    assert rows == ["tn2,0,1.0,nan,nan,1.0", "tn2,16,2.0,nan,nan,nan"]
 
 
 def test_many_videos_have_a_frechet_distance_a_window_that_sees_the_one_that_is_dark(
