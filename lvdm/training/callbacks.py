@@ -165,8 +165,7 @@ class Trace(AfterStep):
 class Validation(AfterStep):
     """Measures the averaged weights on held-out examples, into the trace: in every process, with equal results.
 
-    Nothing is compiled for it: parts that are CUDA graphs take each other, without gradients, for a next pass, and
-    write over what it reads.
+    Nothing is compiled for it: it is seldom, and torch would compile all of it again, for passes without gradients.
     """
 
     def __init__(self, average: Average, trace: Trace, measure: Callable[[], dict[str, float]]):

@@ -16,7 +16,7 @@ from small_run import MACHINE, Noise, adversarial, small_params
 
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
-from lvdm.models.compilation import compile_all
+from lvdm.models.compilation import GRAPHS, compile_all, mode_of_training
 from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import AutoencoderObjective
@@ -68,6 +68,15 @@ def test_what_a_step_passes_through_is_compiled():
         whole, parts = autoencoder(plain), autoencoder(adversarial_too)
         assert compiled(whole) == {whole.encoder, whole.decoder}
         assert compiled(parts) == {parts.encoder, *parts.decoder.levels}
+
+
+@pytest.mark.parametrize(("devices", "strategy"), [(1, "auto"), (1, "ddp"), (2, "auto")])
+def test_passes_of_training_are_cuda_graphs_on_one_gpu_that_shares_no_gradients(monkeypatch, devices, strategy):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert (mode_of_training(Machine(devices=devices, strategy=strategy)) == GRAPHS) == (
+        (devices, strategy) == (1, "auto")
+    )
 
 
 class Line(torch.nn.Module):
