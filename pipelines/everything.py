@@ -9,15 +9,20 @@ import time
 
 import dagster as dg
 
-from assets.catalog import ROOT
+from lvdm.errors import LvdmError
 from lvdm.workspace import Workspace
-from pipelines.definitions import run_leg
-from pipelines.jobs import legs
-from pipelines.reaper import reap
 
 
 def main() -> int:
-    """Runs the legs in order; returns 0, or 1 at the first that failed."""
+    """Runs the legs in order; returns 0, or 1 at the first that failed, or if params.yaml or machine.yaml is wrong."""
+    try:  # the definitions read both when they are imported
+        from assets.catalog import ROOT
+        from pipelines.definitions import run_leg
+        from pipelines.jobs import legs
+        from pipelines.reaper import reap
+    except LvdmError as error:
+        print(f"lvdm: {error}", file=sys.stderr)
+        return 1
     os.environ.setdefault("DAGSTER_HOME", str(ROOT))
     row, start = list(legs()), time.monotonic()
     with dg.DagsterInstance.get() as instance:

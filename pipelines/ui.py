@@ -16,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from assets.catalog import PAGES, ROOT, SERVED
+from lvdm.errors import LvdmError
 
 QUIET = "ignore:Function `dev_command` is superseded"  # by `dg dev`, which wants another layout of the project
 DAGSTER = [sys.executable, "-W", QUIET, "-m", "dagster", "dev"]
@@ -45,7 +45,15 @@ def serving(folder: Path, port: int) -> Iterator[int]:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs both until Dagster ends, which is told to by what this process is told to; returns its status."""
+    """Runs both until Dagster ends, which is told to by what this process is told to; returns its status.
+
+    It is 1 if nothing can begin, for the port is taken, or params.yaml or machine.yaml is wrong.
+    """
+    try:
+        from assets.catalog import PAGES, ROOT, SERVED  # which reads both
+    except LvdmError as error:
+        print(f"lvdm: {error}", file=sys.stderr)
+        return 1
     os.environ.setdefault("DAGSTER_HOME", str(ROOT))
     port = urlsplit(PAGES).port or 80
     try:

@@ -1,5 +1,8 @@
 """The assets in this process, without DVC: what they say of a run, and what a failed expectation does."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -35,6 +38,21 @@ def materialize(root: Path, instance: dg.DagsterInstance) -> dg.ExecuteInProcess
         resources={"runner": InProcessRunner(root=str(root))},
         raise_on_error=False,
     )
+
+
+@pytest.mark.parametrize("command", ["everything", "ui"])
+def test_a_mistake_in_params_yaml_is_one_line_to_whoever_begins_everything_or_the_pages(command, tmp_path):
+    (tmp_path / "params.yaml").write_text("ingset: {}\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{command}"],
+        cwd=ROOT,
+        env=os.environ | {"LVDM_ROOT": str(tmp_path), "DAGSTER_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == "lvdm: params.yaml: ingset: unknown key: expected ingest, got 'ingset'\n"
 
 
 def test_an_asset_says_what_its_stage_reported(root):
