@@ -56,7 +56,7 @@ class Content(Object):
 
 
 class GoneError(StorageError):
-    """An object is not there, or not the one that was listed."""
+    """An object is not there any more."""
 
 
 class Prefix:
@@ -227,9 +227,9 @@ class Prefix:
                 raise
             except (OSError, BotoCoreError, *S3_RETRYABLE_ERRORS) as error:
                 if _is_final(error):
-                    raise GoneError(
-                        f"{what}: not there, or changed meanwhile", got=str(error), remedy=self.remedy
-                    ) from None
+                    kind = GoneError if isinstance(error, FileNotFoundError) else StorageError
+                    said = f"{what}: not there, or changed meanwhile"
+                    raise kind(said, got=str(error), remedy=self.remedy) from None
                 if attempt == ATTEMPTS or self.stopped.is_set():
                     remedy = "check AWS_ENDPOINT_URL_S3 and the network, then run this again: what came is kept"
                     raise StorageError(f"{what}: {attempt} attempts failed", got=str(error), remedy=remedy) from None

@@ -164,15 +164,18 @@ def test_a_list_of_other_files_than_the_outputs_is_refused(said, tmp_path, s3):
     assert not files(run.workspace)
 
 
-def test_a_file_that_is_not_what_its_name_says_is_never_taken(tmp_path, s3, proxy):
-    run = made(tmp_path / "one", "s3://raw/damaged")
+@pytest.mark.parametrize(("lacking", "says"), [(0, "came damaged 8 times"), (1, "attempts failed")])
+def test_a_file_that_is_not_what_its_name_says_is_never_taken_and_not_passed_over(lacking, says, tmp_path, s3, proxy):
+    place = f"damaged{lacking}"
+    run = made(tmp_path / "one", f"s3://raw/{place}")
     run.publish()
-    for said in s3.list_objects_v2(Bucket="raw", Prefix="damaged/objects/")["Contents"]:
-        s3.put_object(Bucket="raw", Key=said["Key"], Body=b"x" * said["Size"])
-    two = machine(tmp_path / "two", "s3://raw/damaged")
-    with pytest.raises(StorageError, match="came damaged 8 times"):
+    for said in s3.list_objects_v2(Bucket="raw", Prefix=f"{place}/objects/")["Contents"]:
+        s3.put_object(Bucket="raw", Key=said["Key"], Body=b"x" * (said["Size"] - lacking))
+    two = machine(tmp_path / "two", f"s3://raw/{place}")
+    with pytest.raises(StorageError, match=says):
         run_of(two).fetch()
     assert not files(two)
+    assert s3.head_object(Bucket="raw", Key=f"{place}/{run._list}")
 
 
 def test_what_has_lost_a_file_counts_as_not_made_and_whoever_makes_it_anew_publishes_it(tmp_path, s3):
