@@ -36,5 +36,5 @@ weights/.complete: .venv/.complete lvdm/models/pretrained.py
 	@$(BIN)/lvdm weights --install tn2 efflite0 minilm
 	@touch $@
 
-clean: ## remove what was made, so that the next demo begins anew (versions in DVC's cache stay)
+clean: ## remove what was made; versions stay in DVC's cache, from where the next demo has what did not change
 	rm -rf artifacts .lvdm .dagster
