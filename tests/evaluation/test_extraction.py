@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from lvdm.evaluation.extraction import SHARD, ClipSet, extract, extract_all
+from lvdm.evaluation import extraction
+from lvdm.evaluation.extraction import DECIDING, SHARD, ClipSet, extract, extract_all
 from lvdm.evaluation.features import load_extractor
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, moving_square
@@ -63,6 +65,18 @@ def test_features_that_a_full_disk_or_a_copy_cut_are_extracted_again(tmp_path: P
     path.unlink()
     shard.write_bytes(content[:50])
     assert torch.equal(extract(extractor, clips, workspace), whole)
+
+
+def test_features_are_extracted_again_by_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(path.is_file() for path in DECIDING), "a file that is not there decides nothing"
+    workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
+    code, times = tmp_path / "features.py", []
+    monkeypatch.setattr(extraction, "DECIDING", [code])
+    for version in ("1", "1", "2"):
+        code.write_text(version)
+        extract(load_extractor("motion", workspace, CPU), clips, workspace)
+        times.append(len(list(tmp_path.glob("0 0 *"))))
+    assert times == [1, 1, 2]
 
 
 def extract_shared_and_own(root: Path, number: int, seconds: float) -> None:
