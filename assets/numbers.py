@@ -62,14 +62,14 @@ def answers(run: StageRun) -> Metadata:
 def _leaderboard(board: dict) -> dg.MetadataValue:
     """Of the first metrics, as many as a page has room for."""
     metrics = list(dict.fromkeys(key for group in board["groups"] for key in group["metrics"]))[:SHOWN]
-    stale = any(row["stale"] for group in board["groups"] for row in group["rows"])
+    mind = any(row["cautions"] for group in board["groups"] for row in group["rows"])
     return _table(
         [
             {
                 "place": "; ".join(group["apart"]) or str(place),
                 "experiment": row["experiment"],
                 **{_title(key): row["scores"].get(key, {}).get("text", "") for key in metrics},
-                **({"stale": ", ".join(row["stale"])} if stale else {}),
+                **({"mind": "; ".join(row["cautions"])} if mind else {}),
             }
             for group in board["groups"]
             for place, row in enumerate(group["rows"], 1)

@@ -13,7 +13,7 @@ from lvdm.evaluation.result import Estimate, Result
 
 ALONG = ("mean", "first", "last", "change", "slope_per_1000_frames")
 MEASURED = {  # what the quantities of `Result.measured` are; of some there is one a length, as in sprites_64
-    "motion": "mean |difference| of consecutive frames, grey levels",
+    "motion": "mean absolute difference of consecutive frames, grey levels",
     "static": "share of static frames",
     "clip": "CLIPSIM: cosine of frame and caption",
     "clipsim_x100": "the same times 100, as some tables have it",

@@ -61,7 +61,7 @@ def test_the_page_of_an_experiment_shows_samples_reconstructions_curves_data_lin
         "<td>tn2</td><td>3.5</td><td>3</td><td>0.4</td><td>0.125</td>",  # to the nearest training clip
         "input, reconstruction, error",
         "drift &lt;&amp;&gt;",
-        "3 (real: 4): mean |difference| of consecutive frames, grey levels",
+        "3 (real: 4): mean absolute difference of consecutive frames, grey levels",
         "distance from real windows",
         "FAILED, not by 2",
         "lvdm weights --install i3d=PATH",

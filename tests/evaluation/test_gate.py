@@ -9,7 +9,7 @@ import pytest
 from lvdm.evaluation.drift import Curve, Pair
 from lvdm.evaluation.gate import gate_drift
 from lvdm.evaluation.result import Estimate, Result
-from lvdm.evaluation.summary import summarise
+from lvdm.evaluation.summary import MEASURED, summarise
 
 STEADY = Curve((1.0,) * 20, ((1.0,) * 20,) * 8)
 
@@ -65,7 +65,13 @@ def test_the_summary_has_every_number_with_what_stands_beside_it() -> None:
     estimate = Estimate(2.0, 0.5, (1.5, 2.5), 64, 64, 32, "lower", "tn2", "a313d0b3", {"train": 1.9, "test": 2.0})
     continuity = {"joins": {"fake": 1.5, "fake_low": 1.25, "fake_high": 1.75, "real": 1.0}}
     measured = replace(result(rising(1.0, 0.1)), estimates={"fd_tn2": estimate}, not_available={"fvd": "needs I3D"})
-    text = summarise(replace(measured, drift={**measured.drift, **continuity}))
+    sides = {"fake": 3.0, "real": 12.0}
+    told = {"motion": sides, "clipsim_x100": sides, "untold_64": sides}
+    text = summarise(replace(measured, measured=told, drift={**measured.drift, **continuity}))
     assert "| fd_tn2 | lower | 2 | 1.5 to 2.5 | 0.5 (n 32) | 1.9 | 2 | 64 | 64 | tn2 a313d0b3 |" in text
     assert "| joins | 1.5 (1.25 to 1.75) | 1 |" in text
+    for key, meaning in (("motion", "motion"), ("clipsim_x100", "clipsim_x100"), ("untold_64", "untold")):
+        assert f"| {key} | {MEASURED[meaning]} | 3 | 12 |" in text
+    assert "| tn2, samples | 320 | " in text, "over so many frames"
+    assert {line.count("|") for line in text.splitlines() if line.startswith("| ")} == {4, 5, 8, 11}, "tables are whole"
     assert "- fvd: needs I3D" in text
