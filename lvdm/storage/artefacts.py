@@ -146,10 +146,11 @@ class SharedRun:
         write_json(document, {"files": files, "work": asdict(self.work)})
         try:
             where = publish(prefix, self._list, document)
-            publish_all(prefix, _missing(prefix, objects))
-            log.info("%s %s: published as %s", self.verb, self.name, where)
         except TakenError:
             log.info("%s %s: somebody published the same work meanwhile; that is kept there", self.verb, self.name)
+        else:
+            publish_all(prefix, _missing(prefix, objects))
+            log.info("%s %s: published as %s", self.verb, self.name, where)
         document.unlink()
 
     def _read(self, listed: Path, where: str) -> dict[Path, tuple[str, int]]:

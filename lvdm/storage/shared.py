@@ -29,8 +29,6 @@ LIST = re.compile(r"made/\w+/[^/]+/\w+\.json")
 FILE = re.compile(rf"{OBJECTS}/([0-9a-f]{{64}})")
 DAYS = 2  # what is younger may be of a run whose list is still to come
 PORTION = 1000  # files that go between two looks at the lists
-
-
 NONE: Mapping[str, PublishedRun] = {}
 
 
