@@ -1,5 +1,6 @@
 """The long videos of an experiment beside real ones: which, how they are read, and all that is measured of them.
 
+They are read from their mp4 files: unlike short clips, samples are measured after compression here, as real videos are.
 Not here: the measures themselves (drift.py, continuity.py, identity.py) and short clips (sets.py).
 """
 
