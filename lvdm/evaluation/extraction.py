@@ -109,11 +109,9 @@ def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspac
 
 def _extract(jobs: Sequence[_Job], workspace: Workspace) -> None:
     """What nobody else extracts, since this process holds the jobs."""
-    if left := _left(jobs):
+    cpu = torch.device("cpu")  # from where networks are sent to other processes
+    if left := _left([replace(job, extractor=job.extractor.on(cpu)) for job in jobs]):
         devices = workspace.machine.shared_devices[: len(left)]
-        if len(devices) > 1:  # they are sent to other processes
-            cpu = torch.device("cpu")
-            left = _left([replace(job, extractor=job.extractor.on(cpu)) for job in jobs])
         share_out(functools.partial(_extract_share, left), devices, "features")
     for job in jobs:
         _join(job.features, [job.shard(start) for start in job.starts])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +79,21 @@ def test_features_are_extracted_again_by_other_code(tmp_path: Path, monkeypatch:
         extract(load_extractor("motion", workspace, CPU), clips, workspace)
         times.append(len(list(tmp_path.glob("0 0 *"))))
     assert times == [1, 1, 2]
+
+
+def test_who_waits_for_another_process_says_so_once_and_does_nothing_meanwhile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
+    extractor = load_extractor("motion", workspace, CPU)
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO):
+        with extraction._Job.of(extractor, clips, workspace).held(wait=False) as held:
+            assert held
+            waiting = pool.submit(extract, extractor, clips, workspace)
+            wait_until(lambda: "another process extracts motion-" in caplog.text, "the line")
+            time.sleep(0.2)  # in which one that does not wait would ask again, many times
+            assert caplog.text.count("another process extracts") == 1 and not list(tmp_path.glob("0 *"))
+        assert len(waiting.result()) == COUNT
 
 
 def extract_shared_and_own(root: Path, number: int, seconds: float) -> None:
