@@ -21,12 +21,13 @@ import yaml
 from torch import nn
 
 from benchmarks.process import ROOT, Cost, cost_of
+from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
 from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import parse_params
-from lvdm.workspace import Workspace, fingerprint
+from lvdm.workspace import Workspace
 
 LABELS = ("red square", "blue circle")
 

@@ -16,9 +16,10 @@ from jaxtyping import Float32, Int
 
 from lvdm.data.clips import whole_video
 from lvdm.data.video import check_unchanged
+from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.params import Clips, Params
-from lvdm.workspace import Workspace, fingerprint
+from lvdm.workspace import Workspace
 
 PACKAGE = Path(__file__).parent
 CODE = (  # that decides what the latents of a video are; tests/test_architecture.py compares it with what is imported

@@ -15,13 +15,14 @@ from lvdm import making
 from lvdm.data.samples import VideoSample, frames_of
 from lvdm.data.video import write_video
 from lvdm.errors import ParamsError
+from lvdm.fingerprints import fingerprint
 from lvdm.models.checkpoint import read_denoiser_record
 from lvdm.models.condition import Prompt
 from lvdm.params import Params
 from lvdm.provenance import Work
 from lvdm.storage.bucket import Prefix
 from lvdm.storage.publishing import publish
-from lvdm.workspace import Workspace, fingerprint
+from lvdm.workspace import Workspace
 
 VERB = "videos"  # of the lock and the scratch folder, apart from those of the stages
 

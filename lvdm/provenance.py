@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.errors import ArtefactError
+from lvdm.fingerprints import fingerprint
 from lvdm.graph import STAGES, Stage
 from lvdm.machine import is_first_process
 from lvdm.params import Params
-from lvdm.workspace import Workspace, fingerprint, write_json
+from lvdm.workspace import Workspace, write_json
 
 PACKAGE = Path(__file__).parent
 WORK = "work.json"  # beside the state in scratch

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -239,22 +238,6 @@ def write_json(path: Path, document: Any) -> None:
     """Writes `document` to `path` in one piece, with sorted keys."""
     with atomic_file(path) as beside:
         beside.write_text(json.dumps(document, indent=2, sort_keys=True, default=str) + "\n")
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
-    """A short hash of plain values and of the contents of files and folders: equal work has equal fingerprints."""
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-    for path in files:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                digest.update(f"{file.relative_to(path.parent)} {sha256(file)}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -272,6 +272,7 @@ NEUTRAL = {
     *(
         "check",
         "errors",
+        "fingerprints",
         "freshness",
         "graph",
         "machine",

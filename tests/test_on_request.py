@@ -13,13 +13,14 @@ import yaml
 
 from lvdm.__main__ import main
 from lvdm.data.inspection import probe
+from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.text import find_text_encoder
 from lvdm.params import load_params
-from lvdm.workspace import Workspace, fingerprint
+from lvdm.workspace import Workspace
 from tests.data.conftest import s3, server
 from tests.models.tiny_encoders import write_encoder
 

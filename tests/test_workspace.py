@@ -11,7 +11,7 @@ import pytest
 
 from lvdm.check import Check
 from lvdm.errors import ArtefactError
-from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, fingerprint, need
+from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, need
 
 
 def test_a_file_whose_writing_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
@@ -85,18 +85,6 @@ def test_scratch_of_other_work_is_removed(tmp_path):
     assert workspace.scratches("sample", "a") == [workspace.scratch("sample", "a", "2")]
     workspace.clear_scratch("sample", "a")
     assert workspace.scratches("sample", "a") == []
-
-
-def test_fingerprints_follow_contents_and_names_not_places(tmp_path):
-    for place in ("a", "b"):
-        (tmp_path / place / "data").mkdir(parents=True)
-        (tmp_path / place / "data" / "x").write_text("1")
-    assert fingerprint(files=[tmp_path / "a/data"]) == fingerprint(files=[tmp_path / "b/data"])
-    (tmp_path / "b/data/x").write_text("2")
-    assert fingerprint(files=[tmp_path / "a/data"]) != fingerprint(files=[tmp_path / "b/data"])
-    (tmp_path / "a/data/x").rename(tmp_path / "a/data/y")
-    (tmp_path / "b/data/x").write_text("1")
-    assert fingerprint(files=[tmp_path / "a/data"]) != fingerprint(files=[tmp_path / "b/data"])
 
 
 def test_a_report_comes_back_as_it_was_written(tmp_path):

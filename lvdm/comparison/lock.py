@@ -15,8 +15,8 @@ import yaml
 
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError
+from lvdm.fingerprints import fingerprint
 from lvdm.provenance import Provenance
-from lvdm.workspace import fingerprint
 
 LOCK = "dvc.lock"
 UNCOMMITTED = "none yet"

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lvdm.data.reasons import UnreadableVideo
-from lvdm.workspace import sha256
+from lvdm.fingerprints import sha256
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 

@@ -26,9 +26,10 @@ from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.freedoom_walk import Camera, Motion, Place
 from lvdm.data.video import write_video
 from lvdm.errors import SourceError
+from lvdm.fingerprints import fingerprint
 from lvdm.progress import progress
 from lvdm.section import Section, parse, read_yaml
-from lvdm.workspace import Workspace, fingerprint, link_or_copy
+from lvdm.workspace import Workspace, link_or_copy
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from jaxtyping import Int
 
 from lvdm.data.latents import SCHEMA
 from lvdm.errors import ArtefactError
-from lvdm.workspace import fingerprint
+from lvdm.fingerprints import fingerprint
 
 ITEM = np.dtype([("key", "S32"), ("start", "<i8"), ("length", "<i8"), ("sha256", "S64")])  # of a shard, in order
 WORK = np.dtype([("shard", "<i8"), ("item", "<i8"), ("row", "<i8"), ("mirrored", "?")])  # row: of the manifest

@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from lvdm.errors import ArtefactError
-from lvdm.workspace import atomic_folder, link_or_copy, sha256
+from lvdm.fingerprints import sha256
+from lvdm.workspace import atomic_folder, link_or_copy
 
 LATENTS, ITEMS, DIGEST = "latents.npy", "items.npy", "sha256"
 PARTIAL, REMOVED = ".partial", ".removed"  # ends of folders' names; a name that begins with a dot is of no shard

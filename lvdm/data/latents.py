@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lvdm.errors import ArtefactError
-from lvdm.workspace import fingerprint, need, sha256, write_json
+from lvdm.fingerprints import digests, fingerprint, sha256
+from lvdm.workspace import need, write_json
 
 INDEX, MANIFEST = "index.arrow", "manifest.json"
 FORMAT = 2
@@ -89,7 +90,7 @@ class LatentCache:
                 raise ArtefactError(
                     f"{folder / name}: damaged", expected=f"{said['bytes']} bytes", got=got, remedy=AGAIN
                 )
-        _check(folder / INDEX, document["index"]["sha256"])
+        _check(folder / INDEX, document["index"]["sha256"], sha256(folder / INDEX))
         self._open()
         of_train = self.table.filter(pc.equal(self.table["split"], "train"))
         self.labels: tuple[str, ...] = tuple(sorted(pc.unique(of_train["label"].drop_null()).to_pylist()))
@@ -134,8 +135,9 @@ class LatentCache:
         Raises:
             ArtefactError: one is not what was written.
         """
-        for name, said in self.shards.items():
-            _check(self.folder / name, said["sha256"])
+        paths = [self.folder / name for name in self.shards]
+        for path, said, got in zip(paths, self.shards.values(), digests(paths), strict=True):
+            _check(path, said["sha256"], got)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -199,6 +201,6 @@ def _manifest(path: Path) -> dict[str, Any]:
     return document
 
 
-def _check(path: Path, digest: str) -> None:
-    if (got := sha256(path)) != digest:
+def _check(path: Path, digest: str, got: str) -> None:
+    if got != digest:
         raise ArtefactError(f"{path}: damaged", expected=digest, got=got, remedy=AGAIN)

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from lvdm.errors import SourceError
+from lvdm.fingerprints import fingerprint
 from lvdm.progress import progress
 from lvdm.storage.bucket import Object, Prefix
 from lvdm.storage.fetching import fetch_all
-from lvdm.workspace import Workspace, fingerprint, lives, write_json
+from lvdm.workspace import Workspace, lives, write_json
 
 INDEX = ".s3-index"  # in the folder whose videos lie on S3
 COPIES = ".lvdm/mirror"

@@ -18,10 +18,11 @@ from typing import Any
 from lvdm.data import appearance, decoding, frame_folders, inspection, straightening, video
 from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.mirror import local_batches, state
+from lvdm.fingerprints import fingerprint
 from lvdm.machine import Machine
 from lvdm.params import Transcode
 from lvdm.progress import progress
-from lvdm.workspace import Workspace, atomic_file, fingerprint, link_or_copy
+from lvdm.workspace import Workspace, atomic_file, link_or_copy
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ from torch import Tensor
 from lvdm.data.clips import to_frames
 from lvdm.data.video import write_video
 from lvdm.errors import ArtefactError
-from lvdm.workspace import atomic_file, need, sha256, write_json
+from lvdm.fingerprints import sha256
+from lvdm.workspace import atomic_file, need, write_json
 
 CLIPS, INDEX, MADE_WITH = "clips.safetensors", "index.json", "made_with.json"
 SHOWN = 16  # short clips that are written as mp4 too

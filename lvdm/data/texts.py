@@ -17,8 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lvdm.fingerprints import fingerprint
 from lvdm.progress import progress
-from lvdm.workspace import atomic_file, fingerprint
+from lvdm.workspace import atomic_file
 
 SHARD_TEXTS = 1024
 

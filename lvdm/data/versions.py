@@ -17,8 +17,9 @@ from lvdm.data.difference import Version
 from lvdm.data.distributions import read_distribution
 from lvdm.data.manifest import read_manifest
 from lvdm.errors import ArtefactError
+from lvdm.fingerprints import sha256
 from lvdm.provenance import Provenance, hashes
-from lvdm.workspace import Workspace, atomic_file, sha256
+from lvdm.workspace import Workspace, atomic_file
 
 COLUMNS = ("content", "split", "said")  # of a video's line
 

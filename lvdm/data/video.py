@@ -24,7 +24,8 @@ from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_fil
 from lvdm.data.mirror import reads_locally
 from lvdm.data.reasons import UnreadableVideo
 from lvdm.errors import ArtefactError, VideoError
-from lvdm.workspace import atomic_file, sha256
+from lvdm.fingerprints import sha256
+from lvdm.workspace import atomic_file
 
 logger = logging.getLogger(__name__)
 

@@ -28,9 +28,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lvdm.evaluation.features import Extractor
+from lvdm.fingerprints import fingerprint
 from lvdm.progress import progress
 from lvdm.sharing import Share, share_out
-from lvdm.workspace import Workspace, atomic_file, fingerprint
+from lvdm.workspace import Workspace, atomic_file
 
 log = logging.getLogger(__name__)
 

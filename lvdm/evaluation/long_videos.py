@@ -29,8 +29,9 @@ from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import Protocol, protocol_of
 from lvdm.evaluation.result import Result
 from lvdm.evaluation.sets import VideoClips, Window, as_seen, check_once, of_split
+from lvdm.fingerprints import fingerprint, sha256
 from lvdm.params import Params
-from lvdm.workspace import Workspace, fingerprint, need, sha256
+from lvdm.workspace import Workspace, need
 
 FEWEST_REAL = 8  # real videos that long ones are measured against; as many as there are samples, if these are more
 CROWD = 32  # real videos whose areas are measured, or twice as many as samples

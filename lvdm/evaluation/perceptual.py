@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from lvdm.errors import WeightsError
 from lvdm.evaluation.efficientnet import EfficientNetLite0Features
+from lvdm.fingerprints import sha256
 from lvdm.models.pretrained import NETWORKS, Network, locate
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 
 HEADS_SHA256 = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"  # v0.1 of LPIPS, for VGG-16
 VGG_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from lvdm.workspace import fingerprint
+from lvdm.fingerprints import fingerprint
 
 if TYPE_CHECKING:
     from lvdm.params import Params

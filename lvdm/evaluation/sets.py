@@ -23,7 +23,7 @@ from lvdm.data.video import check_unchanged, read_frames
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.protocol import Protocol, Split
-from lvdm.workspace import fingerprint
+from lvdm.fingerprints import fingerprint
 
 Said = Literal["label", "caption"]
 

@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lvdm.errors import ArtefactError
+from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
 from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainAutoencoder, TrainDenoiser
 from lvdm.section import parse
-from lvdm.workspace import fingerprint, need, write_json
+from lvdm.workspace import need, write_json
 
 WEIGHTS, INTERPOLATOR, PARAMS = "model.safetensors", "interpolator.safetensors", "params.json"
 DENOISER_KEYS = {"train_denoiser", "latent_channels", "vocabulary", "prompts", "autoencoder"}

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lvdm.errors import WeightsError
+from lvdm.fingerprints import sha256
 from lvdm.storage.fetching import fetched
-from lvdm.workspace import Workspace, atomic_file, sha256
+from lvdm.workspace import Workspace, atomic_file
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,12 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from lvdm.errors import WeightsError
+from lvdm.fingerprints import fingerprint
 from lvdm.models.condition import MAX_TOKENS
 from lvdm.models.pretrained import NETWORKS, locate
 from lvdm.params import TextEncoder as Config
 from lvdm.storage.fetching import fetch_here
-from lvdm.workspace import Workspace, fingerprint
+from lvdm.workspace import Workspace
 
 REMEDY = "give train_denoiser.network.text.folder a folder with the tokenizer, config.json and weights of the encoder"
 

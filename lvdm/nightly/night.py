@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 from lvdm.errors import BusyError, LvdmError, mendable
 from lvdm.evaluation.result import Result
+from lvdm.fingerprints import fingerprint
 from lvdm.graph import STAGES
 from lvdm.nightly.history import Entry, append, history_of, judged, read_history
 from lvdm.nightly.promotion import promoted
 from lvdm.params import Params
 from lvdm.provenance import NOTHING, Provenance, Work, code_hash
 from lvdm.run import run_stage
-from lvdm.workspace import Workspace, fingerprint, need, write_json
+from lvdm.workspace import Workspace, need, write_json
 
 log = logging.getLogger(__name__)
 

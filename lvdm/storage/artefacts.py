@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lvdm.errors import ParamsError, StorageError
+from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.progress import progress
@@ -25,7 +26,7 @@ from lvdm.provenance import Work
 from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Prefix
 from lvdm.storage.fetching import fetch, fetch_all
 from lvdm.storage.publishing import TakenError, publish, publish_all
-from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, sha256, write_json
+from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, write_json
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,11 @@ from dataclasses import astuple
 from pathlib import Path, PurePosixPath
 
 from lvdm.errors import StorageError
+from lvdm.fingerprints import fingerprint, sha256
 from lvdm.progress import progress
 from lvdm.storage import bucket
 from lvdm.storage.bucket import Content, Object, Prefix
-from lvdm.workspace import Workspace, fingerprint, sha256
+from lvdm.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.errors import StorageError
+from lvdm.fingerprints import sha256
 from lvdm.storage.bucket import Prefix
-from lvdm.workspace import sha256
 
 PART = 8 * 2**20  # bytes of a request; what is larger goes in parts of at least so many
 MOST_PARTS = 10_000  # that S3 puts together

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from lvdm.comparison.lineage import Node, ReportRecords, read_reports, trace, trace_file
+from lvdm.fingerprints import fingerprint
 from lvdm.graph import STAGES
 from lvdm.provenance import Provenance, code_hash
-from lvdm.workspace import Workspace, fingerprint
+from lvdm.workspace import Workspace
 
 
 def metric_tree(workspace: Workspace) -> Node:

@@ -12,8 +12,9 @@ from lvdm.data.ingest import build_manifest
 from lvdm.data.manifest import read_manifest
 from lvdm.data.video import read_frames
 from lvdm.errors import ArtefactError, SourceError
+from lvdm.fingerprints import sha256
 from lvdm.params import Ingest
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 
 from .footage import cut, encoded, moving, video
 

@@ -17,10 +17,11 @@ from lvdm.data.mirror import COPIES
 from lvdm.data.sources import collect
 from lvdm.data.video import checksum, read_frames
 from lvdm.errors import SourceError
+from lvdm.fingerprints import sha256
 from lvdm.params import Ingest
 from lvdm.params.layouts import Folder
 from lvdm.storage import fetching
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 
 from .faulty_proxy import fault_at_random
 from .footage import video

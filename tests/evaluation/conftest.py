@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lvdm.errors import WeightsError
+from lvdm.fingerprints import sha256
 from lvdm.models.pretrained import NETWORKS, Network, locate
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 
 PROJECT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

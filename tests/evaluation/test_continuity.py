@@ -17,7 +17,7 @@ from lvdm.evaluation import long_videos
 from lvdm.evaluation.continuity import LAGS, NO_JOINS, Joins, look_through, measure_continuity, ssim
 from lvdm.evaluation.long_videos import VideoFrames
 from lvdm.evaluation.memorisation import nearest_training_clips
-from lvdm.workspace import sha256
+from lvdm.fingerprints import sha256
 from tests.evaluation.conftest import moving_square
 
 JOINS = Joins(latents=tuple(range(4, 64, 4)), windows=frozenset(range(16, 64, 16)))

@@ -32,8 +32,9 @@ from lvdm.evaluation.interval import share_interval
 from lvdm.evaluation.long_videos import measure_long_videos
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.result import Result
+from lvdm.fingerprints import sha256
 from lvdm.params import load_params
-from lvdm.workspace import Workspace, sha256, write_json
+from lvdm.workspace import Workspace, write_json
 from tests.evaluation.conftest import PROJECT
 
 SPOILT_FROM = 100

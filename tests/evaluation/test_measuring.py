@@ -23,9 +23,10 @@ from lvdm.evaluation.measuring import evaluate
 from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.evaluation.result import Estimate, Result
 from lvdm.evaluation.sets import Window, choose_windows
+from lvdm.fingerprints import sha256
 from lvdm.machine import Machine
 from lvdm.models.pretrained import NETWORKS, install_file
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, TinyDetector, TinyInception, install_detector, moving_square, script_quietly
 
 N = 24

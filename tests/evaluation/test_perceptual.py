@@ -11,8 +11,9 @@ from torchmetrics.functional.image import lpips as reference
 
 from lvdm.errors import WeightsError
 from lvdm.evaluation.perceptual import PerceptualDistance, Vgg16, load_perceptual
+from lvdm.fingerprints import sha256
 from lvdm.models.pretrained import NETWORKS
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 from tests.evaluation.conftest import moving_square
 
 

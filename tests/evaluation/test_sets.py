@@ -17,9 +17,10 @@ from lvdm.errors import ArtefactError, LvdmError
 from lvdm.evaluation import long_videos, sets
 from lvdm.evaluation.continuity import Joins
 from lvdm.evaluation.protocol import OPEN, PROTOCOLS, protocol_of
+from lvdm.fingerprints import sha256
 from lvdm.machine import Machine
 from lvdm.params import Params, load_params
-from lvdm.workspace import Workspace, sha256, write_json
+from lvdm.workspace import Workspace, write_json
 from tests.evaluation.conftest import PROJECT, moving_square
 
 REACH = 64  # frames of the fake long videos

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lvdm.errors import StorageError, WeightsError
+from lvdm.fingerprints import sha256
 from lvdm.models import pretrained
 from lvdm.models.pretrained import (
     NETWORKS,
@@ -21,7 +22,7 @@ from lvdm.models.pretrained import (
     inventory,
     locate,
 )
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 from tests.data.conftest import s3, server
 
 __all__ = ["s3", "server"]

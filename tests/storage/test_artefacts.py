@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from lvdm.errors import ParamsError, StorageError
+from lvdm.fingerprints import sha256
 from lvdm.machine import load_machine
 from lvdm.provenance import Work
 from lvdm.run import run_stage
 from lvdm.storage.artefacts import SharedRun
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 from tests.test_caching import params, project, write_videos
 
 from ..data.faulty_proxy import fault_at_random

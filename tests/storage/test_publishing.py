@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 
 from lvdm.errors import StorageError
+from lvdm.fingerprints import sha256
 from lvdm.storage.bucket import Prefix
 from lvdm.storage.fetching import fetch
 from lvdm.storage.publishing import TakenError, publish, publish_all
-from lvdm.workspace import sha256
 
 from ..data.faulty_proxy import fault_at_random
 

@@ -13,11 +13,12 @@ from moto.s3.models import s3_backends
 
 from lvdm.__main__ import main
 from lvdm.errors import ParamsError, StorageError
+from lvdm.fingerprints import sha256
 from lvdm.provenance import Provenance
 from lvdm.storage import shared
 from lvdm.storage.artefacts import SharedRun
 from lvdm.storage.shared import listed, remove_before
-from lvdm.workspace import Workspace, sha256
+from lvdm.workspace import Workspace
 
 from .test_artefacts import WORK, files, machine, made, run_of
 
