@@ -88,7 +88,9 @@ def test_a_separate_interpolator_makes_the_frames_between_the_key_frames_and_no_
     before = SampleSet(workspace.samples("apart")).clips()[:]
     path = workspace.denoiser("apart") / "interpolator.safetensors"
     weights = load_file(path)
-    weights["head.conv.weight"] += torch.randn(weights["head.conv.weight"].shape, generator=torch.Generator().manual_seed(0))
+    weights["head.conv.weight"] += torch.randn(
+        weights["head.conv.weight"].shape, generator=torch.Generator().manual_seed(0)
+    )
     path.unlink()
     save_file(weights, path)
     run_stage("sample", params, workspace, "apart")

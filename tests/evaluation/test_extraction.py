@@ -7,7 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ def test_a_clip_is_read_once_for_all_networks(tmp_path: Path) -> None:
     workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
     extractors = [load_extractor(name, workspace, CPU) for name in ("motion", "static")]
     extract_all([(extractor, clips) for extractor in extractors], workspace)
+    extract(extractors[0], replace(clips, captions=["a"] * COUNT), workspace)  # of no matter to one that reads none
     assert [len(list(tmp_path.glob(f"0 {index} *"))) for index in range(COUNT)] == [1] * COUNT
     for extractor in extractors:
         alone = torch.stack([extractor(clips.clips[i]) for i in range(COUNT)]).float()
