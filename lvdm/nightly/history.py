@@ -50,10 +50,10 @@ def read_history(path: Path) -> list[Entry]:
     Raises:
         ArtefactError: a line is no night.
     """
-    lines = path.read_text().splitlines() if path.is_file() else []
     try:
+        lines = path.read_text().splitlines() if path.is_file() else []
         return [_entry(json.loads(line)) for line in lines]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         remedy = "restore it from Git, or move it away to begin a history anew"
         raise ArtefactError(f"{path}: a line is no night: {error}", remedy=remedy) from None
 

@@ -37,8 +37,9 @@ def test_what_is_written_is_read_and_only_ever_added_to(tmp_path: Path) -> None:
     assert read_history(path)[-1] == failed
 
 
-def test_a_history_that_cannot_be_read_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_text('{"date": "2026-01-01"}\n')
+@pytest.mark.parametrize("line", [b'{"date": "2026-01-01"}', b'{"estimates": []}', b"[]", b"<<<<<<< HEAD", b"\xff"])
+def test_a_history_that_cannot_be_read_is_one_line_with_the_remedy(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(line + b"\n")
     with pytest.raises(ArtefactError, match=r"x.jsonl: a line is no night.*move it away to begin a history anew"):
         read_history(tmp_path / "x.jsonl")
 
