@@ -3,6 +3,7 @@
 The same as the job `everything`, for a terminal: `make demo` is this.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from lvdm.workspace import Workspace
 
 def main() -> int:
     """Runs the legs in order; returns 0, or 1 at the first that failed, or if params.yaml or machine.yaml is wrong."""
+    argparse.ArgumentParser("python -m pipelines.everything", description=__doc__).parse_args()
     try:  # the definitions read both when they are imported
         from assets.catalog import ROOT
         from pipelines.definitions import run_leg
