@@ -195,8 +195,8 @@ def test_the_same_clips_give_the_same_bytes_with_and_without_the_cache(tmp_path:
     assert len(set(written)) == 1
 
 
-def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Three shards of clips from each side, by one, two and three processes."""
+def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Three shards of clips a side, by one, two and three processes, of which the first says how far it is."""
     protocol, written = replace(PROTOCOL, num_clips=40, size=16), []
     one, other = (ClipSet([moving_square(seed, size=16) for seed in range(first, first + 40)]) for first in (0, 50))
     for devices in (1, 2, 3):
@@ -206,6 +206,8 @@ def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
         result.write(workspace.metrics("run"))
         written.append(workspace.metrics("run").read_bytes())
     assert len(set(written)) == 1
+    said = capfd.readouterr().err
+    assert [said.count(f"features: 16 clips 1 of {mine}") for mine in (3, 2)] == [1, 1]
 
 
 def test_killed_in_the_middle_what_was_extracted_stays(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
