@@ -57,7 +57,18 @@ def test_a_file_that_another_takes_the_place_of_or_that_is_written_to_is_read_ag
     assert sha256(path) == hashlib.sha256(b"longer").hexdigest()
 
 
-def test_the_digests_of_many_files_are_in_their_order(tmp_path):
+def test_what_a_file_server_said_before_does_not_hide_that_a_file_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "SETTLED_NS", 0)
+    path = tmp_path / "data"
+    path.write_bytes(b"some")
+    kept, before = path.stat(), sha256(path)
+    path.write_bytes(b"else")  # by another machine
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: kept)
+    assert sha256(path) == hashlib.sha256(b"else").hexdigest() != before
+
+
+def test_the_digests_of_many_files_are_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "AT_ONCE", 7)
     paths = [tmp_path / f"{number}" for number in range(40)]
     for number, path in enumerate(paths):
         path.write_bytes(bytes([number]) * (40 - number) ** 3)

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from lvdm.errors import ArtefactError
-from lvdm.fingerprints import sha256
+from lvdm.fingerprints import digests, sha256
 from lvdm.workspace import atomic_folder, link_or_copy
 
 LATENTS, ITEMS, DIGEST = "latents.npy", "items.npy", "sha256"
@@ -80,9 +80,9 @@ class LatentStore:
         those that are wanted elsewhere are copied before it is removed, one shard after the other.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept, begun = set(), []
+        kept, begun, whole = set(), [], self._whole(shards)
         for name, items in shards.items():
-            if self._is_whole(name):
+            if name in whole:
                 kept.add(self.folder / name)
                 continue
             begun.append(name)
@@ -131,9 +131,11 @@ class LatentStore:
     def _partial(self, name: str) -> Path:
         return self.folder / f"{name}{PARTIAL}"
 
-    def _is_whole(self, name: str) -> bool:
-        folder = self.folder / name
-        return folder.is_dir() and sha256(folder / LATENTS) == (folder / DIGEST).read_text()
+    def _whole(self, names: Iterable[str]) -> set[str]:
+        """Those of the shards that are there and not damaged."""
+        there = [name for name in names if (self.folder / name).is_dir()]
+        found = digests(self.folder / name / LATENTS for name in there)
+        return {n for n, digest in zip(there, found, strict=True) if digest == (self.folder / n / DIGEST).read_text()}
 
     def _begin(self, name: str, items: np.ndarray) -> None:
         with atomic_folder(self._partial(name)) as folder:

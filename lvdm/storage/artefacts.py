@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lvdm.errors import ParamsError, StorageError
-from lvdm.fingerprints import sha256
+from lvdm.fingerprints import digests, sha256
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.progress import progress
@@ -136,12 +136,11 @@ class SharedRun:
             StorageError: the server does not take them.
         """
         prefix, files, objects = self._prefix, {}, {}
-        for output in self.outputs:
-            for path in sorted(output.rglob("*")) if output.is_dir() else [output]:
-                if path.is_file():
-                    digest = sha256(path)
-                    files[str(path.relative_to(self.workspace.root))] = [digest, path.stat().st_size]
-                    objects[f"{OBJECTS}/{digest}"] = path
+        below = [path for out in self.outputs for path in (sorted(out.rglob("*")) if out.is_dir() else [out])]
+        paths = [path for path in below if path.is_file()]
+        for path, digest in zip(paths, digests(paths), strict=True):
+            files[str(path.relative_to(self.workspace.root))] = [digest, path.stat().st_size]
+            objects[f"{OBJECTS}/{digest}"] = path
         publish_all(prefix, objects)
         document = self._arriving.with_name(f"{self._arriving.name}.json")
         write_json(document, {"files": files, "work": asdict(self.work)})
