@@ -38,12 +38,10 @@ log = logging.getLogger(__name__)
 SHARD = 16  # clips a file while they are extracted
 AHEAD = 4  # clips read before a network wants them
 LVDM = Path(__file__).parents[1]
-DECIDING = [
-    LVDM / "evaluation" / f"{name}.py" for name in ("features", "efficientnet", "transnet", "extraction", "sets")
-]
-DECIDING += [
-    LVDM / "data" / f"{name}.py" for name in ("clips", "decoding", "frame_folders", "video")
-]  # how clips are read
+NETWORKS = ("features", "efficientnet", "transnet", "extraction")
+READING = ("clips", "decoding", "frame_folders", "video")
+DECIDING = [LVDM / "evaluation" / f"{name}.py" for name in (*NETWORKS, "sets")]
+DECIDING += [LVDM / "data" / f"{name}.py" for name in READING]
 
 
 @runtime_checkable

@@ -148,10 +148,8 @@ def _long(samples: SampleSet, protocol: Protocol) -> list[VideoSample]:
 
 def _made(folder: Path, sample: VideoSample, frames: int, protocol: Protocol) -> VideoFrames:
     """The first `frames` of a long sample, whose last one is looked for too."""
-    path, side = (
-        need(folder / sample.file, f"sample {folder.name}"),
-        protocol.size + protocol.size % 2,
-    )  # H.264 has even
+    path = need(folder / sample.file, f"sample {folder.name}")
+    side = protocol.size + protocol.size % 2  # of H.264 it is even
     if (shape := read_frames(path, [0, sample.frames - 1]).shape[1:3]) != (side, side):
         remedy = "where clips of params.yaml changed, make what came before anew: `dvc repro`"
         got = "{}x{}".format(*shape)
