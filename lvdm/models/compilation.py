@@ -43,7 +43,7 @@ def mode_of_training(machine: Machine) -> str:
     """On one GPU a pass forward and one backward, of what is compiled, are a CUDA graph each.
 
     A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them. Not so under
-    DDP: it reads gradients on a stream of its own, which a graph that reuses their memory does not wait for.
+    DDP, where one run of three went wrong: it reads gradients on another stream than graphs write over them.
     """
     alone = len(machine.shared_devices) == 1 and machine.strategy != "ddp"
     return GRAPHS if machine.device.type == "cuda" and alone else "default"
