@@ -61,7 +61,14 @@ class Provenance:
 
     @classmethod
     def read(cls, path: Path) -> Provenance:
-        return cls(**json.loads(path.read_text()))
+        """
+        Raises:
+            ArtefactError: the file is no record of a run.
+        """
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise ArtefactError(f"{path}: no provenance: {error}", remedy="run that stage again") from None
 
 
 def hashes(paths: tuple[Path, ...], workspace: Workspace) -> dict[str, str]:

@@ -159,6 +159,13 @@ def test_provenance_comes_back_as_it_was_written(workspace):
     assert set(written.outputs) == {"artifacts/latents/small"}
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"stage": "sample"}'])
+def test_a_damaged_record_is_one_line_with_the_remedy(tmp_path, text):
+    (tmp_path / "provenance.json").write_text(text)
+    with pytest.raises(ArtefactError, match=r"provenance\.json: no provenance: .*; run that stage again"):
+        Provenance.read(tmp_path / "provenance.json")
+
+
 def test_the_commit_is_marked_when_something_changed_that_no_stage_writes(workspace):
     def git(*arguments):
         identity = ("-c", "user.name=test", "-c", "user.email=test@example.invalid")

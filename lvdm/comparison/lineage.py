@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from lvdm.errors import ArtefactError
 from lvdm.provenance import Provenance, hashes
 from lvdm.workspace import Workspace
 
@@ -122,13 +121,7 @@ def read_reports(workspace: Workspace) -> ReportRecords:
     Raises:
         ArtefactError: a record cannot be read.
     """
-    provenances = []
-    for path in sorted(workspace.reports.rglob("provenance.json")):
-        try:
-            provenances.append(Provenance.read(path))
-        except (TypeError, ValueError) as error:
-            raise ArtefactError(f"{path}: no provenance: {error}", remedy="run that stage again") from None
-    return ReportRecords(provenances)
+    return ReportRecords([Provenance.read(path) for path in sorted(workspace.reports.rglob("provenance.json"))])
 
 
 def trace_file(path: Path, workspace: Workspace, records: Records) -> Node:

@@ -96,23 +96,15 @@ class SharedRun:
         if (said := prefix.find(key)) is None:
             return False
         self._arriving.mkdir(parents=True, exist_ok=True)
-        listed = fetch(prefix, Object(key, said["ETag"], said["ContentLength"]), self._arriving / "list.json")
-        files = self._read(listed, prefix.where_is(key))
-        missing: dict[Path, Content] = {}
-        for digest, size in files.values():
-            if not (self._arriving / digest).exists():
-                missing[self._arriving / f"{digest}.part"] = Content(prefix.key(f"{OBJECTS}/{digest}"), "", size)
-        arriving = fetch_all(prefix, ((entry, part) for part, entry in missing.items()))
         try:
-            for part in progress(arriving, len(missing), "fetching", "file"):
-                part.rename(part.with_name(missing[part].sha256))
+            files = self._arrived(prefix, Object(key, said["ETag"], said["ContentLength"]))
         except GoneError as error:
             log.warning("%s %s: made anew, as what was published of it is not whole: %s", self.verb, self.name, error)
             prefix.ask("delete_object", key)
             shutil.rmtree(self._arriving)
             return False
         for output in self.outputs:
-            self._put_in_place(output, {p: digest for p, (digest, _) in files.items() if p.is_relative_to(output)})
+            self._put_in_place(output, {p: digest for p, digest in files.items() if p.is_relative_to(output)})
         shutil.rmtree(self._arriving)
         log.info("%s %s: fetched, made of the same parameters, inputs and code: s3://%s", self.verb, self.name, key)
         return True
@@ -152,6 +144,19 @@ class SharedRun:
             publish_all(prefix, _missing(prefix, objects))
             log.info("%s %s: published as %s", self.verb, self.name, where)
         document.unlink()
+
+    def _arrived(self, prefix: Prefix, said: Object) -> dict[Path, str]:
+        """Has the list and all of its files arrive; returns the sha256 of each, by its path here."""
+        listed = fetch(prefix, said, self._arriving / "list.json")
+        files = self._read(listed, prefix.where_is(said.key))
+        missing: dict[Path, Content] = {}
+        for digest, size in files.values():
+            if not (self._arriving / digest).exists():
+                missing[self._arriving / f"{digest}.part"] = Content(prefix.key(f"{OBJECTS}/{digest}"), "", size)
+        arriving = fetch_all(prefix, ((entry, part) for part, entry in missing.items()))
+        for part in progress(arriving, len(missing), "fetching", "file"):
+            part.rename(part.with_name(missing[part].sha256))
+        return {path: digest for path, (digest, _) in files.items()}
 
     def _read(self, listed: Path, where: str) -> dict[Path, tuple[str, int]]:
         """The sha256 and the size of each file of the list, by its path here."""

@@ -20,7 +20,7 @@ from typing import Any
 from lvdm.errors import ParamsError, StorageError
 from lvdm.provenance import Provenance
 from lvdm.storage.artefacts import OBJECTS, place_of
-from lvdm.storage.bucket import PARALLEL, Object, Prefix
+from lvdm.storage.bucket import PARALLEL, GoneError, Object, Prefix
 from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -103,16 +103,19 @@ def _runs(prefix: Prefix, known: Mapping[str, PublishedRun] = NONE) -> dict[str,
     lists = {name: said for name, said in prefix.described("made/").items() if LIST.fullmatch(name)}
     with prefix.pool(PARALLEL) as pool:
         read = pool.map(lambda name: known.get(name) or _read(prefix, name, lists[name]), lists)
-        return dict(zip(lists, read, strict=True))
+        return {name: run for name, run in zip(lists, read, strict=True) if run}
 
 
-def _read(prefix: Prefix, name: str, said: Mapping[str, Any]) -> PublishedRun:
+def _read(prefix: Prefix, name: str, said: Mapping[str, Any]) -> PublishedRun | None:
+    """The run of a list; None if somebody has removed that meanwhile."""
     _, stage, entry, _ = name.split("/")
-    content = prefix.read(Object(prefix.key(name), said["ETag"], said["Size"]), 0, said["Size"])
     try:
+        content = prefix.read(Object(prefix.key(name), said["ETag"], said["Size"]), 0, said["Size"])
         document = json.loads(content)
         files = {str(digest): int(size) for digest, size in document["files"].values()}
         work = {key: dict(document["work"][key]) for key in ("params", "inputs")}
+    except GoneError:
+        return None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StorageError(f"{prefix.where_is(prefix.key(name))}: no list of a run", remedy="remove it there") from None
     return PublishedRun(stage, entry, said["LastModified"].date(), files, work)

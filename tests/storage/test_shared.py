@@ -138,6 +138,21 @@ def test_a_removal_that_is_cut_short_leaves_no_part_of_a_run_and_goes_on(tmp_pat
     assert not names("cut")
 
 
+def test_a_list_that_somebody_removes_at_this_moment_is_of_no_run(tmp_path, s3, proxy):
+    run = made(tmp_path / "one", "s3://raw/going")
+
+    def remove(method: str, path: str) -> str:
+        if method == "GET" and path.endswith(".json"):
+            s3.delete_object(Bucket="raw", Key=f"going/{run._list}")
+        return ""
+
+    for look in (lambda: list(listed(run.workspace))[:-1], run_of(machine(tmp_path / "two", "s3://raw/going")).fetch):
+        proxy.fault = lambda method, path: ""
+        run.publish()
+        proxy.fault = remove
+        assert not look()
+
+
 def test_mistakes_are_one_line_and_nothing_goes(tmp_path, s3, names):
     run = published_long_ago(made(tmp_path / "one", "s3://raw/mistaken"))
     before = names("mistaken")
