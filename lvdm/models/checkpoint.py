@@ -74,7 +74,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     path = folder / PARAMS
     document = _document(path, "train_autoencoder", {"train_autoencoder"})
     params = parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
-    return _with_weights(build_autoencoder(params.network), folder / WEIGHTS)
+    return _with_weights(build_autoencoder(params.network), folder / WEIGHTS, "train_autoencoder")
 
 
 def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
@@ -109,7 +109,8 @@ def load_denoiser(folder: Path) -> TrainedDenoiser:
     record, latent_channels = _recorded(folder)
 
     def network(file: str) -> Denoiser:
-        return _with_weights(Denoiser(record.params.network, latent_channels, record.vocabulary), folder / file)
+        empty = Denoiser(record.params.network, latent_channels, record.vocabulary)
+        return _with_weights(empty, folder / file, "train_denoiser")
 
     interpolator = network(INTERPOLATOR) if record.params.separate_interpolator else None
     return TrainedDenoiser(**vars(record), network=network(WEIGHTS), interpolator=interpolator)
@@ -151,13 +152,14 @@ def _document(path: Path, stage: str, keys: set[str]) -> dict[str, Any]:
 N = TypeVar("N", bound=nn.Module)
 
 
-def _with_weights(network: N, path: Path) -> N:
+def _with_weights(network: N, path: Path, stage: str) -> N:
+    again = f"run `lvdm {stage}` again"
     try:
         weights = load_file(path)
     except FileNotFoundError:
-        raise ArtefactError(f"{path}: not there", remedy="run the stage that makes it again") from None
+        raise ArtefactError(f"{path}: not there", remedy=again) from None
     except SafetensorError as error:
-        raise ArtefactError(f"{path} is damaged", got=str(error), remedy="run the stage that makes it again") from None
+        raise ArtefactError(f"{path} is damaged", got=str(error), remedy=again) from None
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected.keys() | found.keys()):
@@ -166,7 +168,7 @@ def _with_weights(network: N, path: Path) -> N:
                 f"{path}: tensor {name}",
                 expected=str(expected.get(name, "none of that name")),
                 got=found.get(name, "nothing"),
-                remedy="the weights are not of the network in params.json; run the stage that makes both again",
+                remedy=f"the weights are of an earlier version, or of another network than params.json says: {again}",
             )
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)

@@ -95,6 +95,17 @@ def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
             load_autoencoder(saved)
 
 
+def test_weights_of_a_version_whose_parts_had_other_names_are_one_line_with_the_remedy(tmp_path):
+    params = small_denoiser()
+    trained = TrainedDenoiser(params, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
+    save_denoiser(tmp_path, trained)
+    weights = load_file(tmp_path / "model.safetensors")
+    renamed = {name.replace("head.conv", "last"): tensor for name, tensor in weights.items()}
+    save_file(renamed, tmp_path / "model.safetensors")
+    with pytest.raises(ArtefactError, match=r"of an earlier version, .*: run `lvdm train_denoiser` again"):
+        load_denoiser(tmp_path)
+
+
 def test_a_truncated_file_is_an_error(saved):
     path = saved / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
