@@ -86,7 +86,8 @@ class SharedRun:
     def fetch(self) -> bool:
         """Whether somebody made this: then its outputs and its report are here.
 
-        A list whose files are not all there any more is removed: nobody else could use it, nor publish another.
+        A list whose files are not all there any more is removed, where we may: nobody else could use it, nor publish
+        another.
 
         Raises:
             StorageError: the server does not answer, or what it has is damaged or no list of these outputs.
@@ -100,7 +101,10 @@ class SharedRun:
             files = self._arrived(prefix, Object(key, said["ETag"], said["ContentLength"]))
         except GoneError as error:
             log.warning("%s %s: made anew, as what was published of it is not whole: %s", self.verb, self.name, error)
-            prefix.ask("delete_object", key)
+            try:
+                prefix.ask("delete_object", key)
+            except StorageError as refused:
+                log.warning("%s %s: its list stays there: %s", self.verb, self.name, refused)
             shutil.rmtree(self._arriving)
             return False
         for output in self.outputs:

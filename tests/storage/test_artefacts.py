@@ -192,6 +192,18 @@ def test_what_has_lost_a_file_counts_as_not_made_and_whoever_makes_it_anew_publi
     assert files(third) == before
 
 
+def test_who_may_remove_nothing_makes_what_has_lost_a_file_anew_and_puts_equal_files_back(tmp_path, s3, proxy):
+    first, second = (made(tmp_path / name, "s3://raw/kept-there") for name in ("first", "second"))
+    first.publish()
+    s3.delete_object(Bucket="raw", Key=f"kept-there/objects/{sha256(first.workspace.metrics('one'))}")
+    proxy.fault = lambda method, path: "412" if method == "DELETE" else ""
+    assert not second.fetch()
+    second.publish()
+    third = machine(tmp_path / "third", "s3://raw/kept-there")
+    assert run_of(third).fetch()
+    assert files(third) == files(first.workspace)
+
+
 def test_a_file_that_was_there_and_is_removed_before_a_list_says_that_it_is_wanted_is_published_again(
     tmp_path, s3, proxy
 ):
