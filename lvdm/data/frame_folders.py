@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lvdm.data.reasons import UnreadableVideo
-from lvdm.fingerprints import digests
+from lvdm.fingerprints import sha256
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
@@ -52,7 +52,8 @@ def read_frame_files(files: Sequence[Path]) -> UInt8[np.ndarray, "t h w 3"]:
 
 def frames_checksum(folder: Path) -> str:
     """The sha256 of the sha256s of the frames, in order: their names do not matter, their order does."""
-    return hashlib.sha256("".join(digests(frame_files(folder))).encode()).hexdigest()
+    in_turn = map(sha256, frame_files(folder))  # no threads: a process that probes may hold only so much memory
+    return hashlib.sha256("".join(in_turn).encode()).hexdigest()
 
 
 def numeric_aware(name: str) -> tuple[list[str | int], str]:
