@@ -62,9 +62,9 @@ def test_what_a_file_server_said_before_does_not_hide_that_a_file_changed(tmp_pa
     path = tmp_path / "data"
     path.write_bytes(b"some")
     kept, before = path.stat(), sha256(path)
-    path.write_bytes(b"else")  # by another machine
+    path.write_bytes(b"longer")  # by another machine
     monkeypatch.setattr(Path, "stat", lambda *_, **__: kept)
-    assert sha256(path) == hashlib.sha256(b"else").hexdigest() != before
+    assert sha256(path) == hashlib.sha256(b"longer").hexdigest() != before
 
 
 def test_the_digests_of_many_files_are_in_their_order(tmp_path, monkeypatch):
