@@ -135,7 +135,7 @@ def made(
     sample = experiment.sample
     latents = sample_videos(network, spec, sample, requests, scratch, groups, machine.autocast, interpolator)
     in_turn = [*itertools.chain(*groups)]
-    chunks = {index: math.ceil(requests[index].num_latents / DECODED_AT_ONCE) for index in in_turn}
+    chunks = {index: num_chunks(requests[index]) for index in in_turn}
     ticks = progress(range(total := sum(chunks.values())), total, "decoding", "chunk")
     for index, latent in zip(in_turn, latents, strict=True):
         own = itertools.islice(ticks, chunks[index])
@@ -176,6 +176,11 @@ def _texts(wanted: Sequence[VideoSample]) -> list[str]:
 
 
 @torch.inference_mode()
+def num_chunks(request: VideoRequest) -> int:
+    """How many chunks `decoded` yields of a video."""
+    return math.ceil(request.num_latents / DECODED_AT_ONCE)
+
+
 def decoded(
     autoencoder: Autoencoder,
     latent: Float[Tensor, "c t h w"],

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.diffusion.sampling import rows_of_calls
-from lvdm.making import DECODED_AT_ONCE, as_request, samples_to_make
+from lvdm.making import DECODED_AT_ONCE, as_request, num_chunks, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.condition import Prompt
 from lvdm.models.denoiser import Denoiser
@@ -262,7 +262,7 @@ def calls_and_chunks(params: Params, name: str) -> tuple[list[int], int]:
     train, factor = experiment.train_denoiser, params.autoencoder(experiment.autoencoder).network.time_factor
     prompts = () if train.network.condition == "none" else (Prompt("any"),)
     requests = [as_request(asked, ("any",), factor) for asked in samples_to_make(params, name, prompts)]
-    chunks = sum(-(-request.num_latents // DECODED_AT_ONCE) for request in requests)
+    chunks = sum(map(num_chunks, requests))
     return rows_of_calls(requests, train, experiment.sample), chunks
 
 
