@@ -81,17 +81,19 @@ def clips_row(params: Params, makers: Callable[[bool], Maker], sample: Sample, a
     """A batch of clips, each one window, nothing given, hence one pass a step."""
     requests = [VideoRequest(seed, None, untrained.latent_shape(params)[1]) for seed in range(args.batch)]
     device = Machine().device
+    what = f"{args.batch} clips, {sample.steps} steps of {sample.sampler}, with decoding"
 
     def measured(plain: bool) -> tuple[Measured, Tensor]:
-        maker = makers(plain)
-        result = measure(lambda: maker.videos(short(params), sample, requests), device, seconds=args.seconds, most=5)
+        maker, title = makers(plain), what if args.profile and not plain else ""
+        call = partial(maker.videos, short(params), sample, requests)
+        result = measure(call, device, seconds=args.seconds, most=5, profiled_as=title)
         return result, torch.stack(list(maker.latents(short(params), sample, requests)))
 
     ours, plain = fitting(lambda: measured(False)), fitting(lambda: measured(True)) if args.plain else None
     official = untrained.is_official(params) and (args.batch, sample.steps, sample.sampler) == (8, 50, "ddim")
     passes, decoding = (networks.least(part, params, args.batch) for part in ("denoiser", "decode"))
     return Row(
-        f"{args.batch} clips, {sample.steps} steps of {sample.sampler}, with decoding",
+        what,
         ours=ours[0] if ours else None,
         plain=replace(plain[0], peak=None) if plain else None,  # the fast networks are on the device too
         official=OFFICIAL_SECONDS["clips"] if official else None,
