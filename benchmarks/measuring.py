@@ -27,6 +27,7 @@ BYTES_A_NUMBER = 2  # of bfloat16
 KINDS = {  # of kernels, by what is in their names
     "generated": ("triton",),
     "attention": ("flash", "fmha", "attention"),
+    "exchange between GPUs": ("nccl",),
     "convolutions and matrix products": ("gemm", "nvjet", "convolve"),  # before what their names also hold: index
     "copies": ("Memcpy", "Memset", "copy"),
     "eager pointwise, reductions, optimiser": ("elementwise", "reduce", "multi_tensor", "cat", "index"),
@@ -154,16 +155,25 @@ class Kernel:
 
 def kernels(call: Callable[[], object], device: torch.device) -> list[Kernel]:
     """All that PROFILED calls ran on a GPU, in order."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+
+    def calls() -> None:
         for _ in range(PROFILED):
             call()
         sync(device)
+
+    return recorded(calls)[1]
+
+
+def recorded(call: Callable[[], T]) -> tuple[T, list[Kernel]]:
+    """What a call returns, and all that ran on a GPU until then, in order."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        result = call()
     found = [
         Kernel(event.name, event.time_range.start / 1e6, event.time_range.end / 1e6)
         for event in profile.events()
         if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
     ]
-    return sorted(found, key=lambda kernel: kernel.start)
+    return result, sorted(found, key=lambda kernel: kernel.start)
 
 
 def covered(found: Sequence[Kernel]) -> float:

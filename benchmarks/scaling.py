@@ -13,14 +13,17 @@ import argparse
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks import untrained
+from benchmarks.measuring import profile_lines, recorded
 from benchmarks.process import ROOT, environment
 from lvdm.machine import Machine, is_first_process
 from lvdm.orphan import watch_over_orderer
 from lvdm.training.denoiser import compile_denoiser
 
 ONE_RUN = "--one-run"
+SAID = "seconds a step: "
 GOALS = {2: 1.9, 4: 3.6}
 REGIONS = ("parts", "whole")
 WHAT_REGIONS = (
@@ -52,9 +55,13 @@ def one_run(args: argparse.Namespace, devices: int) -> None:
     if machine.compile:
         alone = machine.model_copy(update={"devices": 1})
         compile_denoiser(network, alone if args.regions == "whole" else machine)
-    seconds = fitted_seconds(network, params, machine, args.batch, args.steps)
+    train = partial(fitted_seconds, network, params, machine, args.batch, args.steps)
+    seconds, found = recorded(train) if args.profile and machine.device.type == "cuda" else (train(), [])
     if is_first_process():
-        print(f"seconds a step: {seconds!r}")
+        print(f"{SAID}{seconds!r}")
+    if is_first_process() and found:
+        last = [kernel for kernel in found if kernel.start > found[-1].end - args.steps * seconds]
+        print("\n".join(profile_lines(last, args.steps)))
 
 
 def measured(arguments: list[str], devices: int) -> Run:
@@ -65,10 +72,12 @@ def measured(arguments: list[str], devices: int) -> Run:
     """
     command = [sys.executable, "-m", "benchmarks.scaling", *arguments, ONE_RUN, str(devices)]
     result = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True)
-    said = [line for line in result.stdout.splitlines() if line.startswith("seconds a step: ")]
+    _, said, seconds_and_profile = result.stdout.rpartition(SAID)
     if result.returncode or not said:
         raise SystemExit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
-    return Run(devices, float(said[-1].split(": ")[1]))
+    seconds, *profile = seconds_and_profile.splitlines()
+    print("\n".join([f"{devices} devices", *profile]) + "\n" if profile else "", end="", flush=True)
+    return Run(devices, float(seconds))
 
 
 def table(runs: list[Run], batch: int) -> list[str]:
