@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.process import ROOT, environment
-from benchmarks.scaling import GOALS, REGIONS
+from benchmarks.scaling import GOALS
 from lvdm.workspace import atomic_file
 
 
@@ -46,14 +46,13 @@ STEP = "training --part denoiser --batch"
 SPRITES = f"{STEP} 256 --size sprites --frames 36 --no-plain"
 SCALING = tuple(
     Asked(
-        f"{devices} GPUs, compiled {regions}",
+        f"{devices} GPUs",
         f">= {goal}x",
-        f"scaling --devices 1 {devices} --regions {regions}",
-        f"scaling --devices 1 {devices} --regions {regions} --batch 2 --steps 2 {TINY}",
+        f"scaling --devices 1 {devices}",
+        f"scaling --devices 1 {devices} --batch 2 --steps 2 {TINY}",
         devices,
     )
     for devices, goal in GOALS.items()
-    for regions in REGIONS
 )
 ASKED = (
     Asked("a step of 32", "<= 105 ms, Lightning <= +3 %", f"{STEP} 32 --profile", f"{STEP} 2 {TINY}"),
@@ -63,7 +62,9 @@ ASKED = (
     Asked("decoding", "<= 6.0 ms a clip", "networks --part decode --profile", f"networks {TINY}"),
     Asked("encoding", "<= 0.6 ms a clip", "networks --part encode --profile", f"networks {TINY}"),
     Asked("a step of the autoencoder", "<= 45 ms", "training --part autoencoder --profile", f"training {TINY}"),
-    Asked("8 clips of 50 steps", "<= 0.38 s", "sampling --part clips", f"sampling --part clips --steps 2 {TINY}"),
+    Asked(
+        "8 clips of 50 steps", "<= 0.38 s", "sampling --part clips --profile", f"sampling --part clips --steps 2 {TINY}"
+    ),
     Asked("1,024 frames", "<= 13 s", "sampling --part long --no-plain", f"sampling --part long --steps 2 {TINY}"),
     Asked("decoding memory", "within 5 %", "sampling --part memory", f"sampling --part memory {TINY}"),
     Asked("8 clips of 20 steps", "their distance", "sampling --part solver", f"sampling --part solver {TINY}"),

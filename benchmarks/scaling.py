@@ -25,11 +25,6 @@ from lvdm.training.denoiser import compile_denoiser
 ONE_RUN = "--one-run"
 SAID = "seconds a step: "
 GOALS = {2: 1.9, 4: 3.6}
-REGIONS = ("parts", "whole")
-WHAT_REGIONS = (
-    "that are compiled on several devices: parts, as in training (default), whose gradients are exchanged beside the "
-    "backward pass of others, or the whole network, as on one: few launches, and gradients are exchanged in the end"
-)
 
 
 @dataclass(frozen=True)
@@ -53,14 +48,14 @@ def one_run(args: argparse.Namespace, devices: int) -> None:
     machine = untrained.machine_of(args, devices=devices, strategy="ddp" if devices > 1 else "auto")
     network = untrained.denoiser(params.train_denoiser, untrained.latent_shape(params)[0])
     if machine.compile:
-        alone = machine.model_copy(update={"devices": 1})
-        compile_denoiser(network, alone if args.regions == "whole" else machine)
+        compile_denoiser(network, machine)
     train = partial(fitted_seconds, network, params, machine, args.batch, args.steps)
     seconds, found = recorded(train) if args.profile and machine.device.type == "cuda" else (train(), [])
     if is_first_process():
         print(f"{SAID}{seconds!r}")
     if is_first_process() and found:
-        last = [kernel for kernel in found if kernel.start > found[-1].end - args.steps * seconds]
+        until = max(kernel.end for kernel in found if "Memcpy" not in kernel.name)  # then weights go to the host
+        last = [kernel for kernel in found if until - args.steps * seconds < kernel.start < until]
         print("\n".join(profile_lines(last, args.steps)))
 
 
@@ -103,7 +98,6 @@ def main(arguments: list[str] | None = None) -> list[Run]:
     options.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4], help="(default: 1 2 4)")
     options.add_argument("--batch", type=int, default=32, help="examples a device (default: 32)")
     options.add_argument("--steps", type=int, default=30, help="that are timed (default: 30)")
-    options.add_argument("--regions", choices=REGIONS, default="parts", help=WHAT_REGIONS)
     options.add_argument(ONE_RUN, type=int, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     args = options.parse_args(arguments)

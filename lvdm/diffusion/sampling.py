@@ -114,8 +114,9 @@ def sample_videos(
 ) -> Iterator[Float[Tensor, "c t h w"]]:
     """Whitened latents of every requested video, in order: float32, on the CPU, `num_latents` frames each.
 
-    Runs on the device of the denoiser's parameters, each batch under `autocast`, and writes the batch to
-    `scratch` when it is made: a run of the same work with the same scratch folder continues and gives the same bits.
+    Runs on the device of the denoiser's parameters, where the videos that are being made lie too, each batch under
+    `autocast`, and writes the batch to `scratch` when it is made: a run of the same work with the same scratch folder
+    continues and gives the same bits. The device is waited for once a batch and once a video.
 
     Args:
         groups: of `group_videos`, those to make, if not all; one group is made and held in memory at a time.
@@ -131,7 +132,8 @@ def sample_videos(
     plans = _plans(requests, spec.train_denoiser, sample)
     groups = group_videos(requests, spec.train_denoiser, sample) if groups is None else groups
     channels, height, width = spec.latent_shape
-    spec = replace(spec, prompts=spec.prompts.to(next(denoiser.parameters()).device))
+    device = next(denoiser.parameters()).device
+    spec = replace(spec, prompts=spec.prompts.to(device))
 
     def batches(group: range) -> Iterator[list[_Job]]:
         planned = [(i, requests[i], plans[requests[i].num_latents]) for i in group]
@@ -142,22 +144,23 @@ def sample_videos(
     next(ticks, None)  # each that follows says that a batch is done
     for group in groups:
         extents = {i: plans[requests[i].num_latents].extent for i in group}
-        videos = {i: torch.full((channels, extent, height, width), math.nan) for i, extent in extents.items()}
+        shapes = {i: (channels, extent, height, width) for i, extent in extents.items()}
+        videos = {i: torch.full(shape, math.nan, device=device) for i, shape in shapes.items()}
         for number, batch in enumerate(batches(group), start=1):
             path = scratch / f"{group.start:06d}" / f"{number:06d}.safetensors"
             if path.exists():
-                made = _read(path)
+                made = sent(_read(path), device)
             else:
                 network = interpolator if batch[0].window.fills_a_gap else denoiser
                 with autocast():
                     made = _make(network, spec, sample, batch, videos)
                 with atomic_file(path) as beside:
-                    save_file({"made": made}, beside)
+                    save_file({"made": made.cpu()}, beside)
             for job, latents in zip(batch, made, strict=True):
-                videos[job.video][:, job.window.made] = latents
+                videos[job.video][:, _every(job.window.stride, job.window.made)] = latents
             next(ticks, None)
         for i in group:
-            yield videos.pop(i)[:, : requests[i].num_latents]
+            yield videos.pop(i)[:, : requests[i].num_latents].cpu()
 
 
 def _read(path: Path) -> Float[Tensor, "b c made h w"]:
@@ -194,7 +197,7 @@ def _batches(planned: Iterable[tuple[int, VideoRequest, Plan]], batch_size: int)
 def _make(
     denoiser: nn.Module, spec: DenoiserSpec, sample: Sample, batch: Sequence[_Job], videos: Mapping[int, Tensor]
 ) -> Float[Tensor, "b c made h w"]:
-    """The latents that a batch of windows makes; the device is waited for once, at the end."""
+    """The latents that a batch of windows makes, on the device, which is not waited for."""
     objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
     device, schedule = parameter.device, Schedule(objective.schedule)
     given = sent(torch.tensor(window.given), device).expand(len(batch), -1)
@@ -203,7 +206,7 @@ def _make(
     condition = _condition(batch, spec.prompts, device)
     guidance = _guidance(sample, batch)
 
-    clean = sent(torch.stack([videos[job.video][:, job.window.positions] for job in batch]), device)
+    clean = torch.stack([videos[job.video][:, _every(job.window.stride, job.window.positions)] for job in batch])
     of_given = [given_noise(job.request.seed, job.window.positions, spec.latent_shape) for job in batch]
     noise = sent(torch.stack(of_given), device)
     perturbed = schedule.diffuse(clean, noise, torch.full(given.shape, sample.perturbation_level, device=device))
@@ -229,7 +232,12 @@ def _make(
     if levels[0] < 1:
         refined = torch.full((len(batch), len(made)), levels[0], device=device)
         start = schedule.diffuse(_between_ends(clean).index_select(2, made), start, refined)
-    return _walked_down(sample, denoise, start, schedule, levels, generators).cpu().contiguous()
+    return _walked_down(sample, denoise, start, schedule, levels, generators).contiguous()
+
+
+def _every(stride: int, positions: Sequence[int]) -> slice:
+    """Positions that are `stride` apart, as a slice: a list of them would be an index, which the device waits for."""
+    return slice(positions[0], positions[-1] + 1, stride)
 
 
 def _levels(sample: Sample, window: Window) -> list[float]:

@@ -27,8 +27,7 @@ def compile_all(
 ) -> None:
     """Compiles each module, in place, when it is first called with a new kind of input; the rest is as torch has it.
 
-    Under DDP a module stays one graph, whose gradients are exchanged beside the backward pass of the modules before it;
-    torch would end graphs where buckets of gradients do, every 25 MB.
+    Under DDP a module stays one graph; torch would end graphs where buckets of gradients do, every 25 MB.
     """
     _tell()
     parts = list(modules)
@@ -39,14 +38,15 @@ def compile_all(
         part.compile(dynamic=dynamic, mode=mode, backend=backend)
 
 
-def mode_of_training(machine: Machine) -> str:
-    """On one GPU a pass forward and one backward, of what is compiled, are a CUDA graph each.
+def mode_of_training(machine: Machine, num_modules: int = 1) -> str:
+    """On a GPU a pass forward and one backward, of each module that is compiled, are a CUDA graph each.
 
-    A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them. Not so under
-    DDP, where one run of three went wrong: it reads gradients on another stream than graphs write over them.
+    A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them. Not so of
+    several modules under DDP, where one run of three went wrong: it reads gradients on a stream of its own, and the
+    graph of the next module's backward pass, which may use their memory, seems not to wait for that. A step does.
     """
-    alone = len(machine.shared_devices) == 1 and machine.strategy != "ddp"
-    return GRAPHS if machine.device.type == "cuda" and alone else "default"
+    ddp = machine.strategy == "ddp" or len(machine.shared_devices) > 1
+    return GRAPHS if machine.device.type == "cuda" and (num_modules == 1 or not ddp) else "default"
 
 
 @functools.cache

@@ -51,11 +51,6 @@ class Denoiser(nn.Module):
         self.head = Head(widths[0], latent_channels)
         channels_last(self)
 
-    @property
-    def parts(self) -> list[nn.Module]:
-        """All that it is made of, in the order of a pass."""
-        return [self.condition, *self.before, self.middle, *reversed(self.after), self.head]
-
     def forward(
         self,
         z: Float[Tensor, "b c t h w"],

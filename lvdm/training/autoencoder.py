@@ -145,7 +145,8 @@ def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjecti
     if objective.adversarial:
         compile_all([network.encoder, *network.decoder.levels])
     else:
-        compile_all([network.encoder, network.decoder], mode=mode_of_training(machine))
+        parts = [network.encoder, network.decoder]
+        compile_all(parts, mode=mode_of_training(machine, len(parts)))
 
 
 def check_strategy(objective: AutoencoderObjective, machine: Machine) -> None:

@@ -147,12 +147,8 @@ def _of_both(history: History, of_interpolator: History) -> History:
 
 
 def compile_denoiser(network: Denoiser, machine: Machine) -> None:
-    """Compiles what a step passes through.
-
-    On several devices its parts are compiled one by one, so that gradients are exchanged beside the backward pass.
-    """
-    modules = network.parts if len(machine.shared_devices) > 1 else [network]
-    compile_all(modules, dynamic=False, mode=mode_of_training(machine))  # parts differ in shape, dynamic in none
+    """Compiles what a step passes through."""
+    compile_all([network], dynamic=False, mode=mode_of_training(machine))
 
 
 def train_denoiser(

@@ -1,7 +1,7 @@
 """Small runs of either network on one GPU, compiled and not: python compiled_run.py FOLDER.
 
 Weights go into the folder, of batches that are a step and of batches two of which are one; autoencoders decode
-clips of two sizes.
+clips of two sizes, and denoisers train under DDP too.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if __name__ == "__main__":
     prompts = LabelPrompts(Vocabulary(labels=("a", "b")))
     for compiled in (False, True):
         machine = Machine(accelerator="gpu", devices=1, compile=compiled, precision="32-true", data_workers=0)
+        shares = machine.model_copy(update={"strategy": "ddp"})
         for accumulate in (1, 2):
             denoiser = sharded_params(STEPS, 4)
             training = denoiser.training.model_copy(update={"accumulate": accumulate})
@@ -48,6 +49,7 @@ if __name__ == "__main__":
             said = f"{accumulate}.{'compiled' if compiled else 'plain'}"
             networks = {
                 "denoiser": train_denoiser(Windows(), denoiser, 2, prompts, machine, scratch / "d", held_out)[0],
+                "sharing": train_denoiser(Windows(), denoiser, 2, prompts, shares, scratch / "s", held_out)[0],
                 "autoencoder": train_autoencoder(Clips(), autoencoder, machine, scratch / "a", None, clips)[0],
             }
             for name, network in networks.items():
