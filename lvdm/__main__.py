@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     After a signal it is, as of a shell, 128 and the signal's number: 130 is a Ctrl-C.
     """
-    args = _parser().parse_args(arguments)
+    args = _parser(arguments).parse_args(arguments)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((Workspace(args.root).cache / "compiled").absolute()))
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on busy cores threads that spin keep the others from work
     progress.show()
@@ -156,15 +156,22 @@ def _weights(args: argparse.Namespace) -> None:
         print(row)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: list[str] | None) -> argparse.ArgumentParser:
+    """For `arguments`, of which the folder is looked at before: what a stage says of itself depends on it."""
+    place = argparse.ArgumentParser("lvdm", add_help=False)
+    place.add_argument("--root", type=Path, default=Path(), help="the folder of params.yaml (default: this one)")
+    root = place.parse_known_args(arguments)[0].root
     parser = argparse.ArgumentParser(
-        "lvdm", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "lvdm",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[place],
     )
-    parser.add_argument("--root", type=Path, default=Path(), help="the folder of params.yaml (default: this one)")
     commands = parser.add_subparsers(dest="stage", required=True, metavar="command", parser_class=_Teacher)
     for verb, stage in STAGES.items():
         command = commands.add_parser(verb, help=stage.summary, formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.stage = stage
+        command.stage, command.root = stage, root
         if stage.over:
             command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
         if stage.resumes:
@@ -222,10 +229,11 @@ class _Teacher(argparse.ArgumentParser):
     """The parser of one command; that of a stage looks at the params.yaml at hand only when it is asked for help."""
 
     stage: Stage | None = None
+    root = Path()
 
     def format_help(self) -> str:
         if self.stage:
-            self.description = _teach(self.stage, Path())
+            self.description = _teach(self.stage, self.root)
         return super().format_help()
 
 

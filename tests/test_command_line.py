@@ -41,6 +41,15 @@ def test_the_help_of_a_stage_says_what_it_reads_and_writes_and_shows_its_paramet
     assert all(f"{section}:" in text for section in STAGES[verb].sections)
 
 
+@pytest.mark.parametrize("root", ["--root={}", "--root {}"])
+def test_the_help_of_a_stage_is_that_of_the_folder_that_is_named(root, tmp_path, capsys):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("source: builtin", "source: mine"))
+    with pytest.raises(SystemExit, match="0"):
+        main([*root.format(tmp_path).split(), "ingest", "--help"])
+    text = capsys.readouterr().out
+    assert "source: mine" in text and "artifacts/" in text and str(tmp_path) not in text
+
+
 @pytest.mark.parametrize("command", ["lineage", "diff", "data", "night", "promote", "preset", "plan", "weights"])
 def test_the_help_of_every_other_command_says_what_it_does_before_its_arguments(command, capsys):
     with pytest.raises(SystemExit, match="0"):

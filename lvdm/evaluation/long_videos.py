@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from lvdm.data.samples import SampleSet, VideoSample
 from lvdm.data.sprites import RECIPE, load_recipe
-from lvdm.data.video import read_frames
+from lvdm.data.video import check_unchanged, read_frames
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.evaluation.continuity import Joins, measure_continuity
 from lvdm.evaluation.drift import WINDOW, Drift, Windows, measure_drift
@@ -28,7 +28,7 @@ from lvdm.evaluation.identity import Identity, measure_identity
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import Protocol, protocol_of
 from lvdm.evaluation.result import Result
-from lvdm.evaluation.sets import VideoClips, Window, as_seen, check_once, of_split
+from lvdm.evaluation.sets import VideoClips, Window, as_seen, of_split
 from lvdm.fingerprints import fingerprint, sha256
 from lvdm.params import Params
 from lvdm.workspace import Workspace, need
@@ -116,7 +116,7 @@ class VideoFrames:
 
 @functools.lru_cache(maxsize=4)
 def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
-    check_once(video.path, video.checksum)
+    check_unchanged(video.path, video.checksum)
     indices = range(start * video.stride, min(start + BLOCK, video.frames) * video.stride, video.stride)
     return as_seen(read_frames(video.path, indices), video.size).numpy()
 

@@ -5,7 +5,6 @@ Not here: measuring them (protocol.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,11 +80,8 @@ class VideoClips:
     def __getitem__(self, index: int, /) -> UInt8[Tensor, "t h w 3"]:
         window, p = self.windows[index], self.protocol
         path = self.paths[window.video]
-        check_once(path, self.checksums[window.video])
+        check_unchanged(path, self.checksums[window.video])
         return as_seen(read_frames(path, range(window.start, window.start + p.span, p.stride)), p.size)
-
-
-check_once = functools.cache(check_unchanged)
 
 
 def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said) -> dict[Split, ClipSet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,6 +216,9 @@ def test_a_real_video_that_changed_since_it_was_ingested_is_measured_nowhere(
         said = rf"{video}\.mp4: changed since it was ingested: .*, got '{got}'; run `lvdm ingest` again"
         with pytest.raises(ArtefactError, match=said):
             clips[by_video.index(video)]
+    shutil.copy(workspace.root / "1.mp4", workspace.root / "0.mp4")  # after it has been read
+    with pytest.raises(ArtefactError, match=r"0\.mp4: changed since it was ingested"):
+        clips[by_video.index(0)]
     with pytest.raises(ArtefactError, match=r"\.mp4: changed since it was ingested"):
         long_videos.measure_long_videos(samples(workspace), rows, params, workspace)
 
