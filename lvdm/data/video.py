@@ -56,6 +56,8 @@ def read_frames(path: Path, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 
     """
     if path.is_dir():
         return _read_folder(path, indices)
+    if not path.exists():
+        raise UnreadableVideo.of(path, "missing", "it was there at ingest; put it back, or run `lvdm ingest` again")
     try:
         return _read_by_decord(path, indices)
     except _Undecodable as error:

@@ -49,6 +49,11 @@ def test_frames_come_in_the_order_asked_for(tmp_path):
     np.testing.assert_array_equal(read_frames(path, range(1, 24, 5)), whole[1::5])
 
 
+def test_a_video_that_was_removed_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(UnreadableVideo, match=r"gone\.mp4: missing: .* run `lvdm ingest` again$"):
+        read_frames(tmp_path / "gone.mp4", range(2))
+
+
 def test_an_odd_side_gains_a_line(tmp_path):
     found = probe(video(tmp_path / "a.mp4", height=33, width=47))
     assert (found.width, found.height) == (48, 34)
