@@ -2,8 +2,8 @@
 
 A clip is always seen alone, so no batch size, number of processes or order can change a number; it is read once for all
 networks, ahead of them, and memory does not grow with the number of clips. Killed, what was extracted stays; equal
-clips are never extracted again, and of processes that want the same features at once one extracts them while the others
-wait.
+clips are not extracted again while somebody asks for them every DAYS, and of processes that want the same features at
+once one extracts them while the others wait.
 Not here: the networks (features.py), what is done with the features (distances.py).
 """
 
@@ -15,6 +15,7 @@ import functools
 import hashlib
 import logging
 import shutil
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 SHARD = 16  # clips a file while they are extracted
 AHEAD = 4  # clips read before a network wants them
+DAYS = 30  # for which features that nobody asks for are kept
 LVDM = Path(__file__).parents[1]
 NETWORKS = ("features", "efficientnet", "transnet", "extraction")
 READING = ("clips", "decoding", "frame_folders", "video")
@@ -104,6 +106,16 @@ def extract_all(wanted: Iterable[tuple[Extractor, ClipSet]], workspace: Workspac
                 log.info("features: another process extracts %s; waiting for it", jobs[0].features.name)
                 mine = [job for job in jobs[:1] if held.enter_context(job.held(wait=True))]
             _extract([job for job in mine if job.extracted() is None], workspace)
+    _forget(workspace.cache / "features")
+
+
+def _forget(folder: Path) -> None:
+    """Removes what nobody has asked for for DAYS: features of samples that are gone, and by code that has changed."""
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process forgets too
+            if time.time() - path.stat().st_mtime > DAYS * 24 * 3600:
+                remove = shutil.rmtree if path.is_dir() else Path.unlink
+                remove(path)
 
 
 def _extract(jobs: Sequence[_Job], workspace: Workspace) -> None:
@@ -155,8 +167,10 @@ class _Job:
         return self.features.with_suffix("")
 
     def extracted(self) -> np.ndarray | None:
-        """The features, mapped from their file; None if there is none yet."""
-        return _array(self.features)
+        """The features, mapped from their file, which is kept anew; None if there is none yet."""
+        if (features := _array(self.features)) is not None:
+            self.features.touch()
+        return features
 
     def shard(self, start: int) -> Path:
         return self.shards / f"{start:06d}.npy"

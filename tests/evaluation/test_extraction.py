@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,20 @@ def test_features_that_a_full_disk_or_a_copy_cut_are_extracted_again(tmp_path: P
     path.unlink()
     shard.write_bytes(content[:50])
     assert torch.equal(extract(extractor, clips, workspace), whole)
+
+
+def test_features_are_kept_as_long_as_somebody_asks_for_them(tmp_path: Path) -> None:
+    workspace, folder = Workspace(tmp_path), tmp_path / ".lvdm/cache/features"
+    extractor = load_extractor("motion", workspace, CPU)
+    asked, not_asked = (ClipSet(Leisurely(i, 0, tmp_path), content=f"{i}") for i in range(2))
+    extract_all([(extractor, clips) for clips in (asked, not_asked)], workspace)
+    (folder / "cut short").mkdir()
+    long_ago = time.time() - (extraction.DAYS + 1) * 24 * 3600
+    for path in folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    extract(extractor, asked, workspace)
+    assert len(list(tmp_path.glob("0 0 *"))) == 1  # not again
+    assert [path.suffix for path in folder.iterdir()] == [".npy"]
 
 
 def test_features_are_extracted_again_by_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
