@@ -17,6 +17,8 @@ REFUSALS = {  # of the system, which a person can mend
     errno.EROFS: "let it be written to and run this again",
     errno.EACCES: "change who may read and write it and run this again",
     errno.EPERM: "change who may read and write it and run this again",
+    errno.EISDIR: "move the folder away, there belongs a file, and run this again",
+    errno.ENOTDIR: "move the file away, there belongs a folder, and run this again",
 }
 
 
@@ -67,7 +69,7 @@ class WeightsError(LvdmError):
 
 
 class RefusedBySystem(LvdmError):
-    """The disk is full, or a file may not be read or written."""
+    """The disk is full, or a file may not be read or written, or is a folder."""
 
     @classmethod
     def of(cls, error: OSError | SafetensorError) -> RefusedBySystem | None:
