@@ -18,7 +18,6 @@ REFUSALS = {  # of the system, which a person can mend
     errno.EACCES: "change who may read and write it and run this again",
     errno.EPERM: "change who may read and write it and run this again",
     errno.EISDIR: "move the folder away, there belongs a file, and run this again",
-    errno.ENOTDIR: "move the file away, there belongs a folder, and run this again",
 }
 
 

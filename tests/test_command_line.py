@@ -79,7 +79,6 @@ def test_a_file_that_the_system_does_not_let_be_written_is_one_line(tmp_path):
         (OSError(errno.ENOSPC, "No space left", "a"), "a: No space left; free some space and run this again"),
         (OSError(errno.EROFS, "Read-only", "a", None, "b"), "b: Read-only; let it be written to and run this again"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "a"), "a: Is a directory; move the folder away"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "a/b: Not a directory; move the file away"),
         (SafetensorError("I/O error: No space left (os error 28)"), "I/O error: No space left (os error 28); free"),
     ],
 )
