@@ -139,9 +139,9 @@ def _preset(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from lvdm.planning import report
-
     workspace, params = Workspace.at(args.root), load_params(args.root / "params.yaml")
+    from lvdm.planning import report  # late: what is wrong with the files is said before torch is loaded
+
     for line in report.of_machine(params, workspace, args.memory):
         print(line, flush=True)
 

@@ -101,7 +101,7 @@ def _one_line(section: type[Section], error: ValidationError, at: str, file: str
             got=keys[-1],
         )
     if first["type"] == "missing":
-        remedy = "give it a value; `lvdm preset sprites` prints a whole file"
+        remedy = "give it a value, or {} where a named entry changes nothing; `lvdm preset sprites` prints a whole file"
         return ParamsError(f"{file}: {field}: missing", remedy=remedy)
     if first["type"] == "model_type":
         return ParamsError(f"{file}: {field or 'the file'}", expected="keys and their values", got=first["input"])

@@ -96,7 +96,12 @@ def changed(path: str, value: object) -> dict:
             {"autoencoder": "small", "train_denoiser": {"strides": [1]}, "sample": {"refine_strength": 0.5}},
             "experiments.perturbed: expected sample.refine_strength of 1 with one stride or autoregressive",
         ),
-        ("train_denoiser.window", 2, "train_denoiser: expected"),
+        ("train_denoiser.window", 2, "train_denoiser: expected objective.max_given below window 2, not 3"),
+        (
+            "experiments.perturbed",
+            {"autoencoder": "small", "sample": {}},
+            "train_denoiser: missing; give it a value, or {} ",
+        ),
         ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
         ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),
         ("train_denoiser.objective.raise_given", 0, "experiments.perturbed: expected objective.raise_given above 0"),

@@ -93,17 +93,17 @@ def collect(source: str, layout: Layout, workspace: Workspace) -> Source:
 
 
 def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
-    paths, texts, ignored, frames = {}, [], 0, reads_frames(layout)
+    paths, texts, ignored, frames = {}, [], [], reads_frames(layout)
     for file in _files(folder):
         video = file.parent if frames and is_image(file) else file
         name = video.relative_to(folder).as_posix()
         if _is_text(name):
             texts.append(file)
         elif video is file and not (_is_candidate(name) or _begins_like_a_video(file)):
-            ignored += name not in (sprites.RECIPE, INDEX)
+            if name not in (sprites.RECIPE, INDEX):
+                ignored.append(name)
         elif not _is_utf8(name):
             logger.warning("ignored %r: its name is not UTF-8", name)
-            ignored += 1
         elif name not in paths:
             inside = video.is_relative_to(workspace.root)
             paths[name] = (video.relative_to(workspace.root) if inside else video).as_posix()
@@ -114,7 +114,9 @@ def _listed(folder: Path, layout: Layout, workspace: Workspace) -> Source:
             got=next(iter(paths)),
             remedy="make ingest.source the folder of the dataset as it is distributed, or use another ingest.layout",
         )
-    logger.info("%s: %d videos, %d files ignored", folder, len(told), ignored)
+    logger.info("%s: %d videos", folder, len(told))
+    if ignored:
+        logger.info("%d files ignored, as they look like no video, like %r", len(ignored), max(ignored))
     if left_out := [name for name in paths if name not in told]:
         logger.info("%d videos left out, as ingest.layout does not ask for them, like %s", len(left_out), left_out[0])
     videos = tuple(SourceVideo(name, paths[name], said) for name, said in told.items())

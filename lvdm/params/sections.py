@@ -225,7 +225,7 @@ class TrainDenoiser(Section):
         if self.network.condition == "none" and self.objective.drop_condition > 0:
             raise ValueError("objective.drop_condition of 0 with condition: none, which has nothing to drop")
         if self.objective.max_given >= self.window:
-            raise ValueError("objective.max_given below window")
+            raise ValueError(f"objective.max_given below window {self.window}, not {self.objective.max_given}")
         if self.objective.tasks.interpolate > 0 and self.window < 3:
             raise ValueError("a window of at least 3 to interpolate, or objective.tasks.interpolate of 0")
         if self.separate_interpolator and (self.objective.tasks.interpolate == 0 or len(self.strides) == 1):

@@ -23,7 +23,7 @@ def ids(source):
     return [video.id for video in source.videos]
 
 
-def test_a_folder_is_listed_below_and_in_the_order_that_people_count(workspace):
+def test_a_folder_is_listed_below_and_in_the_order_that_people_count(workspace, caplog):
     folder = workspace.root / "raw"
     (folder / "walking dogs").mkdir(parents=True)
     for name in (
@@ -36,7 +36,9 @@ def test_a_folder_is_listed_below_and_in_the_order_that_people_count(workspace):
         "._x.mp4",
     ):
         (folder / name).touch()
-    source = collect("raw", FOLDER, workspace)
+    with caplog.at_level("INFO", "lvdm"):
+        source = collect("raw", FOLDER, workspace)
+    assert "2 files ignored, as they look like no video, like 'notes.pdf'" in caplog.text
     assert ids(source) == ["clip2.MP4", "clip10.mp4", "walking dogs/ä b.webm"]
     assert source.videos[0].path == "raw/clip2.MP4"
     assert workspace.videos.is_dir()
