@@ -175,7 +175,6 @@ def _texts(wanted: Sequence[VideoSample]) -> list[str]:
     return [sample.prompt for sample in wanted if sample.prompt is not None]
 
 
-@torch.inference_mode()
 def num_chunks(request: VideoRequest) -> int:
     """How many chunks `decoded` yields of a video."""
     return math.ceil(request.num_latents / DECODED_AT_ONCE)
@@ -196,7 +195,7 @@ def decoded(
     chunks = autoencoder.decode_stream(sent(chunk[None], device) for chunk in whole.split(size, dim=1))
     left = length * autoencoder.config.time_factor
     while left > 0:
-        with autocast():
+        with autocast(), torch.inference_mode():
             frames = next(chunks)
         yield frames[:, :, :left]
         left -= frames.shape[2]
