@@ -16,7 +16,8 @@ from lvdm.params.contract import Severity
 
 SPLITS = ["train", "test"]
 DUPLICATE, NEAR_DUPLICATE, LEAK = "duplicate", "near-duplicate", "leak"
-BETWEEN, IN_SET, NULL = "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet", "ExpectColumnValuesToBeNull"
+BETWEEN = "ExpectColumnValuesToBeBetween"
+Expected = tuple[str, dict[str, Any]]  # a class of great_expectations.expectations, and its arguments
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Expectation:
     """One expectation, and what its failure means."""
 
     name: str
-    kind: str  # a class of great_expectations.expectations
+    kind: str
     arguments: dict[str, Any]
     description: str
     severity: Severity
@@ -52,65 +53,26 @@ class Contract:
 
     def of_videos(self) -> list[Expectation]:
         """Of each row of the manifest by itself, and of what is divided between splits."""
-        v, size = self.validate, "size-out-of-range"
-        side = {"min_value": v.min_side, "max_value": v.max_side}
-        sides = f"of {v.min_side} to {v.max_side} pixels"
-        fps = {"column": "fps", "min_value": v.min_fps, "max_value": v.max_fps}
-        frames, dark, still = self.clips.span, v.min_brightness, v.min_motion
+        v, span, size = self.validate, self.clips.span, "size-out-of-range"
+        rates, sides = f"{v.min_fps:g} to {v.max_fps:g} frames a second", f"of {v.min_side} to {v.max_side} pixels"
+        dark, still = (f"of at least {least:g} of 255" for least in (v.min_brightness, v.min_motion))
+        two_groups, copies = "no group of videos is in two splits", "no two files of equal bytes; the first is kept"
         return self._on(
-            self._row("decodable", NULL, "every video decodes", "undecodable", column="error"),
-            self._row(
-                "enough_frames", BETWEEN, f"at least {frames} frames", "too-short", column="frames", min_value=frames
-            ),
-            self._row(
-                "fps_in_range", BETWEEN, f"{v.min_fps:g} to {v.max_fps:g} frames a second", "fps-out-of-range", **fps
-            ),
-            self._row("width_in_range", BETWEEN, f"a width {sides}", size, column="width", **side),
-            self._row("height_in_range", BETWEEN, f"a height {sides}", size, column="height", **side),
-            self._row(
-                "known_split",
-                IN_SET,
-                f"a split of {' or '.join(SPLITS)}",
-                "unknown-split",
-                column="split",
-                value_set=SPLITS,
-            ),
-            self._row(
-                "unique",
-                "ExpectColumnValuesToBeUnique",
-                "no two files of equal bytes; the first is kept",
-                DUPLICATE,
-                column="checksum",
-            ),
-            self._flag(
-                "not_black",
-                BETWEEN,
-                f"a mean luma of at least {dark:g} of 255",
-                "black",
-                column="brightness",
-                min_value=dark,
-            ),
-            self._flag(
-                "not_frozen",
-                BETWEEN,
-                f"a change of luma of at least {still:g} of 255",
-                "frozen",
-                column="motion",
-                min_value=still,
-            ),
-            self._flag(
-                "one_split_a_video", BETWEEN, "no video is in two splits", "two-splits", column="splits", max_value=1
-            ),
-            self._flag(
-                "one_split_a_group",
-                BETWEEN,
-                "no group of videos is in two splits",
-                "group-in-two-splits",
-                column="group_splits",
-                max_value=1,
-            ),
+            self._row("decodable", _none("error"), "every video decodes", "undecodable"),
+            self._row("enough_frames", _within("frames", span), f"at least {span} frames", "too-short"),
+            self._row("fps_in_range", _within("fps", v.min_fps, v.max_fps), rates, "fps-out-of-range"),
+            self._row("width_in_range", _within("width", v.min_side, v.max_side), f"a width {sides}", size),
+            self._row("height_in_range", _within("height", v.min_side, v.max_side), f"a height {sides}", size),
+            self._row("known_split", _one_of("split", SPLITS), f"a split of {' or '.join(SPLITS)}", "unknown-split"),
+            self._row("unique", ("ExpectColumnValuesToBeUnique", {"column": "checksum"}), copies, DUPLICATE),
+            self._flag("not_black", _within("brightness", v.min_brightness), f"a mean luma {dark}", "black"),
+            self._flag("not_frozen", _within("motion", v.min_motion), f"a change of luma {still}", "frozen"),
+            self._flag("one_split_a_video", _within("splits", most=1), "no video is in two splits", "two-splits"),
+            self._flag("one_split_a_group", _within("group_splits", most=1), two_groups, "group-in-two-splits"),
             self._whole(
-                "complete", "ExpectTableRowCountToEqual", f"{v.num_videos} videos in the source", value=v.num_videos
+                "complete",
+                ("ExpectTableRowCountToEqual", {"value": v.num_videos}),
+                f"{v.num_videos} videos in the source",
             )
             if v.num_videos
             else None,
@@ -124,8 +86,8 @@ class Contract:
         alike = f"looks as another of its split does (at most {bits} of 64 bits differ) and is of no group with it"
         leak = f"looks as one of split train does (at most {bits} of 64 bits differ)"
         return self._on(
-            self._flag("no_near_duplicates", NULL, f"no video {alike}", NEAR_DUPLICATE, column="seen_before"),
-            self._flag("no_leaks", NULL, f"no video of split test {leak}", LEAK, column="seen_in_train"),
+            self._flag("no_near_duplicates", _none("seen_before"), f"no video {alike}", NEAR_DUPLICATE),
+            self._flag("no_leaks", _none("seen_in_train"), f"no video of split test {leak}", LEAK),
         )
 
     def of_dataset(self, num_videos: int, train_labels: list[str]) -> list[Expectation]:
@@ -135,26 +97,17 @@ class Contract:
         accepted = f"at least {needed} of {num_videos} videos accepted (max_reject_fraction {v.max_reject_fraction:g})"
         one_each = "at least one video to train on and one to test on"
         unlabelled = "every video has a label" if v.require_labels else "every video has a label, or none has"
+        both = ("ExpectColumnDistinctValuesToContainSet", {"column": "split", "value_set": SPLITS})
+        known = "every label of split test is also in split train"
         return self._on(
-            self._whole("few_rejects", "ExpectTableRowCountToBeBetween", accepted, min_value=needed),
-            self._whole(
-                "both_splits", "ExpectColumnDistinctValuesToContainSet", one_each, column="split", value_set=SPLITS
-            ),
-            self._whole("labelled", "ExpectColumnValuesToNotBeNull", unlabelled, column="required_label"),
-            self._whole(
-                "test_labels_in_train",
-                IN_SET,
-                "every label of split test is also in split train",
-                column="test_label",
-                value_set=train_labels,
-            ),
+            self._whole("few_rejects", ("ExpectTableRowCountToBeBetween", {"min_value": needed}), accepted),
+            self._whole("both_splits", both, one_each),
+            self._whole("labelled", ("ExpectColumnValuesToNotBeNull", {"column": "required_label"}), unlabelled),
+            self._whole("test_labels_in_train", _one_of("test_label", train_labels), known),
             self._whole(
                 "all_labels",
-                "ExpectColumnUniqueValueCountToBeBetween",
+                _within("label", v.num_labels, v.num_labels, "ExpectColumnUniqueValueCountToBeBetween"),
                 f"{v.num_labels} labels",
-                column="label",
-                min_value=v.num_labels,
-                max_value=v.num_labels,
             )
             if v.num_labels
             else None,
@@ -166,23 +119,38 @@ class Contract:
         if ratio is None:
             return []
         rarest = f"no label has less than 1/{ratio:g} of the videos of the most frequent one, in split train"
-        return self._on(self._whole("balanced_labels", BETWEEN, rarest, column="ratio", max_value=ratio))
+        return self._on(self._whole("balanced_labels", _within("ratio", most=ratio), rarest))
 
     def of_drift(self) -> list[Expectation]:
         """Of each distribution, against that of the accepted version."""
         few = f"no distribution lies further from the accepted one than {self.validate.max_drift:g} and than chance"
-        return self._on(self._whole("no_drift", BETWEEN, few, column="excess", max_value=1))
+        return self._on(self._whole("no_drift", _within("excess", most=1), few))
 
-    def _row(self, name: str, kind: str, description: str, code: str, **arguments: Any) -> Expectation:
-        return Expectation(name, kind, arguments, description, self.validate.severity(name), code, rejects=True)
+    def _row(self, name: str, expected: Expected, description: str, code: str) -> Expectation:
+        return Expectation(name, *expected, description, self.validate.severity(name), code, rejects=True)
 
-    def _flag(self, name: str, kind: str, description: str, code: str, **arguments: Any) -> Expectation:
+    def _flag(self, name: str, expected: Expected, description: str, code: str) -> Expectation:
         rejects = code in self.validate.reject
-        return Expectation(name, kind, arguments, description, self.validate.severity(name), code, rejects)
+        return Expectation(name, *expected, description, self.validate.severity(name), code, rejects)
 
-    def _whole(self, name: str, kind: str, description: str, **arguments: Any) -> Expectation:
-        return Expectation(name, kind, arguments, description, self.validate.severity(name))
+    def _whole(self, name: str, expected: Expected, description: str) -> Expectation:
+        return Expectation(name, *expected, description, self.validate.severity(name))
 
     @staticmethod
     def _on(*expectations: Expectation | None) -> list[Expectation]:
         return [e for e in expectations if e is not None and e.severity != "off"]
+
+
+def _none(column: str) -> Expected:
+    return "ExpectColumnValuesToBeNull", {"column": column}
+
+
+def _one_of(column: str, values: list[str]) -> Expected:
+    return "ExpectColumnValuesToBeInSet", {"column": column, "value_set": values}
+
+
+def _within(
+    column: str, least: int | float | None = None, most: int | float | None = None, kind: str = BETWEEN
+) -> Expected:
+    bounds = {"min_value": least, "max_value": most}
+    return kind, {"column": column} | {side: bound for side, bound in bounds.items() if bound is not None}

@@ -61,25 +61,26 @@ def plan(
     mirrored_keys = _keys(made_by, manifest["checksum"], flipped, "mirrored")
     unique, first = np.unique(np.concatenate([keys, mirrored_keys]), return_index=True)
     row_of_item = np.concatenate([rows, flipped])[first]
-    bucket = _buckets(unique, int(lengths[row_of_item].sum()) * 4 * math.prod(shape), shard_bytes)
-    shards, shard_of, start_of, item_of = {}, *(np.empty(len(unique), np.int64) for _ in range(3))
-    for number, value in enumerate(np.unique(bucket)):
-        part = slice(*np.searchsorted(bucket, [value, value + 1]))  # keys are sorted, so buckets are
-        items = np.zeros(part.stop - part.start, ITEM)
-        items["key"], items["length"] = unique[part], lengths[row_of_item[part]]
-        items["start"] = np.cumsum(items["length"]) - items["length"]
-        shards[f"{value:05d}-{hashlib.sha256(items.tobytes()).hexdigest()[:16]}"] = items
-        shard_of[part], start_of[part], item_of[part] = number, items["start"], np.arange(len(items))
-    work = np.zeros(len(unique), WORK)
-    work["shard"], work["item"], work["row"], work["mirrored"] = shard_of, item_of, row_of_item, first >= len(rows)
+    items, work = np.zeros(len(unique), ITEM), np.zeros(len(unique), WORK)
+    items["key"], items["length"] = unique, lengths[row_of_item]
+    bucket = _buckets(unique, int(items["length"].sum()) * 4 * math.prod(shape), shard_bytes)
+    # keys are sorted, and so are buckets
+    buckets, begins, shard = np.unique(bucket, return_index=True, return_inverse=True)
+    starts = np.cumsum(items["length"]) - items["length"]
+    items["start"] = starts - starts[begins][shard]
+    work["shard"], work["item"] = shard, np.arange(len(unique)) - begins[shard]
+    work["row"], work["mirrored"] = row_of_item, first >= len(rows)
+    parts = zip(buckets, np.split(items, begins[1:]), strict=True)
+    shards = {f"{value:05d}-{hashlib.sha256(part.tobytes()).hexdigest()[:16]}": part for value, part in parts}
 
-    item, mirrored_item = np.full((2, len(manifest)), -1)  # of each video; -1: there is none
-    item[rows], mirrored_item[flipped] = np.searchsorted(unique, keys), np.searchsorted(unique, mirrored_keys)
-    of_items = shard_of, start_of
-    places = [pa.array(np.where(item < 0, 0, column[item])) for column in of_items]
-    none = mirrored_item < 0
-    mirrored_places = [pa.array(np.where(none, 0, column[mirrored_item]), mask=none) for column in of_items]
-    columns = [*described(manifest).columns, pa.array(lengths), *places, *mirrored_places]
+    columns = [*described(manifest).columns, pa.array(lengths)]
+    unmirrored = ~np.isin(np.arange(len(manifest)), flipped)
+    for of, of_keys, none in ((rows, keys, None), (flipped, mirrored_keys, unmirrored)):
+        item = np.searchsorted(unique, of_keys)
+        for place in (work["shard"], items["start"]):
+            of_video = np.zeros(len(manifest), np.int64)
+            of_video[of] = place[item]
+            columns.append(pa.array(of_video, mask=none))
     return Plan(shape, shards, work, pa.table(columns, schema=SCHEMA))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -122,18 +122,9 @@ def _faceforensics(layout: params.FaceForensics, folder: Path, names: list[str],
     for found in asked.values():
         _join(group_of, _sources(found[4]))
     split_of: dict[str, str] = {}
-    if not any(path.name == "test.json" for path in texts):
-        logger.warning("%s: no test.json, so the splits of FaceForensics++ are drawn and not the official ones", folder)
-    else:
-        for split in ("train", "val", "test"):
-            path = _one_file(folder, texts, f"{split}.json", "the official splits of FaceForensics++")
-            try:
-                pairs = [tuple(map(str, pair)) for pair in json.loads(path.read_text())]
-            except (ValueError, TypeError) as error:
-                raise SourceError(f"{path}: no list of pairs", got=str(error)) from None
-            for pair in pairs:
-                _join(group_of, pair)
-                split_of.update(dict.fromkeys(pair, split))
+    for pair, split in _official_pairs(folder, texts):
+        _join(group_of, pair)
+        split_of.update(dict.fromkeys(pair, split))
 
     def told(name: str) -> Told | None:
         if (found := asked.get(name)) is None:
@@ -145,6 +136,20 @@ def _faceforensics(layout: params.FaceForensics, folder: Path, names: list[str],
         return Told(label, None, split, _root(group_of, source))
 
     return told
+
+
+def _official_pairs(folder: Path, texts: Sequence[Path]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Two sources that manipulated videos show, and their split; nothing without test.json."""
+    if not any(path.name == "test.json" for path in texts):
+        logger.warning("%s: no test.json, so the splits of FaceForensics++ are drawn and not the official ones", folder)
+        return
+    for split in ("train", "val", "test"):
+        path = _one_file(folder, texts, f"{split}.json", "the official splits of FaceForensics++")
+        try:
+            pairs = [tuple(map(str, pair)) for pair in json.loads(path.read_text())]
+        except (ValueError, TypeError) as error:
+            raise SourceError(f"{path}: no list of pairs", got=str(error)) from None
+        yield from ((pair, split) for pair in pairs)
 
 
 def _sources(stem: str) -> tuple[str, ...]:
