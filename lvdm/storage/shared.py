@@ -41,6 +41,7 @@ class PublishedRun:
     published: datetime.date
     files: Mapping[str, int]  # bytes by sha256
     work: Mapping[str, Any]  # see lvdm.provenance.Work
+    etag: str  # of the list: one that was made anew under its name has another
 
     def __str__(self) -> str:
         return f"{self.stage} {self.name}: published {self.published}, {_size(self.files)}"
@@ -99,10 +100,15 @@ def remove_before(date: datetime.date, workspace: Workspace) -> str:
 
 
 def _runs(prefix: Prefix, known: Mapping[str, PublishedRun] = NONE) -> dict[str, PublishedRun]:
-    """The runs whose lists are there, by the names of these; lists that are known are not read again."""
+    """The runs whose lists are there, by the names of these; lists that are known and the same are not read again."""
     lists = {name: said for name, said in prefix.described("made/").items() if LIST.fullmatch(name)}
+
+    def run_of(name: str) -> PublishedRun | None:
+        run = known.get(name)
+        return run if run and run.etag == lists[name]["ETag"] else _read(prefix, name, lists[name])
+
     with prefix.pool(PARALLEL) as pool:
-        read = pool.map(lambda name: known.get(name) or _read(prefix, name, lists[name]), lists)
+        read = pool.map(run_of, lists)
         return {name: run for name, run in zip(lists, read, strict=True) if run}
 
 
@@ -118,7 +124,7 @@ def _read(prefix: Prefix, name: str, said: Mapping[str, Any]) -> PublishedRun | 
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StorageError(f"{prefix.where_is(prefix.key(name))}: no list of a run", remedy="remove it there") from None
-    return PublishedRun(stage, entry, said["LastModified"].date(), files, work)
+    return PublishedRun(stage, entry, said["LastModified"].date(), files, work, said["ETag"])
 
 
 def _files(prefix: Prefix) -> dict[str, dict[str, Any]]:

@@ -119,6 +119,34 @@ def test_files_on_their_way_there_stay_and_a_list_that_comes_in_between_keeps_it
     assert files(three) == files(late.workspace)
 
 
+def test_a_list_that_is_made_anew_under_its_name_meanwhile_keeps_the_files_that_it_has_now(
+    tmp_path, s3, proxy, monkeypatch
+):
+    run = made(tmp_path / "one", "s3://raw/anew")
+    another = replace(run, work=replace(WORK, params={"steps": 4}))
+    before = run.workspace.metrics("one").read_bytes()
+    run.workspace.metrics("one").write_text("made anew")
+    another.publish()
+    s3.delete_object(Bucket="raw", Key=f"anew/{another._list}")  # its file stays, of no run
+    run.workspace.metrics("one").write_bytes(before)
+    published_long_ago(run)
+    record(run)
+
+    def publish_anew(method: str, path: str) -> str:
+        if method == "GET" and "objects%2F" in path:
+            proxy.fault = lambda method, path: ""
+            s3.delete_object(Bucket="raw", Key=f"anew/{run._list}")  # as who finds a file of it gone
+            run.workspace.metrics("one").write_text("made anew")
+            run.publish()
+        return ""
+
+    proxy.fault = publish_anew
+    remove_before(DAY, run.workspace)
+    two = machine(tmp_path / "two", "s3://raw/anew")
+    assert run_of(two).fetch()
+    assert files(two) == files(run.workspace)
+
+
 def test_a_removal_that_is_cut_short_leaves_no_part_of_a_run_and_goes_on(tmp_path, s3, proxy, names, monkeypatch):
     monkeypatch.setattr(shared, "PARALLEL", 1)
     published_long_ago(made(tmp_path / "one", "s3://raw/cut"))
