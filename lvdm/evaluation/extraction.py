@@ -14,6 +14,7 @@ import fcntl
 import functools
 import hashlib
 import logging
+import os
 import shutil
 import time
 from collections import deque
@@ -167,10 +168,15 @@ class _Job:
         return self.features.with_suffix("")
 
     def extracted(self) -> np.ndarray | None:
-        """The features, mapped from their file, which is kept anew; None if there is none yet."""
-        if (features := _array(self.features)) is not None:
-            self.features.touch()
-        return features
+        """The features, mapped from their file; None if there is none yet. What is there of them is kept anew."""
+        for path in (self.features, self.lock, self.shards):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+        return _array(self.features)
+
+    @property
+    def lock(self) -> Path:
+        return self.features.with_suffix(".lock")
 
     def shard(self, start: int) -> Path:
         return self.shards / f"{start:06d}.npy"
@@ -179,7 +185,7 @@ class _Job:
     def held(self, wait: bool) -> Iterator[bool]:
         """Whether the features are now this process's to write; the kernel releases them when it dies."""
         self.features.parent.mkdir(parents=True, exist_ok=True)
-        with self.features.with_suffix(".lock").open("a") as lock:
+        with self.lock.open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

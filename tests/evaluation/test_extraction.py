@@ -43,6 +43,17 @@ class Leisurely:
         return moving_square(self.first + index, frames=3, size=16)
 
 
+@dataclass(frozen=True)
+class Accompanied(Leisurely):
+    """Clips beside which something else happens whenever one is looked at."""
+
+    meanwhile: Callable[[], object]
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        self.meanwhile()
+        return super().__getitem__(index)
+
+
 def test_a_clip_is_read_once_for_all_networks(tmp_path: Path) -> None:
     workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
     extractors = [load_extractor(name, workspace, CPU) for name in ("motion", "static")]
@@ -82,7 +93,25 @@ def test_features_are_kept_as_long_as_somebody_asks_for_them(tmp_path: Path) -> 
         os.utime(path, (long_ago, long_ago))
     extract(extractor, asked, workspace)
     assert len(list(tmp_path.glob("0 0 *"))) == 1  # not again
-    assert [path.suffix for path in folder.iterdir()] == [".npy"]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".lock", ".npy"]
+
+
+def test_what_an_extraction_goes_on_from_is_not_forgotten_under_it(tmp_path: Path) -> None:
+    workspace, folder = Workspace(tmp_path), tmp_path / ".lvdm/cache/features"
+    extractor = load_extractor("motion", workspace, CPU)
+    clips, another = (ClipSet(Leisurely(first, 0, tmp_path), content=f"{first}") for first in (0, 100))
+    whole = extract(extractor, clips, workspace).numpy().copy()
+    (path,) = folder.glob("*.npy")
+    path.unlink()
+    path.with_suffix("").mkdir()
+    np.save(path.with_suffix("") / f"{0:06d}.npy", whole[:SHARD])  # as one that was killed leaves it
+    long_ago = time.time() - (extraction.DAYS + 1) * 24 * 3600
+    for left in folder.iterdir():
+        os.utime(left, (long_ago, long_ago))
+    meanwhile = Accompanied(0, 0, tmp_path, lambda: extract(extractor, another, workspace))
+    np.testing.assert_array_equal(extract(extractor, replace(clips, clips=meanwhile), workspace), whole)
+    assert len(list(tmp_path.glob("0 0 *"))) == 1  # not again
+    assert path.with_suffix(".lock").exists()  # by which others wait
 
 
 def test_features_are_extracted_again_by_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
