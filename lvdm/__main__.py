@@ -158,7 +158,7 @@ def _weights(args: argparse.Namespace) -> None:
 
 def _parser(arguments: list[str] | None) -> argparse.ArgumentParser:
     """For `arguments`, of which the folder is looked at before: what a stage says of itself depends on it."""
-    place = argparse.ArgumentParser("lvdm", add_help=False)
+    place = argparse.ArgumentParser("lvdm", add_help=False, allow_abbrev=False)
     place.add_argument("--root", type=Path, default=Path(), help="the folder of params.yaml (default: this one)")
     root = place.parse_known_args(arguments)[0].root
     parser = argparse.ArgumentParser(

@@ -50,6 +50,11 @@ def test_the_help_of_a_stage_is_that_of_the_folder_that_is_named(root, tmp_path,
     assert "source: mine" in text and "artifacts/" in text and str(tmp_path) not in text
 
 
+def test_the_short_form_of_an_option_of_a_stage_is_not_taken_for_root(tmp_path, capsys):
+    assert main(["--root", str(tmp_path), "train_denoiser", "--r"]) == 1
+    assert "params.yaml" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["lineage", "diff", "data", "night", "promote", "preset", "plan", "weights"])
 def test_the_help_of_every_other_command_says_what_it_does_before_its_arguments(command, capsys):
     with pytest.raises(SystemExit, match="0"):
