@@ -38,15 +38,12 @@ def compile_all(
         part.compile(dynamic=dynamic, mode=mode, backend=backend)
 
 
-def mode_of_training(machine: Machine, num_modules: int = 1) -> str:
+def mode_of_training(machine: Machine) -> str:
     """On a GPU a pass forward and one backward, of each module that is compiled, are a CUDA graph each.
 
-    A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them. Not so of
-    several modules under DDP, where one run of three went wrong: it reads gradients on a stream of its own, and the
-    graph of the next module's backward pass, which may use their memory, seems not to wait for that. A step does.
+    A step is thousands of kernels, and a host may take longer to launch them than the GPU to compute them.
     """
-    ddp = machine.strategy == "ddp" or len(machine.shared_devices) > 1
-    return GRAPHS if machine.device.type == "cuda" and (num_modules == 1 or not ddp) else "default"
+    return GRAPHS if machine.device.type == "cuda" else "default"
 
 
 @functools.cache

@@ -86,6 +86,11 @@ class Condition:
     number: Int64[Tensor, " b"]
     prompts: Prompts
 
+    @property
+    def texts(self) -> Prompts:
+        """The prompt of each window."""
+        return self.prompts.rows(self.number)
+
     def dropped(self, where: Bool[Tensor, " b"]) -> Condition:
         """The null prompt `where` it is dropped."""
         return replace(self, number=self.number.masked_fill(where, self.prompts.null))

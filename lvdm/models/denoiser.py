@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,9 @@ MAX_PERIOD = 10_000.0
 class Denoiser(nn.Module):
     """Predicts, from noisy latents, the level of each, the stride between them and a prompt, one tensor like them.
 
+    A backward pass comes through the body first, so that on several GPUs its gradients, most of all, are exchanged
+    while those of the stem are computed.
+
     Args:
         config: sizes.
         latent_channels: of the autoencoder.
@@ -37,7 +41,7 @@ class Denoiser(nn.Module):
         self.config, self.latent_channels = config, latent_channels
         token_channels = vocabulary.token_channels
         widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
-        self.condition = FrameCondition(config.channels, 4 * config.channels, len(vocabulary.labels))
+        condition = FrameCondition(config.channels, 4 * config.channels, len(vocabulary.labels))
         first = spatial_convolution(latent_channels, widths[0])
         downs = [spatial_convolution(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)]
         ups = [spatial_convolution(coarse, fine) for fine, coarse in itertools.pairwise(widths)]
@@ -45,10 +49,12 @@ class Denoiser(nn.Module):
         def level(index: int, entrance: nn.Module, in_channels: int) -> Level:
             return Level(entrance, in_channels, widths[index], config, index, token_channels)
 
-        self.before = nn.ModuleList(level(i, entrance, widths[i]) for i, entrance in enumerate([first, *downs]))
-        self.middle = level(len(widths) - 1, nn.Identity(), widths[-1])
-        self.after = nn.ModuleList(level(i, up, 2 * widths[i]) for i, up in enumerate([*ups, nn.Identity()]))
-        self.head = Head(widths[0], latent_channels)
+        before = [level(i, entrance, widths[i]) for i, entrance in enumerate([first, *downs])]
+        middle = level(len(widths) - 1, nn.Identity(), widths[-1])
+        after = [level(i, up, 2 * widths[i]) for i, up in enumerate([*ups, nn.Identity()])]
+        in_stem = max(1, len(widths) // 2)
+        self.stem = Stem(condition, before[:in_stem])
+        self.body = Body(before[in_stem:], middle, after, Head(widths[0], latent_channels))
         channels_last(self)
 
     def forward(
@@ -58,15 +64,57 @@ class Denoiser(nn.Module):
         stride: Int64[Tensor, " b"],
         condition: Condition,
     ) -> Float[Tensor, "b c t h w"]:
-        told = self.condition(level, stride, condition), condition.prompts.rows(condition.number)
-        x, skips = z.contiguous(memory_format=torch.channels_last_3d), []
-        for level_before in self.before:
-            x = level_before(x, None, *told)
-            skips.append(x)
-        x = self.middle(x, None, *told)
-        for level_after in reversed(self.after):
-            x = level_after(x, skips.pop(), *told)
+        passed, told = self.stem(z, level, stride, condition)
+        return self.body(passed, told, condition)
+
+
+class Stem(nn.Module):
+    """What the frames are told, and the finer half of the levels before the middle: a third of the operations."""
+
+    def __init__(self, condition: FrameCondition, before: Iterable[Level]):
+        super().__init__()
+        self.condition, self.before = condition, nn.ModuleList(before)
+
+    def forward(
+        self,
+        z: Float[Tensor, "b c t h w"],
+        level: Float[Tensor, "b t"],
+        stride: Int64[Tensor, " b"],
+        condition: Condition,
+    ) -> tuple[list[Tensor], Float[Tensor, "b t e"]]:
+        """What each level makes, the finest first, and what the frames are told."""
+        told = self.condition(level, stride, condition)
+        z = z.contiguous(memory_format=torch.channels_last_3d)
+        return _down(self.before, z, told, condition.texts), told
+
+
+class Body(nn.Module):
+    """The coarser half of the levels before the middle, the middle, and all levels after it."""
+
+    def __init__(self, before: Iterable[Level], middle: Level, after: Iterable[Level], head: Head):
+        super().__init__()
+        self.before, self.middle, self.after, self.head = nn.ModuleList(before), middle, nn.ModuleList(after), head
+
+    def forward(
+        self, passed: list[Tensor], told: Float[Tensor, "b t e"], condition: Condition
+    ) -> Float[Tensor, "b c t h w"]:
+        texts = condition.texts
+        skips = [*passed, *_down(self.before, passed[-1], told, texts)]
+        x = self.middle(skips[-1], None, told, texts)
+        for level in reversed(self.after):
+            x = level(x, skips.pop(), told, texts)
         return self.head(x)
+
+
+def _down(
+    levels: Iterable[nn.Module], x: Float[Tensor, "b c t h w"], told: Float[Tensor, "b t e"], texts: Prompts
+) -> list[Tensor]:
+    """What each level makes of the one before it."""
+    made = []
+    for level in levels:
+        x = level(x, None, told, texts)
+        made.append(x)
+    return made
 
 
 class Level(nn.Module):

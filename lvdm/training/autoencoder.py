@@ -137,7 +137,7 @@ def _posterior_noise(config: AutoencoderNetwork, batch: Batch, generators: Seque
 
 
 def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjective, machine: Machine) -> None:
-    """Compiles what a step passes through; on one GPU encoder and decoder are CUDA graphs, as the denoiser is.
+    """Compiles what a step passes through.
 
     The adversarial weight asks for gradients of the decoder's last layer alone, so that stays outside then, and the
     rest is passed backwards more than once a step, which graphs are not for.
@@ -145,8 +145,7 @@ def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjecti
     if objective.adversarial:
         compile_all([network.encoder, *network.decoder.levels])
     else:
-        parts = [network.encoder, network.decoder]
-        compile_all(parts, mode=mode_of_training(machine, len(parts)))
+        compile_all([network.encoder, network.decoder], mode=mode_of_training(machine))
 
 
 def check_strategy(objective: AutoencoderObjective, machine: Machine) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
 import sys
 import time
 from abc import abstractmethod
@@ -99,6 +100,20 @@ class Average(AfterStep):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.weights = state_dict["weights"]
+
+
+class Terminable(pl.Callback):
+    """SIGTERM ends a process at once, as SIGKILL does: nothing is lost by either.
+
+    Lightning would end it after a step, and before each tell all processes whether the first has had one; each would
+    wait for its device for the answer, and never launch ahead of it.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if trainer.received_sigterm:
+            signal.raise_signal(signal.SIGTERM)
 
 
 class Layout(pl.Callback):

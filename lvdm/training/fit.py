@@ -14,7 +14,6 @@ import itertools
 import logging
 import math
 import os
-import signal
 import warnings
 from abc import abstractmethod
 from collections import defaultdict
@@ -26,8 +25,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lvdm.diffusion.noise import generator_of
@@ -36,7 +36,17 @@ from lvdm.machine import Machine, is_first_process
 from lvdm.models.layers import recompute
 from lvdm.orphan import DIES_WITH
 from lvdm.params import Training
-from lvdm.training.callbacks import AtomicFiles, Average, Checkpoints, History, Layout, Progress, Trace, Validation
+from lvdm.training.callbacks import (
+    AtomicFiles,
+    Average,
+    Checkpoints,
+    History,
+    Layout,
+    Progress,
+    Terminable,
+    Trace,
+    Validation,
+)
 from lvdm.training.sharding import shard
 
 logger = logging.getLogger(__name__)
@@ -45,6 +55,7 @@ logging.getLogger("lightning_fabric.strategies.launchers").setLevel(logging.INFO
 
 Batch = dict[str, Tensor]
 Examples = Dataset[Batch]  # without end: example i is a function of i alone, for every i from 0
+BUCKET = 500  # MB of gradients that are exchanged at a time: 25, as is usual, take NVLink twice as long
 Draw = Callable[[Batch, Sequence[torch.Generator]], Batch]  # a batch, a generator an example -> what is drawn for it
 
 
@@ -194,6 +205,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     path, network, average = scratch / "run.ckpt", task.network, Average(training.ema_decay)
     trace = Trace(training.steps, training.validate_every if task.held_out else 0)
     callbacks = [
+        Terminable(),
         Layout(),
         average,
         trace,
@@ -232,14 +244,9 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
 
 @contextlib.contextmanager
 def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """A Ctrl-C within is a KeyboardInterrupt as anywhere else; Lightning makes an exit without a word of it.
-
-    SIGTERM, to which Lightning answers by the status 0, as if training were done, ends it with that of a shell.
-    """
+    """A Ctrl-C within is a KeyboardInterrupt as anywhere else; Lightning makes an exit without a word of it."""
     try:
         yield
-    except SIGTERMException:
-        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
@@ -275,9 +282,18 @@ def _precision(machine: Machine) -> Precision:
             return MixedPrecision("16-mixed", machine.device.type)
 
 
+class OnOneStream(DDPStrategy):
+    """DDP that reads gradients on the stream that makes them; Lightning has it read them on another, for which a CUDA
+    graph that is next, and may use their memory, does not wait.
+    """
+
+    def _setup_model(self, model: nn.Module) -> DistributedDataParallel:
+        return DistributedDataParallel(model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs)
+
+
 def _strategy(machine: Machine) -> Strategy | Literal["auto"]:
     if machine.strategy == "fsdp":
         return ModelParallelStrategy(save_distributed_checkpoint=False)
     if machine.strategy == "ddp" or len(machine.shared_devices) > 1:
-        return DDPStrategy(gradient_as_bucket_view=True)  # else every gradient is there twice, and copied
+        return OnOneStream(bucket_cap_mb=BUCKET, gradient_as_bucket_view=True)  # else every gradient is there twice
     return "auto"

@@ -67,7 +67,7 @@ def test_the_identity_autoencoder_comes_back(tmp_path):
 def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     params = small_denoiser()
     trained = TrainedDenoiser(params, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
-    torch.nn.init.normal_(trained.network.head.conv.weight)
+    torch.nn.init.normal_(trained.network.body.head.conv.weight)
     save_denoiser(tmp_path, trained)
     loaded = load_denoiser(tmp_path)
     assert (loaded.params, loaded.vocabulary, loaded.prompts, loaded.autoencoder) == (params, LABELS, PROMPTS, "small")
@@ -134,7 +134,7 @@ def test_a_separate_interpolator_comes_back_beside_its_predictor_or_its_lack_is_
     params = small_denoiser().model_copy(update={"separate_interpolator": True})
     networks = [Denoiser(params.network, 4, LABELS) for _ in range(2)]
     for mean, network in enumerate(networks):
-        torch.nn.init.normal_(network.head.conv.weight, mean=mean)
+        torch.nn.init.normal_(network.body.head.conv.weight, mean=mean)
     save_denoiser(tmp_path, TrainedDenoiser(params, LABELS, PROMPTS, "small", *networks))
     loaded = load_denoiser(tmp_path)
     for network, again in zip(networks, (loaded.network, loaded.interpolator), strict=True):

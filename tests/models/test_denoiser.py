@@ -65,7 +65,7 @@ def test_any_size_and_number_of_levels_gives_the_shape_of_the_input_and_each_lev
         inputs(1, 3, *size),
         [],
     )
-    for level in network.before:
+    for level in (*network.stem.before, *network.body.before):
         level.blocks.register_forward_pre_hook(lambda _, given: sides.append(tuple(given[0].shape[3:])))
     assert network(z, *rest).shape == z.shape
     assert sides == [tuple(-(-side // 2**i) for side in size) for i in range(len(multipliers))]
@@ -100,7 +100,7 @@ def test_a_level_and_a_stride_are_told_by_cosines_and_sines_of_wavelengths_up_to
 
 
 def test_levels_a_hundredth_apart_are_told_apart():
-    told = denoiser().condition(torch.linspace(0, 1, 101)[None], torch.tensor([1]), asked(1))[0]
+    told = denoiser().stem.condition(torch.linspace(0, 1, 101)[None], torch.tensor([1]), asked(1))[0]
     distances = torch.cdist(told, told)
     assert distances.diagonal(1).min() > 0.1 * distances.max()
 

@@ -1,7 +1,7 @@
 """Small runs of either network on one GPU, compiled and not: python compiled_run.py FOLDER.
 
 Weights go into the folder, of batches that are a step and of batches two of which are one; autoencoders decode
-clips of two sizes, and denoisers train under DDP too.
+clips of two sizes, and both train under DDP too.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ if __name__ == "__main__":
             autoencoder = small_params(terms, steps=STEPS, accumulate=accumulate, validate_every=3)
             scratch = folder / "scratch" / f"{compiled} {accumulate}"
             said = f"{accumulate}.{'compiled' if compiled else 'plain'}"
-            networks = {
-                "denoiser": train_denoiser(Windows(), denoiser, 2, prompts, machine, scratch / "d", held_out)[0],
-                "sharing": train_denoiser(Windows(), denoiser, 2, prompts, shares, scratch / "s", held_out)[0],
-                "autoencoder": train_autoencoder(Clips(), autoencoder, machine, scratch / "a", None, clips)[0],
-            }
+            networks = {}
+            for kind, of in {"alone": machine, "ddp": shares}.items():
+                d, a = scratch / kind / "denoiser", scratch / kind / "autoencoder"
+                networks[f"denoiser.{kind}."] = train_denoiser(Windows(), denoiser, 2, prompts, of, d, held_out)[0]
+                networks[f"autoencoder.{kind}."] = train_autoencoder(Clips(), autoencoder, of, a, None, clips)[0]
             for name, network in networks.items():
                 weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
                 save_file(weights, folder / f"{name}{said}")

@@ -1,7 +1,8 @@
 """Small runs of denoisers on two processes that shard them: python sharded_run.py FOLDER.
 
-One goes on from the state in the folder up to each of STEPS, and the denoiser of each is saved. Then a predictor and an
-interpolator are trained on the latents in the folder, and saved.
+One goes on from the state in the folder up to each of STEPS, and the denoiser of each is saved, and how often the first
+process told the other something. Then a predictor and an interpolator are trained on the latents in
+the folder, and saved.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from unittest import mock
 
 import separate_run
 import torch
@@ -22,7 +24,7 @@ from lvdm.prompting import LabelPrompts
 from lvdm.training.callbacks import History
 from lvdm.training.denoiser import train_denoiser
 
-STEPS = (6, 9)
+STEPS = (6, 10)
 SHARDED = Machine(accelerator="cpu", devices=2, strategy="fsdp")
 
 
@@ -61,9 +63,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     for steps in STEPS:
-        denoiser, _ = run(folder, steps, 2, SHARDED)
+        with mock.patch("torch.distributed.broadcast", wraps=torch.distributed.broadcast) as told:
+            denoiser, _ = run(folder, steps, 2, SHARDED)
         if is_first_process():
             save(folder / f"{steps}", denoiser)
+            (folder / f"{steps}.told").write_text(f"{told.call_count}")
     with contextlib.suppress(TrainingLeft):
         trained = separate_run.run(folder, "separate", SHARDED, batch_size=2)
         save(folder / "predictor", trained.network)

@@ -16,7 +16,7 @@ from small_run import MACHINE, Noise, adversarial, small_params
 
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
-from lvdm.models.compilation import GRAPHS, compile_all, mode_of_training
+from lvdm.models.compilation import compile_all
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import AutoencoderObjective
@@ -50,19 +50,10 @@ def test_what_a_step_passes_through_is_compiled():
     with torch._dynamo.config.patch(recompile_limit=8):
         denoiser = Denoiser(sharded_params(1, 2).network, 2, Vocabulary())
         compile_denoiser(denoiser, machine)
-        assert compiled(denoiser) == {denoiser}
+        assert compiled(denoiser) == {denoiser.stem, denoiser.body}
         whole, parts = autoencoder(plain), autoencoder(adversarial_too)
         assert compiled(whole) == {whole.encoder, whole.decoder}
         assert compiled(parts) == {parts.encoder, *parts.decoder.levels}
-
-
-@pytest.mark.parametrize(("devices", "strategy"), [(1, "auto"), (1, "ddp"), (2, "auto")])
-def test_passes_of_training_are_cuda_graphs_where_no_other_graph_writes_over_gradients(monkeypatch, devices, strategy):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    machine = Machine(devices=devices, strategy=strategy)
-    assert mode_of_training(machine) == GRAPHS
-    assert (mode_of_training(machine, 2) == GRAPHS) == ((devices, strategy) == (1, "auto"))
 
 
 class Line(torch.nn.Module):
@@ -110,7 +101,7 @@ def test_passes_as_cuda_graphs_train_to_the_weights_of_passes_kernel_by_kernel(t
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, str(script), str(tmp_path)], env=environment, check=True)
     compared = sorted(tmp_path.glob("*.compiled"))
-    assert len(compared) == 6
+    assert len(compared) == 8
     for path in compared:
         files = (path, path.with_suffix(".plain"))
         weights, plain = (torch.cat([w.flatten() for w in load_file(file).values()]) for file in files)

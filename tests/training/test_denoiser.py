@@ -154,7 +154,7 @@ def test_validation_is_at_fixed_levels_with_one_noise_and_one_task_a_window(held
 def test_validation_does_not_depend_on_the_batch(held_out):
     params, asked, windows = held_out
     network = Denoiser(params.network, SHAPE[0], asked.vocabulary)
-    torch.nn.init.normal_(network.head.conv.weight, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(network.body.head.conv.weight, generator=torch.Generator().manual_seed(0))
     sizes = [params.training.model_copy(update={"batch_size": size}) for size in (1, 2, 6)]
     with torch.no_grad():
         one, two, all_ = (

@@ -124,6 +124,12 @@ def test_a_run_goes_on_from_one_device_to_two_that_shard_it_and_back_with_the_we
         assert_close(weights, run(tmp_path / f"{steps}", steps, 4, MACHINE)[0].state_dict())
 
 
+def test_before_a_step_no_process_waits_to_be_told_something(sharded):
+    """Lightning tells all whether the first is to end; a GPU would never be launched ahead of. Here 3 and 4 steps."""
+    told = {(sharded / f"{steps}.told").read_text() for steps in STEPS}
+    assert len(told) == 1
+
+
 def test_two_devices_train_the_predictor_and_the_interpolator_of_one(sharded):
     one = separate_run.run(sharded, "one")
     assert_close(load_file(sharded / "predictor"), one.network.state_dict())
