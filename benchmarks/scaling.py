@@ -75,21 +75,17 @@ def measured(arguments: list[str], devices: int) -> Run:
     return Run(devices, float(seconds))
 
 
-def table(runs: list[Run], batch: int) -> list[str]:
-    """The runs in Markdown, each against the first."""
-    lines = ["| devices | ms a step | examples/s | against the first | wanted |", "|---|---|---|---|---|"]
-    for run in runs:
-        rate, goal = run.examples(batch), GOALS.get(run.devices)
-        more = rate / runs[0].examples(batch)
-        cells = [
-            f"{run.devices}",
-            f"{run.seconds * 1e3:.4g}",
-            f"{rate:,.0f}",
-            f"{more:.2f}x",
-            f"{goal}x" if goal else "-",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+HEADING = """\
+| devices | ms a step | examples/s | against the first | wanted |
+|---|---|---|---|---|"""
+
+
+def line(run: Run, first: Run, batch: int) -> str:
+    """A run in Markdown, against the first."""
+    rate, goal = run.examples(batch), GOALS.get(run.devices)
+    more = f"{rate / first.examples(batch):.2f}x"
+    cells = [f"{run.devices}", f"{run.seconds * 1e3:.4g}", f"{rate:,.0f}", more, f"{goal}x" if goal else "-"]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: list[str] | None = None) -> list[Run]:
@@ -105,8 +101,11 @@ def main(arguments: list[str] | None = None) -> list[Run]:
         one_run(args, args.one_run)
         return []
     print(f"training the denoiser, DDP, batch {args.batch} a device, on {Machine().device.type}", flush=True)
-    runs = [measured(arguments, devices) for devices in args.devices]
-    print("\n".join(table(runs, args.batch)))
+    print(HEADING, flush=True)
+    runs: list[Run] = []
+    for devices in args.devices:
+        runs.append(measured(arguments, devices))
+        print(line(runs[-1], runs[0], args.batch), flush=True)
     return runs
 
 

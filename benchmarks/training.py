@@ -135,8 +135,7 @@ def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) ->
             network = untrained.denoiser(params.train_denoiser, channels).to(device)
             if machine.compile:
                 torch._dynamo.reset()  # a run has one batch size, so each is compiled for its own
-                for part in (network.stem, network.body):
-                    part.compile(dynamic=False, mode=args.mode or mode_of_training(machine))
+                network.compile(mode=args.mode or mode_of_training(machine))
             loss = denoiser_loss(network, params, batch, device)
             found = gradients(network, loss, machine.autocast) if args.plain else []
             step = stepping(network, loss, machine.autocast)

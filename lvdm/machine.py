@@ -81,6 +81,15 @@ class Machine(Section):
         return [torch.device("cuda", index) for index in range(wanted)]
 
     @property
+    def by_ddp(self) -> bool:
+        """Whether training is by DDP: every device has all weights, and gradients are exchanged.
+
+        Raises:
+            ParamsError: more GPUs are wanted than there are.
+        """
+        return self.strategy == "ddp" or (self.strategy == "auto" and len(self.shared_devices) > 1)
+
+    @property
     def loaders(self) -> int:
         """Processes that feed a device: with `auto` none if that is a CPU, else its cores but for one, 16 at most."""
         if self.data_workers != "auto":

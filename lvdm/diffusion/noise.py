@@ -12,8 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm.machine import sent
-
 
 def seed_of(*key: int | str) -> int:
     """A seed that is a function of `key` alone, on every machine and in every process."""
@@ -27,8 +25,10 @@ def generator_of(*key: int | str) -> torch.Generator:
 
 def draw_noise(generators: Sequence[torch.Generator], like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """Standard normal noise of the shape, dtype and device of `like`; row i comes from generator i alone."""
-    rows = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype, device=g.device) for g in generators]
-    return sent(torch.stack(rows), like.device)
+    drawn = torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=like.device.type == "cuda")
+    for row, generator in zip(drawn, generators, strict=True):
+        row.normal_(generator=generator)
+    return drawn.to(like.device, non_blocking=True)
 
 
 def draw_uniform(generators: Sequence[torch.Generator], count: int) -> Float[Tensor, "b count"]:

@@ -147,8 +147,11 @@ def _of_both(history: History, of_interpolator: History) -> History:
 
 
 def compile_denoiser(network: Denoiser, machine: Machine) -> None:
-    """Compiles what a step passes through; in two, so that gradients of one are there before those of the other."""
-    compile_all([network.stem, network.body], dynamic=False, mode=mode_of_training(machine))
+    """Compiles what a step passes through; under DDP in two, so that gradients of one part are exchanged beside the
+    backward pass of the other.
+    """
+    parts = [network.stem, network.body] if machine.by_ddp else [network]
+    compile_all(parts, dynamic=False, mode=mode_of_training(machine))
 
 
 def train_denoiser(

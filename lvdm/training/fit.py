@@ -55,7 +55,6 @@ logging.getLogger("lightning_fabric.strategies.launchers").setLevel(logging.INFO
 
 Batch = dict[str, Tensor]
 Examples = Dataset[Batch]  # without end: example i is a function of i alone, for every i from 0
-BUCKET = 500  # MB of gradients that are exchanged at a time: 25, as is usual, take NVLink twice as long
 Draw = Callable[[Batch, Sequence[torch.Generator]], Batch]  # a batch, a generator an example -> what is drawn for it
 
 
@@ -294,6 +293,6 @@ class OnOneStream(DDPStrategy):
 def _strategy(machine: Machine) -> Strategy | Literal["auto"]:
     if machine.strategy == "fsdp":
         return ModelParallelStrategy(save_distributed_checkpoint=False)
-    if machine.strategy == "ddp" or len(machine.shared_devices) > 1:
-        return OnOneStream(bucket_cap_mb=BUCKET, gradient_as_bucket_view=True)  # else every gradient is there twice
+    if machine.by_ddp:
+        return OnOneStream(gradient_as_bucket_view=True)  # else every gradient is there twice, and copied
     return "auto"

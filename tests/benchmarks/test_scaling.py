@@ -14,5 +14,6 @@ def test_one_run_prints_its_seconds_a_step(capsys):
 
 
 def test_two_devices_at_the_pace_of_one_make_twice_the_examples():
-    rows = scaling.table([scaling.Run(1, 0.1), scaling.Run(2, 0.1), scaling.Run(4, 0.2)], batch=32)
-    assert [row.split(" | ")[2:4] for row in rows[2:]] == [["320", "1.00x"], ["640", "2.00x"], ["640", "2.00x"]]
+    runs = [scaling.Run(1, 0.1), scaling.Run(2, 0.1), scaling.Run(4, 0.2)]
+    rows = [scaling.line(run, runs[0], batch=32) for run in runs]
+    assert [row.split(" | ")[2:4] for row in rows] == [["320", "1.00x"], ["640", "2.00x"], ["640", "2.00x"]]

@@ -35,8 +35,8 @@ def test_torch_keeps_what_is_compiled_of_many_modules_of_one_class(modules):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
 def test_what_a_step_passes_through_is_compiled():
-    """Whole networks, and beside a discriminator the decoder but its last layer."""
-    machine = Machine(accelerator="cpu", devices=1)
+    """Whole networks; of a denoiser under DDP two parts, and beside a discriminator the decoder but its last layer."""
+    machine, by_ddp = (Machine(accelerator="cpu", devices=1, strategy=strategy) for strategy in ("auto", "ddp"))
     plain, adversarial_too = small_params().objective, small_params(adversarial(0)).objective
 
     def autoencoder(objective: AutoencoderObjective) -> Autoencoder:
@@ -48,9 +48,11 @@ def test_what_a_step_passes_through_is_compiled():
         return {module for module in network.modules() if module._compiled_call_impl is not None}
 
     with torch._dynamo.config.patch(recompile_limit=8):
-        denoiser = Denoiser(sharded_params(1, 2).network, 2, Vocabulary())
-        compile_denoiser(denoiser, machine)
-        assert compiled(denoiser) == {denoiser.stem, denoiser.body}
+        alone, shared = (Denoiser(sharded_params(1, 2).network, 2, Vocabulary()) for _ in range(2))
+        compile_denoiser(alone, machine)
+        compile_denoiser(shared, by_ddp)
+        assert compiled(alone) == {alone}
+        assert compiled(shared) == {shared.stem, shared.body}
         whole, parts = autoencoder(plain), autoencoder(adversarial_too)
         assert compiled(whole) == {whole.encoder, whole.decoder}
         assert compiled(parts) == {parts.encoder, *parts.decoder.levels}
