@@ -174,6 +174,7 @@ STAGES: dict[str, Stage] = {
                 "data/decoding.py",
                 "data/frame_folders.py",
                 "data/latents.py",
+                "data/sample_writer.py",
                 "data/samples.py",
                 "data/texts.py",
                 "data/video.py",

@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lvdm.data.samples import VideoSample, write_sample
+from lvdm.data.sample_writer import SampleWriter
+from lvdm.data.samples import VideoSample
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.fingerprints import fingerprint
@@ -167,8 +168,10 @@ def _make_share(
 ) -> None:
     """Makes the groups of videos of a share."""
     fps = params.experiment(name).sample.fps
-    for sample, frames in made(wanted, params, workspace, name, scratch / "latents", share.device, share.pieces):
-        write_sample(made_below(scratch), sample, frames, fps)
+    samples = made(wanted, params, workspace, name, scratch / "latents", share.device, share.pieces)
+    with SampleWriter(made_below(scratch), fps) as writer:
+        for sample, chunks in samples:
+            writer.write(sample, chunks)
 
 
 def _texts(wanted: Sequence[VideoSample]) -> list[str]:

@@ -71,11 +71,8 @@ class VideoSample:
         return (self.exact(made) if self.kind == "clip" else made / self.file).exists()
 
 
-def write_sample(made: Path, sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h w"]], fps: float) -> None:
-    """Writes a sample as its chunks come, exactly as many frames as it asks for; one that is made is left alone."""
-    if sample.is_made(made):
-        return
-    frames = frames_of(sample, chunks)
+def write_sample(made: Path, sample: VideoSample, frames: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float) -> None:
+    """Writes a sample as its frames come; it appears when it is whole."""
     if sample.kind == "long":
         write_video(made / sample.file, frames, fps)
         return
@@ -151,10 +148,10 @@ def frames_of(
     """The frames of a sample, as many as it asks for; no more chunks are taken than these need."""
     left = sample.frames
     for chunk in chunks:
-        if left <= 0:
-            return
         yield to_frames(chunk[0])[:left]
         left -= chunk.shape[2]
+        if left <= 0:
+            return
 
 
 def _stack(path: Path, clips: Sequence[Path]) -> None:

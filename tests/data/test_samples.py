@@ -10,7 +10,17 @@ from safetensors.torch import save_file
 
 from lvdm.data.clips import to_frames
 from lvdm.data.inspection import probe
-from lvdm.data.samples import CLIPS, INDEX, MADE_WITH, SHOWN, SampleSet, VideoSample, gather_samples, write_sample
+from lvdm.data.samples import (
+    CLIPS,
+    INDEX,
+    MADE_WITH,
+    SHOWN,
+    SampleSet,
+    VideoSample,
+    frames_of,
+    gather_samples,
+    write_sample,
+)
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.protocol import PROTOCOLS
 from lvdm.evaluation.sets import fake_clips
@@ -27,8 +37,8 @@ def test_short_clips_come_back_exactly_and_long_videos_have_the_frames_asked_for
     clips = [noise(8, generator) for _ in range(SHOWN + 2)]
     wanted = [VideoSample("clip", i, 6, seed=i, label="red square") for i in range(len(clips))]
     for sample, clip in zip(wanted, clips, strict=True):
-        write_sample(tmp_path / "made", sample, [clip], fps=8.0)
-    write_sample(tmp_path / "made", LONG, (noise(8, generator) for _ in range(4)), fps=8.0)
+        write_sample(tmp_path / "made", sample, frames_of(sample, [clip]), fps=8.0)
+    write_sample(tmp_path / "made", LONG, frames_of(LONG, (noise(8, generator) for _ in range(4))), fps=8.0)
     folder = tmp_path / "set"
     folder.mkdir()
     gather_samples(folder, tmp_path / "made", [*wanted, LONG])
@@ -42,34 +52,10 @@ def test_short_clips_come_back_exactly_and_long_videos_have_the_frames_asked_for
     assert probe(folder / LONG.file).frames == 17
 
 
-def test_no_more_chunks_are_decoded_than_the_frames_need(tmp_path):
-    decoded = []
-
-    def chunks():
-        for i in range(100):
-            decoded.append(i)
-            yield torch.zeros(1, 3, 4, 16, 16)
-
-    write_sample(tmp_path, VideoSample("long", 0, 10, seed=0, label=None), chunks(), fps=8.0)
-    assert len(decoded) <= 4
-
-
-def test_a_sample_that_is_made_is_not_decoded_again(tmp_path):
-    def never():
-        raise AssertionError("decoded again")
-        yield
-
-    for sample in (LONG, VideoSample("clip", 0, 8, seed=0, label=None)):
-        assert not sample.is_made(tmp_path)
-        write_sample(tmp_path, sample, [torch.zeros(1, 3, 20, 16, 16)], fps=8.0)
-        assert sample.is_made(tmp_path)
-        write_sample(tmp_path, sample, never(), fps=8.0)
-
-
 def test_a_damaged_sample_set_is_one_line_with_the_stage_to_run_again(tmp_path):
     made, folder, clips = tmp_path / "made", tmp_path / "x", [VideoSample("clip", i, 8, 0, None) for i in range(2)]
     for clip in clips:
-        write_sample(made, clip, [torch.zeros(1, 3, 8, 16, 16)], fps=8.0)
+        write_sample(made, clip, frames_of(clip, [torch.zeros(1, 3, 8, 16, 16)]), fps=8.0)
     folder.mkdir()
     gather_samples(folder, made, clips, {"joins": []})
 

@@ -87,7 +87,7 @@ def test_real_clips_are_captioned_by_what_the_samples_were_asked_for_by(workspac
     for caption, column in ((None, "label"), ("a square", "caption")):
         made = SampleSet(workspace.root / column)
         clip = VideoSample("clip", 0, 16, 0, "a", caption)
-        write_sample(workspace.root / "made" / column, clip, [torch.zeros(1, 3, 16, 32, 32)], 8.0)
+        write_sample(workspace.root / "made" / column, clip, [np.zeros((16, 32, 32, 3), np.uint8)], 8.0)
         made.folder.mkdir()
         gather_samples(made.folder, workspace.root / "made" / column, [clip])
         assert sets.asked_by(made) == column

@@ -1,0 +1,115 @@
+"""Samples are written beside the making of the next: the same files, in bounded memory, and no error is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvdm.data import sample_writer
+from lvdm.data.sample_writer import SampleWriter
+from lvdm.data.samples import VideoSample, frames_of, write_sample
+
+CHUNK = 8 * 16 * 16 * 3  # bytes of its frames
+
+
+def long(number: int, frames: int = 24) -> VideoSample:
+    return VideoSample("long", number, frames, seed=number, label=None)
+
+
+def chunks(count: int = 3, seed: int = 0) -> Iterator[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(1, 3, 8, 16, 16, generator=generator) * 2 - 1 for _ in range(count))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_written_beside_the_making_is_what_is_written_after_it(tmp_path):
+    samples = [VideoSample("clip", i, 6, i, None) for i in range(3)] + [long(i) for i in range(5)]
+    with SampleWriter(tmp_path / "beside", 8.0) as writer:
+        for sample in samples:
+            writer.write(sample, chunks(seed=sample.seed))
+    for sample in samples:
+        write_sample(tmp_path / "after", sample, frames_of(sample, chunks(seed=sample.seed)), 8.0)
+    assert files(tmp_path / "beside") == files(tmp_path / "after")
+    assert len(files(tmp_path / "after")) == 3 + 3 + 5
+
+
+def test_a_video_is_made_while_the_one_before_it_is_written(tmp_path):
+    second_is_made, in_time = threading.Event(), []
+
+    class Pace(float):
+        """Whoever writes the first video waits, to know its pace, for the making of the second."""
+
+        def as_integer_ratio(self) -> tuple[int, int]:
+            in_time.append(second_is_made.wait(timeout=60))
+            return super().as_integer_ratio()
+
+    def second() -> Iterator[torch.Tensor]:
+        second_is_made.set()
+        yield from chunks()
+
+    with SampleWriter(tmp_path, Pace(8.0)) as writer:
+        writer.write(long(0), chunks())
+        writer.write(long(1), second())
+    assert in_time and all(in_time)
+
+
+def test_no_more_chunks_are_decoded_than_the_frames_need_and_none_of_what_is_made(tmp_path):
+    with SampleWriter(tmp_path, 8.0) as writer:
+        left = chunks(100)
+        writer.write(long(0, frames=10), left)
+    assert len(list(left)) == 98
+    with SampleWriter(tmp_path, 8.0) as writer:
+        left = chunks(1)
+        writer.write(long(0, frames=10), left)
+    assert len(list(left)) == 1
+
+
+def test_few_frames_wait_to_be_written_however_long_a_video_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_writer, "ROOM", 2 * CHUNK)
+    seen = []
+
+    def watched() -> Iterator[torch.Tensor]:
+        for chunk in chunks(30):
+            seen.append(writer._waiting)
+            yield chunk
+
+    with SampleWriter(tmp_path, 8.0) as writer:
+        writer.write(long(0, frames=240), watched())
+    assert len(seen) == 30
+    assert max(seen) <= 2 * CHUNK
+    assert writer._waiting == 0
+
+
+def test_a_chunk_larger_than_all_the_room_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_writer, "ROOM", CHUNK - 1)
+    with SampleWriter(tmp_path, 8.0) as writer:
+        writer.write(long(0), chunks())
+    assert long(0).is_made(tmp_path)
+
+
+@pytest.mark.parametrize("room", [2 * CHUNK, 2**28])
+def test_what_cannot_be_written_is_an_error_of_whoever_makes(tmp_path, monkeypatch, room):
+    """Also one who waits for room that nobody will make."""
+    monkeypatch.setattr(sample_writer, "ROOM", room)
+    (tmp_path / "long").touch()  # where a folder belongs
+    with pytest.raises(OSError, match="long"), SampleWriter(tmp_path, 8.0) as writer:
+        writer.write(long(0, frames=240), chunks(30))
+
+
+def test_of_a_video_whose_making_fails_nothing_is_kept_and_of_those_before_it_all(tmp_path):
+    def failing() -> Iterator[torch.Tensor]:
+        yield from chunks(1)
+        raise MemoryError
+
+    with pytest.raises(MemoryError), SampleWriter(tmp_path, 8.0) as writer:
+        writer.write(long(0), chunks())
+        writer._unfinished[0].result(timeout=60)
+        writer.write(long(1), failing())
+    assert set(files(tmp_path)) == {long(0).file}
