@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +26,7 @@ from lvdm.progress import progress
 LAGS = (2, 5, 10, 20, 50)  # frames
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # of SSIM
 EVERY = 16  # frames between those that are held against later ones
+THREADS = min(16, os.cpu_count() or 1)  # each looks through a video
 
 
 @runtime_checkable
@@ -105,17 +108,20 @@ def _windows(side: int) -> Float64[Tensor, "side side"]:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """For images so small that threads mostly wait for each other: on busy cores two take 30 times as long as one."""
+def _a_thread_a_video() -> Iterator[ThreadPoolExecutor]:
+    """Images are so small that the threads of an operation mostly wait for each other: on busy cores two take 30 times
+    as long as one. So an operation has one.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(THREADS, "continuity")
     try:
-        yield
+        yield pool
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
 
-@_one_thread()
 def measure_continuity(
     real: Sequence[Video], fake: Sequence[Video], joins: Joins | None
 ) -> dict[str, dict[str, float]]:
@@ -123,8 +129,10 @@ def measure_continuity(
 
     Intervals are over videos. What the videos are too short for, or of which nothing is known, is left out.
     """
-    in_turn = progress([*fake, *real], len(fake) + len(real), "continuity", "video")
-    looked_through = [look_through(video, joins or NO_JOINS) for video in in_turn]
+    videos = [*fake, *real]
+    with _a_thread_a_video() as pool:
+        in_turn = pool.map(functools.partial(look_through, joins=joins or NO_JOINS), videos)
+        looked_through = list(progress(in_turn, len(videos), "continuity", "video"))
     seen = {"fake": looked_through[: len(fake)], "real": looked_through[len(fake) :]}
     found = {}
     for lag in LAGS:

@@ -20,7 +20,7 @@ from lvdm.data.samples import SampleSet, VideoSample
 from lvdm.data.sprites import RECIPE, load_recipe
 from lvdm.data.video import check_unchanged, read_frames
 from lvdm.errors import ArtefactError, WeightsError
-from lvdm.evaluation.continuity import Joins, measure_continuity
+from lvdm.evaluation.continuity import THREADS, Joins, measure_continuity
 from lvdm.evaluation.drift import WINDOW, Drift, Windows, measure_drift
 from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.features import Extractor, load_extractor
@@ -114,7 +114,7 @@ class VideoFrames:
         return _block(self, start)[index - start]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=4 * THREADS)
 def _block(video: VideoFrames, start: int) -> UInt8[np.ndarray, "_ s s 3"]:
     check_unchanged(video.path, video.checksum)
     indices = range(start * video.stride, min(start + BLOCK, video.frames) * video.stride, video.stride)

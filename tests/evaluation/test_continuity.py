@@ -13,7 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lvdm.data.video import write_video
 from lvdm.diffusion.long_video import plan_long_video
-from lvdm.evaluation import long_videos
+from lvdm.evaluation import continuity, long_videos
 from lvdm.evaluation.continuity import LAGS, NO_JOINS, Joins, look_through, measure_continuity, ssim
 from lvdm.evaluation.long_videos import VideoFrames
 from lvdm.evaluation.memorisation import nearest_training_clips
@@ -40,6 +40,15 @@ def test_joins_that_show_are_told_from_those_that_do_not_with_an_interval_over_v
     assert (found["fake"], found["real"]) == (pytest.approx(26 / 7), 1)
     assert 1 < found["fake_low"] < found["fake"] < found["fake_high"]
     assert (found["real_low"], found["real_high"]) == (1, 1)
+
+
+def test_any_number_of_threads_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = [ramp(jumps, step=step) for jumps, step in ((2, 1), (3, 1), (4, 1), (6, 2), (4, 2))]
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr(continuity, "THREADS", threads)
+        found.append(measure_continuity([ramp()] * 5, videos, JOINS))
+    assert found[0] == found[1]
 
 
 def test_without_knowledge_of_joins_nothing_is_said_of_them() -> None:
