@@ -19,7 +19,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -38,7 +38,8 @@ from lvdm.workspace import Workspace, atomic_file
 log = logging.getLogger(__name__)
 
 SHARD = 16  # clips a file while they are extracted
-AHEAD = 4  # clips read before a network wants them
+READERS = min(8, os.cpu_count() or 1)  # threads: a network on a GPU looks at clips faster than one decodes them
+AHEAD = 2 * READERS  # clips read before a network wants them
 DAYS = 30  # for which features that nobody asks for are kept
 LVDM = Path(__file__).parents[1]
 NETWORKS = ("features", "efficientnet", "transnet", "extraction")
@@ -208,7 +209,7 @@ class _Piece:
 
 def _extract_share(left: Sequence[_Piece], share: Share) -> None:
     mine = left[share.pieces]
-    read = _ahead(piece.jobs[0].clips[index] for piece in mine for index in piece.indices)
+    read = _ahead((piece.jobs[0].clips, index) for piece in mine for index in piece.indices)
     for piece in progress(mine, len(mine), "features", f"{SHARD} clips"):
         extractors = [job.extractor.on(share.device) for job in piece.jobs]
         found: list[list[Tensor]] = [[] for _ in piece.jobs]
@@ -221,14 +222,16 @@ def _extract_share(left: Sequence[_Piece], share: Share) -> None:
                 np.save(file, torch.stack(features).float().cpu().numpy())
 
 
-def _ahead(clips: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same, read in a thread of their own while the networks look at those before."""
-    end = torch.empty(0)
-    with ThreadPoolExecutor(1) as pool:
-        coming = deque(pool.submit(next, clips, end) for _ in range(AHEAD))
-        while (clip := coming.popleft().result()) is not end:
-            coming.append(pool.submit(next, clips, end))
-            yield clip
+def _ahead(asked: Iterable[tuple[Clips, int]]) -> Iterator[Tensor]:
+    """The clips in order, read in threads of their own while the networks look at those before."""
+    with ThreadPoolExecutor(READERS) as pool:
+        coming: deque[Future[Tensor]] = deque()
+        for clips, index in asked:
+            coming.append(pool.submit(clips.__getitem__, index))
+            if len(coming) > AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _array(path: Path) -> np.ndarray | None:

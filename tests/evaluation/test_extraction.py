@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,10 @@ class Leisurely:
     first: int
     seconds: float
     looked_at: Path
+    count: int = field(default=COUNT, kw_only=True)
 
     def __len__(self) -> int:
-        return COUNT
+        return self.count
 
     def __getitem__(self, index: int, /) -> Tensor:
         (self.looked_at / f"{self.first} {index} {time.monotonic_ns()}").touch()
@@ -63,6 +65,18 @@ def test_a_clip_is_read_once_for_all_networks(tmp_path: Path) -> None:
     for extractor in extractors:
         alone = torch.stack([extractor(clips.clips[i]) for i in range(COUNT)]).float()
         assert torch.equal(extract(extractor, clips, workspace), alone)
+
+
+def test_several_clips_are_read_at_a_time_and_seen_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a clip waits here for another who does."""
+    monkeypatch.setattr(extraction, "READERS", 2)
+    monkeypatch.setattr(extraction, "AHEAD", 4)
+    both, workspace = threading.Barrier(2), Workspace(tmp_path)
+    clips = Accompanied(0, 0, tmp_path, lambda: both.wait(timeout=60), count=SHARD)
+    extractor = load_extractor("motion", workspace, CPU)
+    found = extract(extractor, ClipSet(clips, content="0"), workspace)
+    seen = torch.stack([extractor(moving_square(index, frames=3, size=16)) for index in range(SHARD)]).float()
+    assert torch.equal(found, seen)
 
 
 def test_features_that_a_full_disk_or_a_copy_cut_are_extracted_again(tmp_path: Path) -> None:
