@@ -10,6 +10,7 @@ import logging
 import math
 import signal
 import sys
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -103,17 +104,21 @@ class Average(AfterStep):
 
 
 class Terminable(pl.Callback):
-    """SIGTERM ends a process at once, as SIGKILL does: nothing is lost by either.
+    """SIGTERM does what it did before the training: it ends a process at once, as SIGKILL does, and nothing is lost.
 
     Lightning would end it after a step, and before each tell all processes whether the first has had one; each would
     wait for its device for the answer, and never launch ahead of it.
     """
 
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if trainer.received_sigterm:
-            signal.raise_signal(signal.SIGTERM)
+        if threading.current_thread() is threading.main_thread():  # Lightning, too, has handlers there alone
+            signal.signal(signal.SIGTERM, self.handler)
+            if trainer.received_sigterm:
+                signal.raise_signal(signal.SIGTERM)
 
 
 class Layout(pl.Callback):
