@@ -17,6 +17,7 @@ from dataclasses import replace
 from lvdm.cost import cost_since
 from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
+from lvdm.made import KeptRun
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
 from lvdm.storage.artefacts import SharedRun
@@ -29,6 +30,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
     """Runs the stage `verb` for the entry `name` and returns its report, which is also written.
 
     What another machine made of the same, if machine.yaml names a place where they share, is fetched instead.
+    What a run here made of the same is taken, if the stage takes long.
     It goes on from the state of a killed run of equal work if there is one; with `resume` it does nothing else,
     which only stages that leave a state can be told.
     In a process that only helps to train, the report is empty.
@@ -57,13 +59,20 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             shared.check()
         if "training" in stage.code:
             _foretell(verb, params, workspace, name)
+        kept = KeptRun.of(verb, params, workspace, name, inputs)
+        if kept and not resume and (report := kept.take()):
+            if shared:
+                shared.publish()
+            return report
         began, after_killed = time.monotonic(), workspace.scratches(verb, name) != []
-        report: Report = function(params, workspace, name)
+        report = function(params, workspace, name)
         cost = cost_since(began, workspace.machine, after_killed=after_killed)
         report = replace(report, cost=cost).write(workspace)
         Provenance.of(stage, params, workspace, name, inputs).write(workspace)
         if shared:
             shared.publish()
+        if kept:
+            kept.keep()
         workspace.clear_scratch(verb, name)
     for metric, value in report.metrics.items():
         log.info("%s: %s = %.6g", f"{verb} {name}".strip(), metric, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ SHORT = {"steps": 2, "batch_size": 2, "warmup_steps": 0, "validate_every": 2}
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Eighteen videos of 16 x 16 pixels, rendered and validated; each test makes what follows anew."""
+    """Eighteen videos of 16 x 16 pixels, rendered and validated; what follows is made once for all that ask for it."""
     tmp_path = tmp_path_factory.mktemp("project")
     recipe = yaml.safe_load((ROOT / "builtin" / "recipe.yaml").read_text())
     recipe |= {"num_videos": 18, "frames": 16, "num_long_videos": 1, "long_frames": 24, "size": 16}
@@ -88,8 +89,8 @@ def test_a_separate_interpolator_makes_the_frames_between_the_key_frames_and_no_
     before = SampleSet(workspace.samples("apart")).clips()[:]
     path = workspace.denoiser("apart") / "interpolator.safetensors"
     weights = load_file(path)
-    weights["head.conv.weight"] += torch.randn(
-        weights["head.conv.weight"].shape, generator=torch.Generator().manual_seed(0)
+    weights["body.head.conv.weight"] += torch.randn(
+        weights["body.head.conv.weight"].shape, generator=torch.Generator().manual_seed(0)
     )
     path.unlink()
     save_file(weights, path)
@@ -113,8 +114,24 @@ def test_experiments_that_differ_in_sampling_alone_are_trained_once(workspace):
     for curve in ("train_denoiser", "train_denoiser_held_out"):
         assert workspace.curve(curve, "guided").read_bytes() == workspace.curve(curve, "all").read_bytes()
     others.write_bytes(weights.read_bytes()[:-1])
+    shutil.rmtree(workspace.state / "made" / "train_denoiser" / "guided")
     assert run_stage("train_denoiser", params, workspace, "guided").summary == "", "taken from a damaged denoiser"
     assert run_stage("train_denoiser", params, workspace, "apart").summary == "", "taken from another training"
+
+
+def test_a_finished_training_or_sampling_is_not_made_again_and_a_damaged_one_is(workspace):
+    params = tiny_params(IDENTITY, {})
+    for verb in ("train_autoencoder", "encode_latents"):
+        run_stage(verb, params, workspace, "one")
+    made = {verb: run_stage(verb, params, workspace, "all") for verb in ("train_denoiser", "sample")}
+    for verb, report in made.items():
+        assert run_stage(verb, params, workspace, "all") == report, "whose cost tells one run from another"
+    weights = workspace.denoiser("all") / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])  # in place, so that what is kept has the same fault
+    assert run_stage("train_denoiser", params, workspace, "all").cost != made["train_denoiser"].cost
+    assert weights.read_bytes() == whole
+    assert run_stage("sample", params, workspace, "all") == made["sample"], "of the same weights, trained twice"
 
 
 def test_what_will_stop_a_later_stage_is_said_before_the_first_training(workspace, caplog):

@@ -18,15 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lvdm.errors import ParamsError, StorageError
-from lvdm.fingerprints import digests, sha256
+from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
+from lvdm.made import digests_below, paths_of_run, put_in_place, work_of_run
 from lvdm.params import Params
 from lvdm.progress import progress
 from lvdm.provenance import Work
 from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Prefix
 from lvdm.storage.fetching import fetch, fetch_all
 from lvdm.storage.publishing import TakenError, publish, publish_all
-from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, write_json
+from lvdm.workspace import Workspace, write_json
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +66,8 @@ class SharedRun:
         """
         if workspace.machine.artifacts is None or not STAGES[verb].over:
             return None
-        work = Work.from_hashes(verb, params, name, dict(inputs) | _beside(verb, params, workspace, name))
-        made = (*STAGES[verb].outputs(workspace, params, name), workspace.report(verb, name))
-        curves = (workspace.curve(kind, name) for kind in (verb, f"{verb}_held_out"))
-        return cls(verb, name, work, tuple(dict.fromkeys([*made, *curves])), workspace)
+        work = work_of_run(verb, params, workspace, name, inputs)
+        return cls(verb, name, work, paths_of_run(verb, params, workspace, name), workspace)
 
     @property
     def _prefix(self) -> Prefix:
@@ -108,7 +107,7 @@ class SharedRun:
             shutil.rmtree(self._arriving)
             return False
         for output in self.outputs:
-            self._put_in_place(output, {p: digest for p, digest in files.items() if p.is_relative_to(output)})
+            put_in_place(output, {p: self._arriving / d for p, d in files.items() if p.is_relative_to(output)})
         shutil.rmtree(self._arriving)
         log.info("%s %s: fetched, made of the same parameters, inputs and code: s3://%s", self.verb, self.name, key)
         return True
@@ -132,9 +131,7 @@ class SharedRun:
             StorageError: the server does not take them.
         """
         prefix, files, objects = self._prefix, {}, {}
-        below = [path for out in self.outputs for path in (sorted(out.rglob("*")) if out.is_dir() else [out])]
-        paths = [path for path in below if path.is_file()]
-        for path, digest in zip(paths, digests(paths), strict=True):
+        for path, digest in digests_below(self.outputs).items():
             files[str(path.relative_to(self.workspace.root))] = [digest, path.stat().st_size]
             objects[f"{OBJECTS}/{digest}"] = path
         publish_all(prefix, objects)
@@ -175,31 +172,9 @@ class SharedRun:
             raise StorageError(f"{where}: no list of the outputs of {self.verb} {self.name}", remedy="remove it there")
         return files
 
-    def _put_in_place(self, output: Path, files: Mapping[Path, str]) -> None:
-        if output in files:
-            with atomic_file(output) as beside:
-                link_or_copy(self._arriving / files[output], beside)
-        if not files or output in files:
-            return
-        with atomic_folder(output) as beside:
-            for path, digest in files.items():
-                place = beside / path.relative_to(output)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(self._arriving / digest, place)
-
 
 def _missing(prefix: Prefix, files: Mapping[str, Path]) -> dict[str, Path]:
     """Those of these objects that are not there: removed before a list said that they are wanted."""
     with prefix.pool(PARALLEL) as pool:
         there = pool.map(lambda name: prefix.find(prefix.key(name)), files)
         return {name: path for (name, path), said in zip(files.items(), there, strict=True) if said is None}
-
-
-def _beside(verb: str, params: Params, workspace: Workspace, name: str) -> dict[str, str]:
-    """The hashes of what decides the outcome of a run and is no artefact."""
-    text = params.experiment(name).train_denoiser.network.text if verb == "train_denoiser" else None
-    if text is None:
-        return {}
-    from lvdm.models.text import find_text_encoder
-
-    return {"text encoder": find_text_encoder(text, workspace).fingerprint}

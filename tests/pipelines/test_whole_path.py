@@ -208,6 +208,16 @@ def test_changing_one_experiment_runs_again_only_what_depends_on_it(copy):
     assert copy.ran("dvc", "repro") == ["sample@unperturbed", "evaluate@unperturbed", "compare"]
 
 
+def test_a_shared_parameter_that_an_entry_overrides_trains_it_not_again(copy):
+    before = copy.root / "dvc.lock"
+    locked = yaml.safe_load(before.read_text())["stages"]["train_denoiser@unperturbed"]
+    copy.edit({"train_denoiser": {"objective": {"perturbation": {"max_level": 0.125}}}})
+    said = copy.run("dvc", "repro", "--single-item", "train_denoiser@unperturbed")
+    assert "train_denoiser unperturbed: up to date" in said and " step " not in said
+    now = yaml.safe_load(before.read_text())["stages"]["train_denoiser@unperturbed"]
+    assert now["outs"] == locked["outs"] and now["params"] != locked["params"]
+
+
 def made(project) -> dict[str, str]:
     """The hashes of all artefacts in dvc.lock, without what only tells of them (Data Docs print the time)."""
     stages = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
@@ -232,7 +242,7 @@ def forget(project, *outputs: str) -> None:
     ("command", "outputs"),
     [
         (("ingest",), ("artifacts/videos", "artifacts/manifest.parquet")),
-        (("train_denoiser", "perturbed"), ("artifacts/denoiser/perturbed",)),
+        (("train_denoiser", "perturbed"), ("artifacts/denoiser/perturbed", ".lvdm/made/train_denoiser/perturbed")),
         (("evaluate", "perturbed"), ("metrics/perturbed.json", ".lvdm/cache/features")),
     ],
 )
@@ -259,7 +269,7 @@ def works_in(process: psutil.Process, folder: Path) -> bool:
 def test_everything_killed_as_a_whole_finishes_when_run_again(copy):
     """Dagster believes in a killed run for ever; its slot of the pool must not block the next one."""
     before = made(copy)
-    forget(copy, "artifacts/samples/perturbed")
+    forget(copy, "artifacts/samples/perturbed", ".lvdm/made/sample/perturbed")
     copy.edit({"sample": {"steps": 400}})
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.everything"],
