@@ -49,7 +49,7 @@ def test_each_network_is_the_one_that_its_own_tasks_and_windows_give(tmp_path):
     interpolator, its_history = apart("interpolator", interpolator_params(params))
     assert_equal(trained.network, predictor)
     assert_equal(trained.interpolator, interpolator)
-    assert not torch.equal(predictor.head.conv.weight, interpolator.head.conv.weight)
+    assert not torch.equal(predictor.body.head.conv.weight, interpolator.body.head.conv.weight)
     for row, one, other in zip(trained.history, history, its_history, strict=True):
         assert row == one | {f"interpolator_{key}": value for key, value in other.items() if key != "step"} | {
             "step": one["step"]
