@@ -18,6 +18,7 @@ REFUSALS = {  # of the system, which a person can mend
     errno.EACCES: "change who may read and write it and run this again",
     errno.EPERM: "change who may read and write it and run this again",
     errno.EISDIR: "move the folder away, there belongs a file, and run this again",
+    errno.EEXIST: "move the file away, there belongs a folder, and run this again",
 }
 
 
@@ -68,7 +69,7 @@ class WeightsError(LvdmError):
 
 
 class RefusedBySystem(LvdmError):
-    """The disk is full, or a file may not be read or written, or is a folder."""
+    """The disk is full, or a file may not be read or written, or is a folder, or none."""
 
     @classmethod
     def of(cls, error: OSError | SafetensorError) -> RefusedBySystem | None:

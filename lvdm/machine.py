@@ -144,4 +144,4 @@ def load_machine(path: Path) -> Machine:
     Raises:
         ParamsError: an unknown key or a wrong value; one line names the field.
     """
-    return parse(Machine, read_yaml(path) or {}, file=path.name) if path.is_file() else Machine()
+    return parse(Machine, read_yaml(path) or {}, file=path.name) if path.exists() else Machine()

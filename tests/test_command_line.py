@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,12 +85,27 @@ def test_a_file_that_the_system_does_not_let_be_written_is_one_line(tmp_path):
         (OSError(errno.ENOSPC, "No space left", "a"), "a: No space left; free some space and run this again"),
         (OSError(errno.EROFS, "Read-only", "a", None, "b"), "b: Read-only; let it be written to and run this again"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "a"), "a: Is a directory; move the folder away"),
+        (FileExistsError(errno.EEXIST, "File exists", "a"), "a: File exists; move the file away"),
         (SafetensorError("I/O error: No space left (os error 28)"), "I/O error: No space left (os error 28); free"),
     ],
 )
 def test_what_a_full_or_closed_disk_answers_is_mended_by_a_person(error, says):
     assert says in str(RefusedBySystem.of(error))
     assert RefusedBySystem.of(OSError(errno.EPIPE, "Broken pipe")) is None
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [("artifacts", "File exists"), ("machine.yaml/", "Is a directory"), ("params.yaml/", "Is a directory")],
+)
+def test_a_file_where_a_folder_belongs_and_a_folder_where_a_file_does_are_one_line(tmp_path, capsys, odd, says):
+    shutil.copytree(ROOT / "builtin", tmp_path / "builtin")
+    if odd != "params.yaml/":
+        shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / odd).mkdir() if odd.endswith("/") else (tmp_path / odd).touch()
+    assert main(["--root", str(tmp_path), "ingest"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"lvdm: {tmp_path / odd}: {says}; move the ")
 
 
 def test_an_interrupted_stage_says_so_in_one_line(tmp_path):

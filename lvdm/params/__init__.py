@@ -155,7 +155,7 @@ def load_params(path: Path) -> Params:
     Raises:
         ParamsError: no file, no YAML, an unknown key or a wrong value; one line names the field.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ParamsError(f"{path}: no such file", remedy="run in the project's folder, or `lvdm preset` writes one")
     return parse_params(read_yaml(path))
 
