@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,13 +95,45 @@ def test_a_chunk_larger_than_all_the_room_is_written(tmp_path, monkeypatch):
     assert long(0).is_made(tmp_path)
 
 
-@pytest.mark.parametrize("room", [2 * CHUNK, 2**28])
-def test_what_cannot_be_written_is_an_error_of_whoever_makes(tmp_path, monkeypatch, room):
-    """Also one who waits for room that nobody will make."""
-    monkeypatch.setattr(sample_writer, "ROOM", room)
-    (tmp_path / "long").touch()  # where a folder belongs
-    with pytest.raises(OSError, match="long"), SampleWriter(tmp_path, 8.0) as writer:
-        writer.write(long(0, frames=240), chunks(30))
+class Refused(float):
+    """A pace that the file system refuses, once `moment` has come."""
+
+    def __new__(cls, moment: threading.Event) -> Refused:
+        self = super().__new__(cls, 8.0)
+        self.moment = moment
+        return self
+
+    def as_integer_ratio(self) -> tuple[int, int]:
+        assert self.moment.wait(timeout=60)
+        raise OSError(errno.ENOSPC, "No space left")
+
+
+def test_what_cannot_be_written_is_an_error_of_whoever_waits_for_room_that_nobody_will_make(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_writer, "ROOM", 2 * CHUNK)
+    full, errors = threading.Event(), []
+
+    def filling() -> Iterator[torch.Tensor]:
+        for number, chunk in enumerate(chunks(30)):
+            if number == 3:  # one is with the writer, two wait
+                threading.Timer(0.2, full.set).start()
+            yield chunk
+
+    def make() -> None:
+        with pytest.raises(OSError, match="No space left") as caught, SampleWriter(tmp_path, Refused(full)) as writer:
+            writer.write(long(0, frames=240), filling())
+        errors.append(caught.value)
+
+    maker = threading.Thread(target=make, daemon=True)
+    maker.start()
+    maker.join(timeout=60)
+    assert len(errors) == 1
+
+
+def test_what_cannot_be_written_of_the_last_video_is_an_error_at_the_end(tmp_path):
+    given = threading.Event()
+    with pytest.raises(OSError, match="No space left"), SampleWriter(tmp_path, Refused(given)) as writer:
+        writer.write(long(0), chunks())
+        given.set()
 
 
 def test_of_a_video_whose_making_fails_nothing_is_kept_and_of_those_before_it_all(tmp_path):

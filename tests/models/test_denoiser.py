@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 
+from lvdm import presets
 from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser, SpatialBlock, TemporalConvolution, sinusoids
 from lvdm.params import DenoiserNetwork
@@ -55,7 +57,7 @@ def test_it_begins_as_zero():
     assert not network(*inputs()).any()
 
 
-@pytest.mark.parametrize("multipliers", [(1,), (1, 2), (1, 2, 3)])
+@pytest.mark.parametrize("multipliers", [(1,), (1, 2), (1, 2, 3), (1, 1, 2, 2)])
 @pytest.mark.parametrize("size", [(8, 8), (5, 7), (1, 2)])
 def test_any_size_and_number_of_levels_gives_the_shape_of_the_input_and_each_level_has_half_the_sides(
     multipliers, size
@@ -69,6 +71,15 @@ def test_any_size_and_number_of_levels_gives_the_shape_of_the_input_and_each_lev
         level.blocks.register_forward_pre_hook(lambda _, given: sides.append(tuple(given[0].shape[3:])))
     assert network(z, *rest).shape == z.shape
     assert sides == [tuple(-(-side // 2**i) for side in size) for i in range(len(multipliers))]
+
+
+def test_little_of_the_gradients_is_left_when_those_of_the_body_are_exchanged():
+    """At the official sizes; a third of the operations of a backward pass is still to come then."""
+    network = yaml.safe_load(presets.render("reference"))["train_denoiser"]["network"]
+    with torch.device("meta"):
+        denoiser = Denoiser(DenoiserNetwork(**network), 4, Vocabulary())
+    of_stem, of_all = (sum(p.numel() for p in part.parameters()) for part in (denoiser.stem, denoiser))
+    assert of_stem < 0.07 * of_all
 
 
 def test_a_sample_does_not_depend_on_its_batch():

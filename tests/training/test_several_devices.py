@@ -172,6 +172,13 @@ def test_two_gpus_end_with_the_weights_of_one(tmp_path, machine, rounding):
     assert distance < rounding
 
 
+@pytest.mark.parametrize(
+    ("devices", "strategy", "by_ddp"), [(1, "auto", False), (2, "auto", True), (1, "ddp", True), (2, "fsdp", False)]
+)
+def test_gradients_are_exchanged_by_ddp_where_several_devices_share_no_weights(devices, strategy, by_ddp):
+    assert Machine(accelerator="cpu", devices=devices, strategy=strategy).by_ddp == by_ddp
+
+
 @pytest.mark.parametrize("setting", [{"precision": "16-mixed"}, {"compile": True}])
 def test_what_sharding_cannot_do_is_one_line(setting):
     with pytest.raises(ParamsError, match=r"^machine\.yaml: the file: expected .* with strategy fsdp"):
