@@ -25,14 +25,10 @@ KINDS_OF_INPUT = 4  # of a module: whole and last batches, with gradients and wi
 def compile_all(
     modules: Iterable[nn.Module], *, dynamic: bool | None = None, mode: str | None = None, backend: str = "inductor"
 ) -> None:
-    """Compiles each module, in place, when it is first called with a new kind of input; the rest is as torch has it.
-
-    Under DDP a module stays one graph; torch would end graphs where buckets of gradients do, every 25 MB.
-    """
+    """Compiles each module, in place, when it is first called with a new kind of input; the rest is as torch has it."""
     _tell()
     parts = list(modules)
     config = torch._dynamo.config
-    config.optimize_ddp = False
     config.recompile_limit = max(config.recompile_limit, KINDS_OF_INPUT * len(parts))  # modules of one class share it
     for part in parts:
         part.compile(dynamic=dynamic, mode=mode, backend=backend)

@@ -95,8 +95,6 @@ class AutoencoderTraining(Task):
         assert self.objective.adversarial
         if not self._plays:
             zero = clip.new_zeros(())
-            if self.trainer.world_size > 1:  # then every parameter has to have a gradient; dropped before the step
-                zero = sum((0 * parameter.sum() for parameter in self.discriminator.parameters()), zero)
             return {"adversarial": zero, "discriminator": zero, "adversarial_weight": zero.detach()}
         adversarial = generator_loss(self.discriminator.held(reconstruction))
         real, fake = self.discriminator(clip), self.discriminator(reconstruction.detach())

@@ -24,10 +24,9 @@ from typing import Any, Literal, TypeVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
-from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lvdm.diffusion.noise import generator_of
@@ -47,6 +46,7 @@ from lvdm.training.callbacks import (
     Trace,
     Validation,
 )
+from lvdm.training.exchange import InPlace
 from lvdm.training.sharding import shard
 
 logger = logging.getLogger(__name__)
@@ -281,18 +281,9 @@ def _precision(machine: Machine) -> Precision:
             return MixedPrecision("16-mixed", machine.device.type)
 
 
-class OnOneStream(DDPStrategy):
-    """DDP that reads gradients on the stream that makes them; Lightning has it read them on another, for which a CUDA
-    graph that is next, and may use their memory, does not wait.
-    """
-
-    def _setup_model(self, model: nn.Module) -> DistributedDataParallel:
-        return DistributedDataParallel(model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs)
-
-
 def _strategy(machine: Machine) -> Strategy | Literal["auto"]:
     if machine.strategy == "fsdp":
         return ModelParallelStrategy(save_distributed_checkpoint=False)
     if machine.by_ddp:
-        return OnOneStream(gradient_as_bucket_view=True)  # else every gradient is there twice, and copied
+        return InPlace()
     return "auto"
