@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -28,10 +28,10 @@ from torch import Tensor
 from benchmarks import networks, untrained
 from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, now, relative_error
 from benchmarks.tables import Row, heading, printed
-from lvdm.data.clips import to_frames
+from lvdm.data.clips import as_frames
 from lvdm.diffusion.long_video import Window, plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
-from lvdm.machine import Machine
+from lvdm.machine import Fetched, Machine
 from lvdm.making import decoded
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Prompts
@@ -64,11 +64,13 @@ class Maker:
 
     def videos(self, train: TrainDenoiser, sample: Sample, requests: list[VideoRequest]) -> int:
         """Makes them, frames on the host; returns how many frames there are."""
-        return sum(self.decode(latent) for latent in self.latents(train, sample, requests))
+        return self.decode(self.latents(train, sample, requests))
 
-    def decode(self, latent: Tensor) -> int:
-        """Frames of a latent video on the host, none kept; returns how many."""
-        return sum(len(to_frames(chunk[0])) for chunk in decoded(self.autoencoder, latent, self.arithmetic))
+    def decode(self, latents: Iterable[Tensor]) -> int:
+        """Frames of latent videos on the host; returns how many."""
+        chunks = (chunk for latent in latents for chunk in decoded(self.autoencoder, latent, self.arithmetic))
+        fetched = [Fetched(as_frames(chunk[0])) for chunk in chunks]
+        return sum(len(frames.arrived()) for frames in fetched)
 
 
 def short(params: Params) -> TrainDenoiser:
@@ -171,8 +173,8 @@ def memory_rows(params: Params, maker: Maker, args: argparse.Namespace) -> Itera
 
 
 def _decoding(maker: Maker, latent: Tensor, device: torch.device) -> Measured:
-    maker.decode(latent)  # compiled, and convolutions tried
-    return measure(lambda: maker.decode(latent), device, most=3)
+    maker.decode([latent])  # compiled, and convolutions tried
+    return measure(lambda: maker.decode([latent]), device, most=3)
 
 
 def main(arguments: list[str] | None = None) -> list[Row]:

@@ -119,6 +119,29 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return pinned.to(device, non_blocking=True)
 
 
+class Fetched:
+    """`tensor` on its way to the host, where `arrived` gives it; until then the device is not waited for."""
+
+    def __init__(self, tensor: torch.Tensor):
+        import torch
+
+        on_gpu = tensor.device.type == "cuda"
+        self._host = torch.empty_like(tensor, device="cpu", pin_memory=on_gpu).copy_(tensor, non_blocking=on_gpu)
+        self._there = torch.cuda.Event(blocking=True) if on_gpu else None
+        if self._there:
+            self._there.record(torch.cuda.current_stream(tensor.device))
+
+    @property
+    def nbytes(self) -> int:
+        return self._host.nbytes
+
+    def arrived(self) -> torch.Tensor:
+        """The tensor on the host, which may be asked for by another thread."""
+        if self._there:
+            self._there.synchronize()
+        return self._host
+
+
 class TrainingLeft(Exception):
     """A process that only helped to train has no more to do in this stage; run.py ends the stage for it."""
 

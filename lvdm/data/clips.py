@@ -40,8 +40,13 @@ def to_clip(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> Float[Tensor, "3
 
 def to_frames(clip: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
     """[-1, 1] -> [0, 255], rounded; what lies outside is clamped. The inverse of `to_clip` without its resizing."""
+    return as_frames(clip).cpu().numpy()
+
+
+def as_frames(clip: Float[Tensor, "3 t h w"]) -> UInt8[Tensor, "t h w 3"]:
+    """`to_frames` on the device of the clip, which is not waited for."""
     pixels = ((clip.detach().float() + 1) * 127.5).round().clamp(0, 255)
-    return pixels.permute(1, 2, 3, 0).to(torch.uint8).cpu().numpy()
+    return pixels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 
 
 class TrainingClips(Dataset[dict[str, Tensor]]):

@@ -1,6 +1,7 @@
 """Writes samples in threads of its own, so that the device makes the next ones meanwhile.
 
-At 256x256 an mp4 takes a thread about as long as a GPU takes to sample its frames.
+At 256x256 an mp4 takes a thread about as long as a GPU takes to sample its frames. Who makes them does not wait for
+the device: the threads do.
 Not here: how a sample lies on disk (samples.py).
 """
 
@@ -18,9 +19,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lvdm.data.samples import VideoSample, frames_of, write_sample
-
-Frames = UInt8[np.ndarray, "t h w 3"]
+from lvdm.data.samples import VideoSample, fetched_frames, write_sample
+from lvdm.machine import Fetched
 
 WRITERS = 2  # threads
 ROOM = 2**28  # bytes of frames that wait to be written: 1,365 frames of 256x256
@@ -65,26 +65,27 @@ class SampleWriter:
         """
         if sample.is_made(self.made):
             return
-        taken: SimpleQueue[Frames | _End] = SimpleQueue()
+        taken: SimpleQueue[Fetched | _End] = SimpleQueue()
         writing = self._pool.submit(write_sample, self.made, sample, self._in_turn(taken), self.fps)
         writing.add_done_callback(self._tell)
         self._unfinished.append(writing)
         end = _End.EARLY
         try:
-            for frames in frames_of(sample, chunks):
+            for frames in fetched_frames(sample, chunks):
                 self._make_room(frames.nbytes)
                 taken.put(frames)
             end = _End.WHOLE
         finally:
             taken.put(end)
 
-    def _in_turn(self, taken: SimpleQueue[Frames | _End]) -> Iterator[Frames]:
+    def _in_turn(self, taken: SimpleQueue[Fetched | _End]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
         """The frames of a sample, as its writer asks for them."""
         while not isinstance(frames := taken.get(), _End):
+            arrived = frames.arrived().numpy()
             with self._changed:
                 self._waiting -= frames.nbytes
                 self._changed.notify_all()
-            yield frames
+            yield arrived
         if frames is _End.EARLY:
             raise EOFError("a sample whose making failed is not written")
 

@@ -26,10 +26,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lvdm.data.clips import to_frames
+from lvdm.data.clips import as_frames
 from lvdm.data.video import write_video
 from lvdm.errors import ArtefactError
 from lvdm.fingerprints import sha256
+from lvdm.machine import Fetched
 from lvdm.workspace import atomic_file, need, write_json
 
 CLIPS, INDEX, MADE_WITH = "clips.safetensors", "index.json", "made_with.json"
@@ -142,16 +143,24 @@ class SampleSet:
             raise ArtefactError(f"{path}: not as it was written: {error}", remedy=remedy) from None
 
 
-def frames_of(
-    sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]
-) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    """The frames of a sample, as many as it asks for; no more chunks are taken than these need."""
+def fetched_frames(sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]) -> Iterator[Fetched]:
+    """The frames of a sample, as many as it asks for; no more chunks are taken than these need.
+
+    They are uint8 of "t h w 3"; the device of the chunks is not waited for.
+    """
     left = sample.frames
     for chunk in chunks:
-        yield to_frames(chunk[0])[:left]
+        yield Fetched(as_frames(chunk[0, :, :left]))
         left -= chunk.shape[2]
         if left <= 0:
             return
+
+
+def frames_of(
+    sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h w"]]
+) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """`fetched_frames` as they arrive."""
+    return (frames.arrived().numpy() for frames in fetched_frames(sample, chunks))
 
 
 def _stack(path: Path, clips: Sequence[Path]) -> None:

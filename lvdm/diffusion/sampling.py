@@ -116,7 +116,7 @@ def sample_videos(
 
     Runs on the device of the denoiser's parameters, where the videos that are being made lie too, each batch under
     `autocast`, and writes the batch to `scratch` when it is made: a run of the same work with the same scratch folder
-    continues and gives the same bits. The device is waited for once a batch and once a video.
+    continues and gives the same bits. The device is waited for once a batch and once a group.
 
     Args:
         groups: of `group_videos`, those to make, if not all; one group is made and held in memory at a time.
@@ -159,8 +159,8 @@ def sample_videos(
             for job, latents in zip(batch, made, strict=True):
                 videos[job.video][:, _every(job.window.stride, job.window.made)] = latents
             next(ticks, None)
-        for i in group:
-            yield videos.pop(i)[:, : requests[i].num_latents].cpu()
+        # All at once: to fetch one later would be to wait for what was done with the one before.
+        yield from [videos[i][:, : requests[i].num_latents].cpu() for i in group]
 
 
 def _read(path: Path) -> Float[Tensor, "b c made h w"]:

@@ -41,6 +41,20 @@ def test_what_is_written_beside_the_making_is_what_is_written_after_it(tmp_path)
     assert len(files(tmp_path / "after")) == 3 + 3 + 5
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_frames_that_a_gpu_still_computes_are_written_whole(tmp_path):
+    samples, busy = [VideoSample("clip", i, 8, i, None) for i in range(20)], torch.ones(8192, 8192, device="cuda")
+    with SampleWriter(tmp_path / "gpu", 8.0) as writer:
+        for sample in samples:
+            (chunk,) = chunks(1, sample.seed)
+            on_gpu = chunk.cuda() + (busy @ busy)[0, 0] * 0
+            writer.write(sample, [on_gpu])
+            del on_gpu
+    for sample in samples:
+        write_sample(tmp_path / "cpu", sample, frames_of(sample, chunks(1, sample.seed)), 8.0)
+    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
+
+
 def test_a_video_is_made_while_the_one_before_it_is_written(tmp_path):
     second_is_made, in_time = threading.Event(), []
 

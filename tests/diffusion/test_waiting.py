@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from lvdm.diffusion.noise import generator_of
 from lvdm.diffusion.objective import Draws, denoising_loss
-from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.diffusion.schedule import Schedule
 from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
@@ -115,6 +115,19 @@ def test_a_batch_and_a_video_are_waited_for_once_however_many_steps_they_take(sc
         with Waits() as waits:
             num_batches = make(network, schedule, prediction, sampler, steps, tmp_path / f"{steps}")
         assert num_batches >= 2 and waits.names == ["aten::_to_copy"] * (num_batches + 1)
+
+
+def test_no_video_of_a_group_is_waited_for_after_the_first_is_given(tmp_path):
+    """What is done with one, as decoding, would be waited for too."""
+    spec = DenoiserSpec(PARAMS.train_denoiser, Prompts.of_labels(2), (4, 4, 4))
+    requests = [VideoRequest(seed, 1, 2) for seed in range(3)]
+    sample = PARAMS.sample.model_copy(update={"steps": 2, "batch_size": 3})
+    assert len(group_videos(requests, PARAMS.train_denoiser, sample)) == 1
+    with Waits() as waits:
+        videos = sample_videos(denoiser(META), spec, sample, requests, tmp_path)
+        next(videos)
+        count = len(waits.names)
+        assert len(list(videos)) == 2 and len(waits.names) == count
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
