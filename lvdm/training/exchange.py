@@ -65,18 +65,21 @@ class Exchange:
             self._under_way.append(dist.group.WORLD.allreduce_coalesced(gradients))
 
 
-class InPlace(DDPStrategy):
+class DataParallel(DDPStrategy):
     """Every process has all weights, equal because a run is a function of its configuration, and the mean gradients.
 
     The gradients of each child of a network are exchanged together: those of a denoiser's body beside the backward
     pass of its stem, those of a decoder beside that of its encoder.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.exchange = Exchange([])
+
     def configure_ddp(self) -> None:
         assert self.lightning_module is not None
-        self.exchange = Exchange(
-            [group for network in self.lightning_module.children() for group in groups_of(network)]
-        )
+        networks = self.lightning_module.children()
+        self.exchange = Exchange([group for network in networks for group in groups_of(network)])
 
     def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return super().backward(closure_loss / self.world_size, *args, **kwargs)  # sums are then means

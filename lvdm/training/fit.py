@@ -46,7 +46,7 @@ from lvdm.training.callbacks import (
     Trace,
     Validation,
 )
-from lvdm.training.exchange import InPlace
+from lvdm.training.exchange import DataParallel
 from lvdm.training.sharding import shard
 
 logger = logging.getLogger(__name__)
@@ -285,5 +285,5 @@ def _strategy(machine: Machine) -> Strategy | Literal["auto"]:
     if machine.strategy == "fsdp":
         return ModelParallelStrategy(save_distributed_checkpoint=False)
     if machine.by_ddp:
-        return InPlace()
+        return DataParallel()
     return "auto"
