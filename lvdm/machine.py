@@ -125,10 +125,10 @@ class Fetched:
     def __init__(self, tensor: torch.Tensor):
         import torch
 
-        on_gpu = tensor.device.type == "cuda"
-        self._host = torch.empty_like(tensor, device="cpu", pin_memory=on_gpu).copy_(tensor, non_blocking=on_gpu)
-        self._there = torch.cuda.Event(blocking=True) if on_gpu else None
-        if self._there:
+        self._host, self._there = tensor, None
+        if tensor.device.type == "cuda":
+            self._host = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+            self._there = torch.cuda.Event(blocking=True)
             self._there.record(torch.cuda.current_stream(tensor.device))
 
     @property

@@ -46,7 +46,7 @@ def to_frames(clip: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
 def as_frames(clip: Float[Tensor, "3 t h w"]) -> UInt8[Tensor, "t h w 3"]:
     """`to_frames` on the device of the clip, which is not waited for."""
     pixels = ((clip.detach().float() + 1) * 127.5).round().clamp(0, 255)
-    return pixels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
+    return pixels.permute(1, 2, 3, 0).to(torch.uint8)
 
 
 class TrainingClips(Dataset[dict[str, Tensor]]):

@@ -150,7 +150,7 @@ def fetched_frames(sample: VideoSample, chunks: Iterable[Float[Tensor, "1 3 t h 
     """
     left = sample.frames
     for chunk in chunks:
-        yield Fetched(as_frames(chunk[0, :, :left]))
+        yield Fetched(as_frames(chunk[0, :, :left]).contiguous())  # laid out as it is written
         left -= chunk.shape[2]
         if left <= 0:
             return
