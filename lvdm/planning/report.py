@@ -30,7 +30,7 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
     if measured:
         properties = torch.cuda.get_device_properties(machine.device)
         memory = float(properties.total_memory)
-        yield f"{properties.name}, {memory / GIB:.1f} GiB, {machine.arithmetic}, compile: {machine.compile}; measured"
+        yield f"{properties.name}, {memory / GIB:.3g} GiB, {machine.arithmetic}, compile: {machine.compile}; measured"
     else:
         memory = LARGEST * 1e9
         yield "no GPU here: memory is counted, for one of bfloat16 without compiling; no times"
@@ -46,12 +46,12 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
         yield from plan.memories(found, gigabytes)
     elif measured:
         for made in plan.made(params, workspace):
-            yield f"{made.stage} {made.name}: {made.bytes / GIB:.1f} GiB, {duration(made.seconds)} for {made.what}"
+            yield f"{made.stage} {made.name}: {made.bytes / GIB:.3g} GiB, {duration(made.seconds)} for {made.what}"
 
 
 def _line(row: plan.Row, memory: float) -> str:
     time = "" if row.seconds is None else f", {duration(row.seconds)} for all steps"
-    says = f"{row.stage} {row.name}: {row.setting}: {row.bytes / GIB:.1f} GiB{time}"
+    says = f"{row.stage} {row.name}: {row.setting}: {row.bytes / GIB:.3g} GiB{time}"
     if row.better is None:
         return f"{says}; does not fit, and no setting does: make the network or the clips smaller"
     if row.better == row.setting:
