@@ -55,7 +55,7 @@ def params_of(args: argparse.Namespace) -> Params:
         document = load_params(Path(preset)).model_dump(mode="json", by_alias=True)
     if args.size == "tiny":
         document["clips"] |= {"frames": 16, "size": 32}
-        document["train_autoencoder"]["network"] |= {"channels": [8, 16], "num_blocks": 1}
+        document["train_autoencoder"]["network"] |= {"channels": [8, 16], "decoder_blocks": 1}
         document["train_denoiser"]["network"] |= TINY_DENOISER | {"head_channels": 8}
     asked = {"frames": args.frames, "size": args.side}
     document["clips"] |= {key: value for key, value in asked.items() if value is not None}

@@ -196,7 +196,7 @@ class Encoder(nn.Module):
         channels = config.channels
         self.patch, self.resamplings = resampling_plan(config)
         self.first = nn.Conv3d(3 * math.prod(self.patch), channels[0], 1)
-        self.levels = nn.ModuleList(CausalLevel(width, config.num_blocks) for width in channels)
+        self.levels = nn.ModuleList(CausalLevel(width, config.encoder_blocks) for width in channels)
         self.downs = nn.ModuleList(
             nn.Conv3d(fine * math.prod(factors), coarse, 1)
             for (fine, coarse), factors in zip(pairwise(channels), self.resamplings, strict=True)
@@ -220,7 +220,7 @@ class Decoder(nn.Module):
         self.patch, resamplings = resampling_plan(config)
         self.resamplings = resamplings[::-1]
         self.first = CausalConvolution(config.latent_channels, channels[-1], (3, 3, 3))
-        self.levels = nn.ModuleList(CausalLevel(width, config.num_blocks) for width in channels[::-1])
+        self.levels = nn.ModuleList(CausalLevel(width, config.decoder_blocks) for width in channels[::-1])
         self.ups = nn.ModuleList(
             nn.Conv3d(coarse, fine * math.prod(factors), 1)
             for (coarse, fine), factors in zip(pairwise(channels[::-1]), self.resamplings, strict=True)

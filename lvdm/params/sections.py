@@ -56,7 +56,8 @@ class AutoencoderNetwork(Section):
     space_factor: Literal[1, 2, 4, 8]
     latent_channels: Count
     channels: Annotated[tuple[Count, ...], Field(min_length=1)]  # from the finest level to the coarsest
-    num_blocks: Count  # residual blocks a level
+    encoder_blocks: Count  # residual blocks a level
+    decoder_blocks: Count
 
     @model_validator(mode="after")
     def _possible(self) -> AutoencoderNetwork:

@@ -29,7 +29,7 @@ class Darker(IdentityAutoencoder):
 
 
 def build(kind: type[Autoencoder]) -> Autoencoder:
-    return kind(AutoencoderNetwork(**PIXELS, num_blocks=1)).eval()
+    return kind(AutoencoderNetwork(**PIXELS, encoder_blocks=1, decoder_blocks=1)).eval()
 
 
 def clips(count: int = 4) -> list[torch.Tensor]:

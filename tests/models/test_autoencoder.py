@@ -28,7 +28,8 @@ SMALL = {
     "space_factor": 4,
     "latent_channels": 2,
     "channels": (8, 16),
-    "num_blocks": 1,
+    "encoder_blocks": 1,
+    "decoder_blocks": 1,
 }
 IDENTITY = {**SMALL, "kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
 
@@ -60,6 +61,13 @@ def test_every_pair_of_factors_gives_its_shapes(time, space):
 @pytest.mark.parametrize("channels", [(8,), (8, 8), (8, 8, 8), (8, 8, 8, 8)])
 def test_the_number_of_levels_does_not_change_the_shape_of_the_latent(channels):
     assert autoencoder(space_factor=8, channels=channels).encode(clip()).shape == (1, 2, 4, 1, 1)
+
+
+def test_encoder_and_decoder_have_residual_blocks_of_their_own():
+    network = autoencoder(encoder_blocks=1, decoder_blocks=3)
+    found = [[len(level.blocks) for level in half.levels] for half in (network.encoder, network.decoder)]
+    assert found == [[1, 1], [3, 3]]
+    assert network.decode(network.encode(clip())).shape == clip().shape
 
 
 @pytest.mark.parametrize(
