@@ -20,7 +20,7 @@ from lvdm.data.layouts import NOTHING, Told, reads_frames, tell
 from lvdm.data.mirror import INDEX, REMEDY, Mirror, indexed, write_index
 from lvdm.errors import SourceError
 from lvdm.params.layouts import Layout
-from lvdm.storage.bucket import Object, Prefix
+from lvdm.storage.bucket import Object, Prefix, lies_within
 from lvdm.workspace import Workspace, atomic_folder, link_or_copy
 
 logger = logging.getLogger(__name__)
@@ -196,6 +196,6 @@ def _wanted(found: dict[str, Object], images: bool) -> dict[str, Object]:
     """The videos, texts and, if asked for, images among what a prefix holds."""
     texts = [name for name in found if _is_text(name) or (images and is_image(PurePosixPath(name)))]
     names = [*filter(_is_candidate, found), *texts]
-    safe = [name for name in names if ".." not in PurePosixPath(name).parts]
+    safe = list(filter(lies_within, names))
     logger.info("%d objects, %d to mirror", len(found), len(safe))
     return {name: found[name] for name in safe}

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from lvdm.errors import StorageError
@@ -236,6 +237,12 @@ class Prefix:
                 logger.warning("%s: attempt %d of %d: %s", what, attempt, ATTEMPTS, error)
                 self.stopped.wait(min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
+
+
+def lies_within(name: str) -> bool:
+    """Whether an object, by its path within a prefix, is below a folder that the prefix is fetched to."""
+    path = PurePosixPath(name)  # of s3://bucket/prefix//etc/x it is /etc/x, of s3://bucket/prefix/ it is empty
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_final(error: BaseException) -> bool:

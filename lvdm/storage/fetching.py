@@ -22,7 +22,7 @@ from lvdm.errors import StorageError
 from lvdm.fingerprints import fingerprint, sha256
 from lvdm.progress import progress
 from lvdm.storage import bucket
-from lvdm.storage.bucket import Content, Object, Prefix
+from lvdm.storage.bucket import Content, Object, Prefix, lies_within
 from lvdm.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def fetch_here(url: str, workspace: Workspace) -> Path:
     name = PurePosixPath(prefix.url).name
     said = prefix.find(prefix.key()) if "/" in prefix.key() else None
     found = {name: Object(prefix.key(), said["ETag"], said["ContentLength"])} if said else prefix.list()
-    safe = {n: entry for n, entry in found.items() if ".." not in PurePosixPath(n).parts and not n.endswith("/")}
+    safe = {n: entry for n, entry in found.items() if lies_within(n) and not n.endswith("/")}
     if not safe:
         raise StorageError(f"{prefix.where}: not there", got="no object has this prefix", remedy=prefix.remedy)
     here = workspace.state / "fetched" / fingerprint([astuple(entry) for entry in safe.values()]) / name

@@ -50,8 +50,10 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
     put(s3, "set/captions.csv", b"path,label\na.mp4,one\n")
     put(s3, "set/page.html", b"x")
     put(s3, "set/../../escape.mp4", b"x")
+    put(s3, f"set/{tmp_path}/absolute.txt", b"x")
     put(s3, "settled/other.mp4", b"x")
     source = collect("s3://raw/set/", FOLDER, workspace)
+    assert not (tmp_path / "absolute.txt").exists()
     expected = {"a.mp4": hashed(b"short"), "b c/ü.mp4": hashed(content), "empty.mp4": hashed(b"")}
     assert hashes(source, workspace) == expected
     assert (source.folder / "captions.csv").is_file()
@@ -167,6 +169,15 @@ def test_an_object_of_several_parts_is_checked_by_the_md5_of_each(sizes, tmp_pat
     proxy.fault = lambda method, path: "garbled" if method == "GET" else ""
     with pytest.raises(StorageError, match="came damaged 8 times"):
         fetch(prefix, entry, tmp_path / "b.mp4")
+
+
+def test_of_a_server_that_knows_of_no_parts_an_object_of_several_is_taken(tmp_path, s3, proxy, monkeypatch):
+    put_in_parts(s3, "partless/a.mp4", [b"a" * 5 * 2**20, b"b"])
+    prefix = Prefix("s3://raw/partless", REMEDY)
+    call = prefix._s3.call_s3
+    monkeypatch.setattr(prefix._s3, "call_s3", lambda m, PartNumber=0, **a: call(m, **a))
+    path = fetch(prefix, prefix.list()["a.mp4"], tmp_path / "a.mp4")
+    assert path.read_bytes() == b"a" * 5 * 2**20 + b"b"
 
 
 FETCH = """
