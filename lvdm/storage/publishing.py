@@ -41,15 +41,18 @@ def publish_all(prefix: Prefix, files: Mapping[str, Path]) -> None:
             done.result()
 
 
-def publish(prefix: Prefix, name: str, path: Path) -> str:
+def publish(prefix: Prefix, name: str, path: Path, *, trial: bool = False) -> str:
     """Makes a file the object `name` of the prefix, unless it is that already. Returns its URL.
+
+    A trial sends it even then, which changes nothing there: whether it may be made, only the server can say.
 
     Raises:
         TakenError: the object is there with another content, and stays.
         StorageError: the server refuses it, or does not answer.
     """
     key, digest, size = prefix.key(name), sha256(path), path.stat().st_size
-    if (there := _published(prefix, key)) is None:
+    there = None if trial else _published(prefix, key)
+    if there is None:
         try:
             if size > PART:
                 _publish_parts(prefix, key, path, digest)

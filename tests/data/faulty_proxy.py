@@ -12,12 +12,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOST = "lost"  # the server does what it is asked to, and the answer does not arrive
 FAULTS = ("500", "503", "reset", "cut", "short", "long", "garbled", "slow", "hung")
+CODES = {
+    "400": "BadDigest",
+    "403": "AccessDenied",
+    "412": "PreconditionFailed",
+    "500": "InternalError",
+    "503": "SlowDown",
+}
 SLOW, HUNG = 0.05, 3.0  # seconds
 
 
 @dataclass
 class Proxy:
-    """`fault(method, path)` names one of FAULTS, or LOST, for a request, or '' for none."""
+    """`fault(method, path)` names one of FAULTS or of CODES, or LOST, for a request, or '' for none."""
 
     upstream: tuple[str, int]
     fault: Callable[[str, str], str] = lambda method, path: ""
@@ -72,8 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("reset", "hung"):
             self.close_connection = True
             return
-        if fault in ("412", "500", "503"):
-            code = {"412": "PreconditionFailed", "500": "InternalError", "503": "SlowDown"}[fault]
+        if code := CODES.get(fault):
             answer = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
             self._answer(int(fault), {"Content-Type": "application/xml"}, answer, len(answer))
             return

@@ -86,6 +86,17 @@ def test_a_place_where_nothing_can_be_published_is_an_error_before_anything_is_m
     assert not one.latents("small").exists() and not one.latent_store("small").exists()
 
 
+def test_who_may_only_read_is_told_before_anything_is_made_though_others_publish_there(tmp_path, s3, proxy):
+    made(tmp_path / "one", "s3://raw/read-only").check()
+    two = machine(project(tmp_path / "two", 0).root, "s3://raw/read-only")
+    two.videos.mkdir()
+    run_of(two).check()
+    proxy.fault = lambda method, path: "403" if method == "PUT" else ""
+    with pytest.raises(StorageError, match="no access"):
+        run_stage("encode_latents", params(), two, "small")
+    assert not two.latents("small").exists() and not two.latent_store("small").exists()
+
+
 def test_work_that_differs_by_anything_is_not_fetched(tmp_path, s3):
     made(tmp_path / "one", "s3://raw/differing").publish()
     two = machine(tmp_path / "two", "s3://raw/differing")
