@@ -11,6 +11,7 @@ import pytest
 
 from lvdm.errors import StorageError
 from lvdm.fingerprints import sha256
+from lvdm.storage import publishing
 from lvdm.storage.bucket import Prefix
 from lvdm.storage.fetching import fetch
 from lvdm.storage.publishing import TakenError, publish, publish_all
@@ -100,7 +101,7 @@ publishing.publish(Prefix(sys.argv[1], ""), sys.argv[2], Path(sys.argv[3]))
 """
 
 
-def test_a_killed_upload_shows_nothing_and_sends_no_part_again_that_was_sent(files, s3, proxy):
+def test_a_killed_upload_shows_nothing_and_sends_no_part_again_that_was_sent(files, s3, proxy, monkeypatch):
     name, path = list(files.items())[1]
     prefix = Prefix("s3://raw/killed", "")
     process = subprocess.Popen([sys.executable, "-c", PUBLISH, prefix.url, name, str(path)])
@@ -117,10 +118,47 @@ def test_a_killed_upload_shows_nothing_and_sends_no_part_again_that_was_sent(fil
     proxy.fault = lambda method, url: ""
     assert not prefix.list()
     proxy.seen.clear()
+    call, pages = prefix._s3.call_s3, {"list_parts": {"MaxParts": 1}}
+    monkeypatch.setattr(prefix._s3, "call_s3", lambda m, **a: call(m, **a, **pages.get(m, {})))
     publish(prefix, name, path)
     parts = Counter(method for method, url in proxy.seen if "partNumber" in url)
     assert parts == {"PUT": 2}
     assert prefix.list()[name].size == path.stat().st_size
+
+
+def test_an_upload_that_another_part_size_left_is_mixed_with_nothing(files, tmp_path, s3, proxy):
+    name, path = list(files.items())[1]
+    upload = {"Bucket": "raw", "Key": f"resized/{name}"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload, Metadata={"sha256": name})["UploadId"]
+    for number in (1, 2):
+        s3.upload_part(**upload, PartNumber=number, Body=path.read_bytes()[(number - 1) * 6 * MB : number * 6 * MB])
+    prefix = Prefix("s3://raw/resized", "")
+    publish(prefix, name, path)
+    assert sha256(fetch(prefix, prefix.list()[name], tmp_path / name)) == name
+
+
+def test_an_upload_that_was_begun_of_another_content_under_the_name_is_not_gone_on_with(tmp_path, s3, proxy):
+    s3.create_multipart_upload(Bucket="raw", Key="begun/video.mp4", Metadata={"sha256": "0" * 64})
+    prefix, path = Prefix("s3://raw/begun", ""), tmp_path / "video.mp4"
+    path.write_bytes(b"v" * 9 * MB)
+    for _ in range(2):
+        assert publish(prefix, "video.mp4", path) == "s3://raw/begun/video.mp4"
+
+
+def test_a_file_of_more_parts_than_a_server_puts_together_goes_in_larger_ones(files, s3, proxy, monkeypatch):
+    monkeypatch.setattr(publishing, "MOST_PARTS", 3)
+    name, path = list(files.items())[1]
+    prefix = Prefix("s3://raw/many", "")
+    publish(prefix, name, path)
+    found = prefix.list()[name]
+    assert found.etag.endswith('-3"') and found.size == path.stat().st_size
+
+
+def test_what_the_server_says_came_damaged_is_sent_again(files, s3, proxy):
+    prefix, damaged = Prefix("s3://raw/resent", ""), iter(["400"] * 2)
+    proxy.fault = lambda method, path: next(damaged, "") if method == "PUT" else ""
+    publish_all(prefix, files)
+    assert prefix.list().keys() == files.keys() and not list(damaged)
 
 
 def test_a_bucket_that_is_not_there_is_one_line(files, s3, proxy):

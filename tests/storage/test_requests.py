@@ -1,0 +1,71 @@
+"""What a server says of who asks, of an etag and of what it was sent is understood: tried again, or said at once."""
+
+from __future__ import annotations
+
+import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from lvdm.errors import StorageError
+from lvdm.storage.bucket import Prefix
+from lvdm.storage.fetching import fetch
+from lvdm.storage.publishing import publish
+
+
+def test_who_may_not_is_told_so_at_once(tmp_path, s3, proxy):
+    s3.put_object(Bucket="raw", Key="forbidden/a", Body=b"x")
+    (tmp_path / "b").write_bytes(b"x")
+    prefix = Prefix("s3://raw/forbidden", "")
+    entry = prefix.list()["a"]
+    proxy.seen.clear()
+    proxy.fault = lambda method, path: "403"
+    for ask in (
+        prefix.list,
+        lambda: prefix.find(entry.key),
+        lambda: fetch(prefix, entry, tmp_path / "a"),
+        lambda: publish(prefix, "b", tmp_path / "b"),
+    ):
+        with pytest.raises(StorageError, match=r"s3://raw/forbidden.*: no access.*set AWS_ACCESS_KEY_ID"):
+            ask()
+    assert len(proxy.seen) == 4, "none was tried again"
+
+
+def test_who_has_no_credentials_is_told_so_at_once(tmp_path, s3, proxy, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(StorageError, match=r"no access.*set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        Prefix("s3://raw/forbidden", "").list()
+    assert not proxy.seen
+
+
+NO_MD5 = "0" * 32  # of the content
+
+
+@pytest.mark.parametrize(
+    ("etag", "encryption", "taken"),
+    [
+        (NO_MD5, None, False),
+        (NO_MD5, "AES256", False),
+        (NO_MD5, "aws:kms", True),
+        (f"{NO_MD5}-1", None, False),
+        (f"{NO_MD5}-1", "AES256", False),
+        (f"{NO_MD5}-1", "aws:kms", True),
+        ("a-name-of-the-server", None, True),
+    ],
+    ids=["md5", "md5 by AES256", "own key", "parts", "parts by AES256", "parts, own key", "no md5"],
+)
+def test_an_etag_is_held_against_the_bytes_where_it_is_their_md5_and_nowhere_else(
+    etag, encryption, taken, tmp_path, s3, proxy
+):
+    s3.put_object(Bucket="raw", Key="etags/a", Body=b"content")
+    there = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets["raw"].keys["etags/a"]
+    there._etag, there.encryption = etag, encryption
+    prefix = Prefix("s3://raw/etags", "")
+    entry = prefix.list()["a"]
+    if taken:
+        assert fetch(prefix, entry, tmp_path / "a").read_bytes() == b"content"
+    else:
+        with pytest.raises(StorageError, match="came damaged 8 times"):
+            fetch(prefix, entry, tmp_path / "a")
