@@ -190,6 +190,16 @@ def test_a_file_that_is_not_what_its_name_says_is_never_taken_and_not_passed_ove
     assert s3.head_object(Bucket="raw", Key=f"{place}/{run._list}")
 
 
+def test_what_is_refused_and_not_gone_stays_published(tmp_path, s3, proxy):
+    run, two = made(tmp_path / "one", "s3://raw/refused"), machine(tmp_path / "two", "s3://raw/refused")
+    run.publish()
+    proxy.fault = lambda method, path: "412" if method == "GET" and "/objects/" in path else ""
+    with pytest.raises(StorageError, match="changed meanwhile"):
+        run_of(two).fetch()
+    proxy.fault = lambda method, path: ""
+    assert run_of(two).fetch()
+
+
 def test_what_has_lost_a_file_counts_as_not_made_and_whoever_makes_it_anew_publishes_it(tmp_path, s3):
     first, second = (made(tmp_path / name, "s3://raw/lost", name) for name in ("first", "second"))
     first.publish()

@@ -7,8 +7,9 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from lvdm.errors import StorageError
+from lvdm.storage import bucket
 from lvdm.storage.bucket import Prefix
-from lvdm.storage.fetching import fetch
+from lvdm.storage.fetching import fetch, fetch_all
 from lvdm.storage.publishing import publish
 
 
@@ -38,6 +39,18 @@ def test_who_has_no_credentials_is_told_so_at_once(tmp_path, s3, proxy, monkeypa
     with pytest.raises(StorageError, match=r"no access.*set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         Prefix("s3://raw/forbidden", "").list()
     assert not proxy.seen
+
+
+def test_when_one_object_cannot_be_had_the_others_are_not_tried_to_the_end(tmp_path, s3, proxy, monkeypatch):
+    monkeypatch.setattr(bucket, "PAUSE", 0.2)
+    for name in ("refused", "failing"):
+        s3.put_object(Bucket="raw", Key=f"ended/{name}", Body=b"x")
+    prefix = Prefix("s3://raw/ended", "")
+    wanted = [(entry, tmp_path / name) for name, entry in prefix.list().items()]
+    proxy.fault = lambda method, path: "500" if path.endswith("failing") else "412"
+    with pytest.raises(StorageError, match="changed meanwhile"):
+        list(fetch_all(prefix, wanted))
+    assert proxy.gets.count("failing") < bucket.ATTEMPTS
 
 
 NO_MD5 = "0" * 32  # of the content

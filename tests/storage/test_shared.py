@@ -95,6 +95,26 @@ def test_what_lies_here_and_what_is_of_no_run_of_ours_stays(tmp_path, s3, names)
     assert names("kept") == {"readme.md", "a.mp4"}
 
 
+def test_a_run_lies_here_though_its_text_encoder_is_no_artefact_of_the_record(tmp_path, s3, names):
+    run = made(tmp_path / "one", "s3://raw/encoder")
+    record(run)
+    published_long_ago(replace(run, work=replace(WORK, inputs={**WORK.inputs, "text encoder": "t5"})))
+    before = names("encoder")
+    remove_before(DAY, run.workspace)
+    assert names("encoder") == before
+
+
+def test_what_was_published_on_the_very_day_stays_and_a_day_later_all_of_it_goes(tmp_path, s3, names, monkeypatch):
+    monkeypatch.setattr(shared, "PORTION", 3)
+    published_long_ago(made(tmp_path / "one", "s3://raw/day"))
+    before, two = names("day"), machine(tmp_path / "two", "s3://raw/day")
+    assert len(before) == 5, "a list and the files of two portions"
+    remove_before(LONG_AGO, two)
+    assert names("day") == before
+    remove_before(LONG_AGO + datetime.timedelta(1), two)
+    assert not names("day")
+
+
 def test_files_on_their_way_there_stay_and_a_list_that_comes_in_between_keeps_its_old_files(
     tmp_path, s3, proxy, names, monkeypatch
 ):
