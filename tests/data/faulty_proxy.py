@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import random
 import threading
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOST = "lost"  # the server does what it is asked to, and the answer does not arrive
+DAMAGED = "damaged"  # a byte of what is sent, by whose md5, if it comes with one, the server refuses it
 FAULTS = ("500", "503", "reset", "cut", "short", "long", "garbled", "slow", "hung")
 CODES = {
     "400": "BadDigest",
@@ -24,7 +27,7 @@ SLOW, HUNG = 0.05, 3.0  # seconds
 
 @dataclass
 class Proxy:
-    """`fault(method, path)` names one of FAULTS or of CODES, or LOST, for a request, or '' for none."""
+    """`fault(method, path)` names one of FAULTS or of CODES, LOST or DAMAGED for a request, or '' for none."""
 
     upstream: tuple[str, int]
     fault: Callable[[str, str], str] = lambda method, path: ""
@@ -74,6 +77,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.proxy.seen.append((self.command, self.path))
         fault = self.proxy.fault(self.command, self.path)
+        if fault == DAMAGED:
+            body = body[: len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1 :]
+            md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+            fault = "" if self.headers.get("Content-MD5") in (None, md5) else "400"
         if fault in ("slow", "hung"):
             self.ending.wait(SLOW if fault == "slow" else HUNG)
         if fault in ("reset", "hung"):

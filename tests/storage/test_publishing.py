@@ -16,7 +16,7 @@ from lvdm.storage.bucket import Prefix
 from lvdm.storage.fetching import fetch
 from lvdm.storage.publishing import TakenError, publish, publish_all
 
-from ..data.faulty_proxy import fault_at_random
+from ..data.faulty_proxy import DAMAGED, fault_at_random
 
 MB = 2**20
 FAULTS = ("500", "503", "reset", "cut", "lost")
@@ -154,11 +154,14 @@ def test_a_file_of_more_parts_than_a_server_puts_together_goes_in_larger_ones(fi
     assert found.etag.endswith('-3"') and found.size == path.stat().st_size
 
 
-def test_what_the_server_says_came_damaged_is_sent_again(files, s3, proxy):
-    prefix, damaged = Prefix("s3://raw/resent", ""), iter(["400"] * 2)
-    proxy.fault = lambda method, path: next(damaged, "") if method == "PUT" else ""
-    publish_all(prefix, files)
-    assert prefix.list().keys() == files.keys() and not list(damaged)
+def test_what_is_damaged_on_its_way_there_is_refused_by_its_md5_and_sent_again(files, tmp_path, s3, proxy):
+    prefix = Prefix("s3://raw/resent", "")
+    for name, path in files.items():
+        damaged = iter([DAMAGED])
+        proxy.fault = lambda method, url, damaged=damaged: next(damaged, "") if method == "PUT" else ""
+        publish(prefix, name, path)
+        assert next(damaged, "none left") == "none left"
+        assert sha256(fetch(prefix, prefix.list()[name], tmp_path / name)) == name
 
 
 def test_a_bucket_that_is_not_there_is_one_line(files, s3, proxy):

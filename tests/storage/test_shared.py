@@ -63,6 +63,8 @@ def test_every_run_is_a_line_with_its_day_and_size_and_files_of_no_run_are_count
     first, last = listed(run.workspace)
     assert first == f"encode_latents one: published {LONG_AGO}, 4.0 MB, as lies here"
     assert last.startswith("runs: 1, 4.3 MB; files of no run: 1, 0.3 MB; at s3://raw/listed at http://127.0.0.1:")
+    record(replace(run, work=replace(WORK, params={"steps": 2})))
+    assert next(listed(run.workspace)) == f"encode_latents one: published {LONG_AGO}, 4.0 MB", "here is another now"
 
 
 def test_old_runs_go_with_the_files_that_no_other_run_has(tmp_path, s3, names, capsys):
