@@ -21,15 +21,18 @@ from lvdm.diffusion.noise import generator_of
 
 
 def given_noise(
-    video_seed: int, positions: Sequence[int], latent_shape: tuple[int, int, int]
+    video_seed: int, positions: Sequence[int], given: Sequence[bool], latent_shape: tuple[int, int, int]
 ) -> Float[Tensor, "c t h w"]:
-    """The noise that perturbs the latents at `positions` of a video wherever they are given.
+    """The noise that perturbs the latents at `positions` of a video where they are given; zeros elsewhere.
 
     A function of the video's seed and the position alone: a key frame that two gaps share is perturbed once, and
     identically in every step and window. Returns float32 on the CPU; `latent_shape` is (c, h, w).
     """
-    frames = [torch.randn(latent_shape, generator=generator_of(video_seed, "given", p)) for p in positions]
-    return torch.stack(frames, dim=1)
+    noise = torch.zeros(len(positions), *latent_shape)
+    for frame, position, is_given in zip(noise, positions, given, strict=True):
+        if is_given:
+            frame.normal_(generator=generator_of(video_seed, "given", position))
+    return noise.transpose(0, 1)
 
 
 def add_perturbed_condition(

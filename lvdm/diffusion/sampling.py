@@ -207,7 +207,7 @@ def _make(
     guidance = _guidance(sample, batch)
 
     clean = torch.stack([videos[job.video][:, _every(job.window.stride, job.window.positions)] for job in batch])
-    of_given = [given_noise(job.request.seed, job.window.positions, spec.latent_shape) for job in batch]
+    of_given = [given_noise(job.request.seed, job.window.positions, window.given, spec.latent_shape) for job in batch]
     noise = sent(torch.stack(of_given), device)
     perturbed = schedule.diffuse(clean, noise, torch.full(given.shape, sample.perturbation_level, device=device))
 

@@ -15,12 +15,19 @@ def window() -> torch.Tensor:
 
 def test_a_frame_that_two_windows_share_is_perturbed_once():
     """The released code draws the noise of the condition again for every gap."""
-    before, after = given_noise(5, (0, 4, 8), SHAPE), given_noise(5, (8, 12, 16), SHAPE)
+    ends = (True, False, True)
+    before, after = given_noise(5, (0, 4, 8), ends, SHAPE), given_noise(5, (8, 12, 16), ends, SHAPE)
     assert torch.equal(before[:, 2], after[:, 0])
+    assert before[:, 0].all() and after[:, 2].all()
+    assert not before[:, 1].any(), "nothing is drawn for a frame that is made"
 
 
 def test_positions_and_videos_are_perturbed_differently():
-    noise = torch.stack([given_noise(seed, range(50), SHAPE) for seed in range(10)]).transpose(1, 2).flatten(0, 1)
+    noise = (
+        torch.stack([given_noise(seed, range(50), [True] * 50, SHAPE) for seed in range(10)])
+        .transpose(1, 2)
+        .flatten(0, 1)
+    )
     assert noise.unique(dim=0).shape[0] == 500
     assert abs(noise.mean()) < 0.05
     assert abs(noise.std() - 1) < 0.05
