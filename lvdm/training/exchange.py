@@ -26,7 +26,8 @@ def groups_of(network: nn.Module) -> list[list[nn.Parameter]]:
 class Exchange:
     """Sums the gradients of a backward pass over all processes, in place, a group of parameters at a time.
 
-    A group is sent off when the last of its gradients is there, beside the rest of the backward pass.
+    A group is sent off when the last of its gradients is there, beside the rest of the backward pass. A parameter has
+    to have a gradient in every process or in none: processes that send different groups wait for each other for ever.
     """
 
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]]):
@@ -81,7 +82,7 @@ class DataParallel(DDPStrategy):
         networks = self.lightning_module.children()
         self.exchange = Exchange([group for network in networks for group in groups_of(network)])
 
-    def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # Lightning's, the rest its own
         return super().backward(closure_loss / self.world_size, *args, **kwargs)  # sums are then means
 
     def post_backward(self, closure_loss: Tensor) -> None:

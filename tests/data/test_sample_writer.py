@@ -42,14 +42,18 @@ def test_what_is_written_beside_the_making_is_what_is_written_after_it(tmp_path)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_frames_that_a_gpu_still_computes_are_written_whole(tmp_path):
+def test_frames_that_a_gpu_still_computes_are_not_waited_for_and_are_written_whole(tmp_path):
     samples, busy = [VideoSample("clip", i, 8, i, None) for i in range(20)], torch.ones(8192, 8192, device="cuda")
     with SampleWriter(tmp_path / "gpu", 8.0) as writer:
         for sample in samples:
             (chunk,) = chunks(1, sample.seed)
-            on_gpu = chunk.cuda() + (busy @ busy)[0, 0] * 0
-            writer.write(sample, [on_gpu])
-            del on_gpu
+            on_gpu = chunk.cuda() + (busy @ busy)[0, 0] * 0  # the same numbers, when a long product is there
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                writer.write(sample, [on_gpu])
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            del on_gpu  # its memory is taken by the next one
     for sample in samples:
         write_sample(tmp_path / "cpu", sample, frames_of(sample, chunks(1, sample.seed)), 8.0)
     assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
