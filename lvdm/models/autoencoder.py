@@ -22,6 +22,7 @@ from lvdm.models.layers import (
     CausalConvolution,
     CausalState,
     Factors,
+    PointwiseConvolution,
     channel_norm,
     channels_last,
     depth_to_space,
@@ -195,16 +196,16 @@ class Encoder(nn.Module):
         super().__init__()
         channels = config.channels
         self.patch, self.resamplings = resampling_plan(config)
-        self.first = nn.Conv3d(3 * math.prod(self.patch), channels[0], 1)
+        self.first = PointwiseConvolution(3 * math.prod(self.patch), channels[0])
         self.levels = nn.ModuleList(CausalLevel(width, config.encoder_blocks) for width in channels)
         self.downs = nn.ModuleList(
-            nn.Conv3d(fine * math.prod(factors), coarse, 1)
+            PointwiseConvolution(fine * math.prod(factors), coarse)
             for (fine, coarse), factors in zip(pairwise(channels), self.resamplings, strict=True)
         )
-        self.last = nn.Conv3d(channels[-1], 2 * config.latent_channels, 1)
+        self.last = PointwiseConvolution(channels[-1], 2 * config.latent_channels)
 
     def forward(self, clip: Float[Tensor, "b 3 t h w"], state: CausalState | None = None) -> Float[Tensor, "b d u i j"]:
-        x = self.first(space_to_depth(clip, self.patch).contiguous(memory_format=torch.channels_last_3d))
+        x = self.first(space_to_depth(clip, self.patch))
         x = self.levels[0](x, state)
         for factors, down, level in zip(self.resamplings, self.downs, self.levels[1:], strict=True):
             x = level(down(space_to_depth(x, factors)), state)
@@ -222,7 +223,7 @@ class Decoder(nn.Module):
         self.first = CausalConvolution(config.latent_channels, channels[-1], (3, 3, 3))
         self.levels = nn.ModuleList(CausalLevel(width, config.decoder_blocks) for width in channels[::-1])
         self.ups = nn.ModuleList(
-            nn.Conv3d(coarse, fine * math.prod(factors), 1)
+            PointwiseConvolution(coarse, fine * math.prod(factors))
             for (coarse, fine), factors in zip(pairwise(channels[::-1]), self.resamplings, strict=True)
         )
         self.last = CausalConvolution(channels[0], 3 * math.prod(self.patch), (1, 3, 3))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lvdm.models.attention import CrossAttention, SpatialAttention, TemporalAttention
 from lvdm.models.condition import Condition, Prompts, Vocabulary
-from lvdm.models.layers import Blocks, channel_norm, channels_last, resized, zero_initialised
+from lvdm.models.layers import Blocks, PointwiseConvolution, channel_norm, channels_last, resized, zero_initialised
 from lvdm.params import DenoiserNetwork
 
 MAX_PERIOD = 10_000.0
@@ -213,7 +213,8 @@ class SpatialBlock(nn.Module):
         self.in_conv = spatial_convolution(in_channels, out_channels)
         self.modulation = zero_initialised(nn.Linear(condition_channels, 2 * out_channels))
         self.out_conv = zero_initialised(spatial_convolution(out_channels, out_channels))
-        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else PointwiseConvolution(in_channels, out_channels)
 
     def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
         scale, shift = rearrange(self.modulation(condition), "b t (two d) -> two b d t 1 1", two=2)

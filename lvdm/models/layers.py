@@ -60,6 +60,16 @@ class CausalConvolution(nn.Conv3d):
         return super().forward(x)
 
 
+class PointwiseConvolution(nn.Linear):
+    """A convolution of one position, which is a product of matrices.
+
+    As `nn.Conv3d` its weight would not say how it is laid out, and torch.compile would lay `x` out channels first.
+    """
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t h w"]:
+        return _as_channels_last(super().forward(rearrange(x, "b c t h w -> b t h w c")))
+
+
 def space_to_depth(x: Float[Tensor, "b c t h w"], factors: Factors) -> Float[Tensor, "b d u i j"]:
     """Gathers blocks of `factors` frames, rows and columns into channels; output frame i holds all of group i."""
     t, h, w = factors

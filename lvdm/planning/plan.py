@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvdm.diffusion.sampling import rows_of_calls
+from lvdm.diffusion.sampling import VideoRequest, rows_of_calls
 from lvdm.making import DECODED_AT_ONCE, as_request, num_chunks, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.condition import Prompt
@@ -233,21 +233,27 @@ def made(params: Params, workspace: Workspace) -> Iterator[Made]:
         what = f"{frames} frames in one of at most {max(1, machine.loaders)} processes, but for reading them"
         yield Made("encode_latents", name, what, trial.bytes, trial.seconds)
     for name in params.experiments:
-        experiment, latent = params.experiment(name), latent_shape(params, name)
-        train, sample = experiment.train_denoiser, experiment.sample
-        known = work.vocabulary(train.network, workspace)
-        networks = [  # both are there, and one computes
-            ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
-            for _ in range(2 if train.separate_interpolator else 1)
-        ]
-        calls, chunks = calls_and_chunks(params, name)
-        needed = need(partial(_a_call, networks[0], train, latent, workspace), max(calls))
-        config = params.autoencoder(experiment.autoencoder).network
-        autoencoder = ready(woken(build_autoencoder(config)), machine, device)
-        chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
-        seconds = sum(needed.seconds.at(rows) for rows in calls) + chunks * chunk.seconds
-        what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
-        yield Made("sample", name, what, max(needed.bytes.at(max(calls)), chunk.bytes), seconds)
+        yield sampled(params, workspace, name)
+
+
+def sampled(params: Params, workspace: Workspace, name: str) -> Made:
+    """All that an experiment samples, measured by passes of its networks."""
+    machine, device = workspace.machine, workspace.machine.device
+    experiment, latent = params.experiment(name), latent_shape(params, name)
+    train, sample = experiment.train_denoiser, experiment.sample
+    known = work.vocabulary(train.network, workspace)
+    networks = [  # both are there, and one computes
+        ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
+        for _ in range(2 if train.separate_interpolator else 1)
+    ]
+    calls, chunks = calls_and_chunks(params, name)
+    needed = need(partial(_a_call, networks[0], train, latent, workspace), max(calls))
+    config = params.autoencoder(experiment.autoencoder).network
+    autoencoder = ready(woken(build_autoencoder(config)), machine, device)
+    chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
+    seconds = sum(needed.seconds.at(rows) for rows in calls) + chunks * chunk.seconds
+    what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
+    return Made("sample", name, what, max(needed.bytes.at(max(calls)), chunk.bytes), seconds)
 
 
 def _a_call(
@@ -258,12 +264,16 @@ def _a_call(
 
 def calls_and_chunks(params: Params, name: str) -> tuple[list[int], int]:
     """What an experiment samples: the rows of every call of its denoiser, and how many chunks are decoded."""
+    experiment, requests = params.experiment(name), requests_of(params, name)
+    return rows_of_calls(requests, experiment.train_denoiser, experiment.sample), sum(map(num_chunks, requests))
+
+
+def requests_of(params: Params, name: str) -> list[VideoRequest]:
+    """The latents that an experiment samples; if it is prompted, of one prompt for all."""
     experiment = params.experiment(name)
-    train, factor = experiment.train_denoiser, params.autoencoder(experiment.autoencoder).network.time_factor
-    prompts = () if train.network.condition == "none" else (Prompt("any"),)
-    requests = [as_request(asked, ("any",), factor) for asked in samples_to_make(params, name, prompts)]
-    chunks = sum(map(num_chunks, requests))
-    return rows_of_calls(requests, train, experiment.sample), chunks
+    factor = params.autoencoder(experiment.autoencoder).network.time_factor
+    prompts = () if experiment.train_denoiser.network.condition == "none" else (Prompt("any"),)
+    return [as_request(asked, ("any",), factor) for asked in samples_to_make(params, name, prompts)]
 
 
 def memories(found: Sequence[Trained], gigabytes: Sequence[int]) -> list[str]:

@@ -42,6 +42,7 @@ def test_what_is_written_beside_the_making_is_what_is_written_after_it(tmp_path)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")  # of torch, when it is turned on
 def test_frames_that_a_gpu_still_computes_are_not_waited_for_and_are_written_whole(tmp_path):
     samples, busy = [VideoSample("clip", i, 8, i, None) for i in range(20)], torch.ones(8192, 8192, device="cuda")
     with SampleWriter(tmp_path / "gpu", 8.0) as writer:

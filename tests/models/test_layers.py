@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lvdm.models.layers import CausalConvolution, CausalState, channel_norm, depth_to_space, space_to_depth
+from lvdm.models.layers import (
+    CausalConvolution,
+    CausalState,
+    PointwiseConvolution,
+    channel_norm,
+    depth_to_space,
+    space_to_depth,
+)
 
 
 def video(*shape: int) -> torch.Tensor:
@@ -55,3 +62,11 @@ def test_a_convolution_in_chunks_is_the_convolution_of_the_whole(sizes):
     layer, x, state = CausalConvolution(2, 3, (4, 1, 1)), video(1, 2, 7, 2, 2), CausalState()
     chunks = [layer(chunk, state) for chunk in x.split(sizes, dim=2)]
     assert torch.allclose(torch.cat(chunks, dim=2), layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_pointwise_convolution_is_that_of_torch_with_channels_last_in_memory(layout):
+    layer, x = PointwiseConvolution(6, 5), video(2, 6, 3, 4, 7).contiguous(memory_format=layout)
+    expected = torch.nn.functional.conv3d(x, layer.weight[:, :, None, None, None], layer.bias)
+    assert torch.allclose(layer(x), expected, atol=1e-6)
+    assert layer(x).is_contiguous(memory_format=torch.channels_last_3d)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks import untrained
-from lvdm.models.layers import CausalState
+from lvdm.models.layers import CausalState, PointwiseConvolution
 from lvdm.params import Params
 
 
@@ -25,7 +25,8 @@ class Layouts:
     def __init__(self, network: nn.Module):
         self.seen, self.wrong = 0, set()
         for name, module in network.named_modules():
-            if isinstance(module, nn.Conv3d):
+            if isinstance(module, nn.Conv3d | PointwiseConvolution):
+                assert getattr(module, "kernel_size", None) != (1, 1, 1)  # whose layout torch.compile cannot tell
                 module.register_forward_hook(self._hook(name))
 
     def _hook(self, name: str):
