@@ -67,7 +67,8 @@ class PointwiseConvolution(nn.Linear):
     """
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t h w"]:
-        return _as_channels_last(super().forward(rearrange(x, "b c t h w -> b t h w c")))
+        positions = rearrange(x, "b c t h w -> b t h w c").contiguous()  # else rounding depends on gradients
+        return _as_channels_last(super().forward(positions))
 
 
 def space_to_depth(x: Float[Tensor, "b c t h w"], factors: Factors) -> Float[Tensor, "b d u i j"]:

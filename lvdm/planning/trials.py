@@ -21,7 +21,8 @@ from torch import Tensor
 from lvdm.machine import Machine
 from lvdm.training.fit import Batch, Examples, Task, fit
 
-BEFORE, TIMED = 3, 5  # steps that warm up (and compile), and steps that are timed
+BEFORE, TIMED = 5, 5  # steps that warm up (and compile), and the least that are timed
+LONG_ENOUGH = 1.0  # seconds of steps that are timed: the first short ones wait for the processes that load examples
 ENDLESS = {"steps": 10**9, "checkpoint_every": 10**9, "validate_every": 0, "accumulate": 1}
 
 
@@ -51,31 +52,37 @@ def train(build: Callable[[], Task], examples: Examples, machine: Machine) -> Tr
         torch.OutOfMemoryError: it does not fit.
     """
     alone, taken = machine.model_copy(update={"devices": 1, "strategy": "auto"}), list[float]()
-    peak = peak_of(lambda: taken.append(seconds_a_step(build(), examples, alone, BEFORE, TIMED)), machine.device)
-    return Trial(float(peak), taken[0])
+
+    def run() -> None:
+        taken.append(seconds_a_step(build(), examples, alone, BEFORE, TIMED, LONG_ENOUGH))
+
+    return Trial(float(peak_of(run, machine.device)), taken[0])
 
 
-def seconds_a_step(task: Task, examples: Examples, machine: Machine, before: int, timed: int) -> float:
-    """The mean over `timed` steps of training as a stage takes them, after `before` that are not timed.
+def seconds_a_step(
+    task: Task, examples: Examples, machine: Machine, before: int, timed: int, at_least: float = 0.0
+) -> float:
+    """The mean over steps of training as a stage takes them, after `before` that are not timed.
+
+    Timed are `timed` of them, and as many again until they have taken `at_least` seconds.
 
     Raises:
         torch.OutOfMemoryError: it does not fit.
     """
-    moments, step = [0.0, 0.0], task.training_step
+    moments, step = list[float](), task.training_step
 
     def watched(batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        if task.trainer.global_step == before:
-            moments[0] = now(task.device)
-        if task.trainer.global_step == before + timed:
-            moments[1] = now(task.device)
-            raise _Enough
+        if task.trainer.global_step == before + timed * len(moments):
+            moments.append(now(task.device))
+            if len(moments) > 1 and moments[-1] - moments[0] >= at_least:
+                raise _Enough
         return step(batch, batch_idx)
 
     task.training_params = task.training_params.model_copy(update=ENDLESS)
     task.__dict__["training_step"] = watched
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
         fit(task, examples, task.training_params, machine, Path(folder))
-    return (moments[1] - moments[0]) / timed
+    return (moments[-1] - moments[0]) / (timed * (len(moments) - 1))
 
 
 def call(run: Callable[[], object], device: torch.device, warm_up: int = 2, timed: int = 3) -> Trial:

@@ -127,6 +127,7 @@ def workspace(tmp_path_factory) -> Workspace:
 def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried(params, workspace, monkeypatch):
     monkeypatch.setattr(trials, "BEFORE", 1)
     monkeypatch.setattr(trials, "TIMED", 2)
+    monkeypatch.setattr(trials, "LONG_ENOUGH", 0.0)
     train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
     needs = plan.denoiser_needs(train, latent, workspace)
     task, examples = partial(work.denoiser_task, train, latent, workspace, 24), work.Noise(work.windows(train, latent))
@@ -134,6 +135,22 @@ def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried(pa
     assert needs[False].bytes.at(24) == pytest.approx(measured.bytes, rel=0.15)
     assert needs[False].seconds.at(24) > 0
     assert needs[True].bytes.each < 0.7 * needs[False].bytes.each
+
+
+@pytest.mark.parametrize(("at_least", "timed"), [(0.0, 2), (25.0, 6)])
+def test_steps_are_timed_until_they_are_long_enough(params, workspace, monkeypatch, at_least, timed):
+    """By a clock that goes five seconds a step, and is asked no more often than it must be: a GPU is waited for."""
+    train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
+    task, examples = work.denoiser_task(train, latent, workspace, 2), work.Noise(work.windows(train, latent))
+    first, asked = 3, list[int]()
+
+    def clock(_: torch.device) -> float:
+        asked.append(task.trainer.global_step)
+        return 5.0 * task.trainer.global_step
+
+    monkeypatch.setattr(trials, "now", clock)
+    assert trials.seconds_a_step(task, examples, workspace.machine, first, 2, at_least) == 5.0
+    assert asked == [*range(first, first + timed + 1, 2)]
 
 
 def test_what_does_not_fit_is_tried_at_smaller_sizes_and_one_example_that_fits_alone_is_taken_to_be_all_of_it():
