@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks import networks, untrained
 from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, now, relative_error
 from benchmarks.tables import Row, heading, printed
-from lvdm.data.clips import as_frames
+from lvdm.data.frames import as_frames
 from lvdm.diffusion.long_video import Window, plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
 from lvdm.machine import Fetched, Machine

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int
 
 from lvdm.data.clips import whole_video
+from lvdm.data.frames import as_clip
 from lvdm.data.video import check_unchanged
 from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import Autoencoder
@@ -26,6 +27,7 @@ CODE = (  # that decides what the latents of a video are; tests/test_architectur
     "data/clips.py",
     "data/decoding.py",
     "data/frame_folders.py",
+    "data/frames.py",
     "data/video.py",
     "encoding.py",
     "models/autoencoder.py",
@@ -66,8 +68,8 @@ def encoded(
     """
     path, device = workspace.root / row["path"], autoencoder.latent_mean.device
     check_unchanged(path, row["checksum"])
-    clip_chunks = whole_video(row, clips, workspace.root, chunk_frames)
-    chunks = ((chunk.flip(-1) if mirrored else chunk)[None].to(device) for chunk in clip_chunks)
+    frames = whole_video(row, clips, workspace.root, chunk_frames)
+    chunks = (as_clip((chunk.flip(-2) if mirrored else chunk)[None].to(device)) for chunk in frames)
     latents = autoencoder.encode_stream(chunks)
     while True:
         with workspace.machine.autocast():

@@ -55,13 +55,13 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: b
     term, test = settings.objective.perceptual, manifest[manifest["split"] == "test"]
     perceptual = load_perceptual(term.network, workspace) if term else None
     num_held_out = min(len(test), settings.training.validation_examples)
-    held_out = [{"clip": clip} for clip in fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0)]
+    held_out = [{"frames": frames} for frames in fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0)]
     scratch = scratch_of("train_autoencoder", params, workspace, name, resume=resume)
     autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, perceptual, held_out)
     with atomic_folder(workspace.autoencoder(name)) as folder:
         save_autoencoder(folder, autoencoder, settings)
     autoencoder.to(workspace.machine.device)
-    quality = measure_reconstruction(autoencoder, (example["clip"] for example in held_out), workspace)
+    quality = measure_reconstruction(autoencoder, (example["frames"] for example in held_out), workspace)
     return reports.of_train_autoencoder(name, autoencoder, history, quality, workspace)
 
 

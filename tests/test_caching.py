@@ -19,7 +19,7 @@ import yaml
 
 from lvdm import encoding
 from lvdm.caching import cache_latents
-from lvdm.data.clips import to_clip
+from lvdm.data.frames import as_clip, squared
 from lvdm.data.latents import LatentCache
 from lvdm.data.manifest import SCHEMA, as_manifest, write_manifest
 from lvdm.data.video import checksum, read_frames, write_video
@@ -102,8 +102,10 @@ def test_the_latents_of_a_video_are_those_of_the_whole_in_chunks_of_any_size(tmp
     autoencoder = load_autoencoder(workspace.autoencoder("small"))
     assert list(cache.videos.lengths) == [1, 3, 1, 2, 0, 1]
     for video in cache.split("train"):
-        frames = read_frames(tmp_path / video.id, range(0, video.length * 8, 2)) if video.length else None
-        whole = autoencoder.encode(to_clip(frames, 16)[None])[0].transpose(0, 1) if video.length else torch.empty(0)
+        whole = torch.empty(0)
+        if video.length:
+            frames = squared(read_frames(tmp_path / video.id, range(0, video.length * 8, 2)), 16)
+            whole = autoencoder.encode(as_clip(frames)[None])[0].transpose(0, 1)
         torch.testing.assert_close(cache.read(video).flatten(), whole.flatten(), atol=1e-5, rtol=0)
 
 
@@ -172,7 +174,7 @@ def test_the_latents_of_a_mirrored_video_are_encoded_and_are_not_latents_mirrore
     cache = cache_latents(params(flip=True), workspace, "small")
     autoencoder, (video, *_) = load_autoencoder(workspace.autoencoder("small")), cache.split("train")
     frames = read_frames(workspace.root / video.id, range(0, video.length * 8, 2))[:, :, ::-1]
-    whole = autoencoder.encode(to_clip(frames.copy(), 16)[None])[0].transpose(0, 1)
+    whole = autoencoder.encode(as_clip(squared(frames.copy(), 16))[None])[0].transpose(0, 1)
     torch.testing.assert_close(cache.read(video, mirrored=True), whole, atol=1e-5, rtol=0)
     assert not torch.allclose(cache.read(video).flip(-1), whole, atol=1e-2)
     assert cache.split("test")[0].mirrored_place is None

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lvdm.data.clips import as_frames
+from lvdm.data.frames import as_frames
 from lvdm.data.video import write_video
 from lvdm.errors import ArtefactError
 from lvdm.fingerprints import sha256

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-from lvdm.data.clips import to_frames
+from lvdm.data.frames import as_clip, as_frames
 from lvdm.errors import WeightsError
 from lvdm.evaluation.distances import distance
 from lvdm.evaluation.extraction import ClipSet, extract
@@ -43,7 +43,7 @@ class Reconstruction:
 
 @torch.inference_mode()
 def measure_reconstruction(
-    autoencoder: Autoencoder, clips: Iterable[Float[Tensor, "3 t h w"]], workspace: Workspace
+    autoencoder: Autoencoder, clips: Iterable[UInt8[Tensor, "t h w 3"]], workspace: Workspace
 ) -> Reconstruction:
     """Encodes and decodes each clip on the autoencoder's device, and compares.
 
@@ -60,8 +60,8 @@ def measure_reconstruction(
             perceptual[name] = load_perceptual(name, workspace).to(device)
     sums = dict.fromkeys(perceptual, 0.0)
     ratios, before, after = [], [], []
-    for clip in clips:
-        original = clip[None].to(device)
+    for frames in clips:
+        original = as_clip(frames.to(device))[None]
         with workspace.machine.autocast():  # as latents are encoded and decoded; what measures them is in float32
             result = autoencoder.decode(autoencoder.encode(original))
         result = result.clamp(-1, 1).float()
@@ -70,8 +70,8 @@ def measure_reconstruction(
         ssim.update(*pair)
         for name, network in perceptual.items():
             sums[name] += network(result, original).item()
-        before.append(torch.from_numpy(to_frames(clip)))
-        after.append(torch.from_numpy(to_frames(result[0])))
+        before.append(frames)
+        after.append(as_frames(result[0]).cpu())
     if not before:
         return Reconstruction({}, before, after)
     similarity = ssim.compute()

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lvdm.data.clips import to_clip, to_frames
+from lvdm.data.frames import squared
 from lvdm.data.samples import SampleSet
 from lvdm.data.video import check_unchanged, read_frames
 from lvdm.errors import ArtefactError
@@ -145,10 +145,8 @@ def fake_clips(samples: SampleSet, protocol: Protocol) -> ClipSet:
 
 
 def as_seen(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[Tensor, "t {size} {size} 3"]:
-    """Frames as the networks of this project see them: resized and cropped, in uint8."""
-    if frames.shape[1:3] == (size, size):  # the same bytes in the same order, without the way through floats
-        return torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0))
-    return torch.from_numpy(to_frames(to_clip(frames, size)))
+    """Frames as the networks of this project see them, resized and cropped; in memory channels come first."""
+    return squared(frames, size).permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
 
 
 def _captions(said: list[str | None]) -> list[str] | None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lvdm.data.frames import as_clip
 from lvdm.diffusion.sampling import VideoRequest, rows_of_calls
 from lvdm.making import DECODED_AT_ONCE, as_request, num_chunks, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
@@ -146,7 +147,7 @@ def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
 def counted_autoencoder(settings: TrainAutoencoder, params: Params) -> dict[bool, Need]:
     """Of the autoencoder alone, without optional terms."""
     with torch.device("meta"):
-        network, clip = build_autoencoder(settings.network), work.clip_of(params.clips)["clip"][None]
+        network, clip = build_autoencoder(settings.network), as_clip(work.clip_of(params.clips)["frames"][None])
     return _counted(network, lambda: network.reconstruct(network.moments(clip)[0]))
 
 

@@ -74,7 +74,7 @@ def vocabulary(network: DenoiserNetwork, workspace: Workspace) -> Vocabulary:
 
 
 def clip_of(clips: Clips) -> Batch:
-    return {"clip": torch.rand(3, clips.frames, clips.size, clips.size) * 2 - 1}
+    return {"frames": torch.randint(0, 256, (clips.frames, clips.size, clips.size, 3), dtype=torch.uint8)}
 
 
 def windows(train: TrainDenoiser, latent: LatentShape) -> Batch:

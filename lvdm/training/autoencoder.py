@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lvdm.data.frames import as_clip
 from lvdm.diffusion.noise import draw_noise
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine, leave_to_first_process
@@ -60,7 +61,7 @@ class AutoencoderTraining(Task):
             network.to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        clip, objective = batch["clip"], self.objective
+        clip, objective = as_clip(batch["frames"]), self.objective
         mean, logvar = (moment.float() for moment in self.network.moments(clip))
         raw_latent = mean + (0.5 * logvar).exp() * batch["noise"]
         reconstruction = self.network.reconstruct(raw_latent)
@@ -120,7 +121,7 @@ class AutoencoderTraining(Task):
         super().configure_gradient_clipping(optimizer)
 
     def validation_means(self, batch: Batch) -> dict[str, Tensor]:
-        clip = batch["clip"]
+        clip = as_clip(batch["frames"])
         mean, _ = self.network.moments(clip)
         error = reconstruction_error(self.network.reconstruct(mean), clip, self.objective.reconstruction)
         return {"reconstruction": error}
@@ -128,7 +129,7 @@ class AutoencoderTraining(Task):
 
 def _posterior_noise(config: AutoencoderNetwork, batch: Batch, generators: Sequence[torch.Generator]) -> Batch:
     """What makes a sample of the posterior of each clip."""
-    t, h, w = batch["clip"].shape[2:]
+    t, h, w = batch["frames"].shape[1:4]
     space = config.space_factor
     shape = len(generators), config.latent_channels, t // config.time_factor, h // space, w // space
     return {"noise": draw_noise(generators, torch.empty(shape))}
@@ -167,7 +168,7 @@ def train_autoencoder(
     """A trained autoencoder with whitened latents, ready for inference, and the trace of its training.
 
     Args:
-        clips: examples {"clip": float32 of 3 t h w in [-1, 1]}, example i a function of i alone.
+        clips: examples {"frames": uint8 of t h w 3}, example i a function of i alone.
         scratch: the folder that a killed run goes on from.
         perceptual: the distance of two clips "b 3 t h w" that `params.objective.perceptual` names.
         held_out: examples of the same kind, to validate on.
@@ -253,4 +254,5 @@ def gradient_ratio(of_likeness: Float[Tensor, "*w"], of_adversarial: Float[Tenso
 
 def _batches(clips: Examples, size: int, device: torch.device) -> Iterator[Float[Tensor, "b c t h w"]]:
     for first in range(0, NUM_MEASURED_CLIPS, size):
-        yield torch.stack([clips[i]["clip"] for i in range(first, min(first + size, NUM_MEASURED_CLIPS))]).to(device)
+        frames = [clips[i]["frames"] for i in range(first, min(first + size, NUM_MEASURED_CLIPS))]
+        yield as_clip(torch.stack(frames).to(device))

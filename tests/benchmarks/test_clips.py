@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.clips import by_decord, by_pyav, ingested, main, write_videos
-from lvdm.data.clips import to_clip
+from lvdm.data.frames import squared
 from lvdm.params import Clips
 
 TINY = ["--videos", "2", "--frames", "40", "--video-size", "64", "64", "--clip-frames", "4", "--clip-size", "32"]
@@ -18,7 +18,7 @@ def test_all_read_the_same_frames(tmp_path):
     for index in range(6):
         read = by_decord(clips, index)
         np.testing.assert_array_equal(by_pyav(clips, index), read)
-        np.testing.assert_array_equal(clips[index]["clip"].numpy(), to_clip(read, 32).numpy())
+        np.testing.assert_array_equal(clips[index]["frames"].numpy(), squared(read, 32).numpy())
 
 
 def test_it_prints_the_ratios(capsys):

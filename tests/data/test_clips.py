@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
-from lvdm.data.clips import TrainingClips, fixed_clips, to_clip, to_frames, whole_video
+from lvdm.data.clips import TrainingClips, fixed_clips, whole_video
+from lvdm.data.frames import squared
 from lvdm.data.reasons import UnreadableVideo
 from lvdm.data.video import read_frames
 from lvdm.errors import ArtefactError
@@ -29,47 +29,15 @@ def videos(tmp_path_factory):
     return root, pd.DataFrame({"path": [f"{i}.mp4" for i in range(5)], "frames": lengths, "split": split})
 
 
-def test_frames_of_the_right_size_survive_the_way_there_and_back():
-    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(to_frames(to_clip(frames, 16)), frames)
-
-
-@pytest.mark.parametrize(("height", "width"), [(16, 33), (40, 16), (120, 33), (7, 9)])
-def test_any_shape_becomes_a_square_of_its_centre(height, width):
-    clip = to_clip(np.full((2, height, width, 3), 200, dtype=np.uint8), 16)
-    assert clip.shape == (3, 2, 16, 16)
-    torch.testing.assert_close(clip, torch.full_like(clip, 200 / 127.5 - 1))
-
-
-@pytest.mark.parametrize("size", [24, 100])
-def test_a_clip_is_resized_as_pillow_does(size):
-    frames = np.random.default_rng(0).integers(0, 256, (2, 48, 80, 3), dtype=np.uint8)
-    width = round(80 * size / 48)
-    resized = [Image.fromarray(f).resize((width, size), Image.Resampling.BILINEAR) for f in frames]
-    left = (width - size) // 2
-    wanted = np.stack(resized)[:, :, left : left + size].astype(int)
-    assert np.abs(to_frames(to_clip(frames, size)) - wanted).max() <= 1
-
-
-def test_the_crop_is_the_centre():
-    frames = np.zeros((1, 16, 48, 3), dtype=np.uint8)
-    frames[:, :, 16:32] = 255
-    assert (to_clip(frames, 16) == 1).all()
-
-
-def test_values_outside_are_clamped():
-    assert to_frames(torch.tensor([-3.0, 3.0]).repeat(3, 1, 1, 1)).tolist() == [[[[0, 0, 0], [255, 255, 255]]]]
-
-
 def test_a_training_clip_is_a_function_of_seed_and_index(videos):
     root, rows = videos
     one, same, other = (TrainingClips(rows, CLIPS, root, seed) for seed in (0, 0, 1))
     assert len(one) == 3
     for index in (0, 1, 10**9):
-        assert one[index]["clip"].shape == (3, 4, 48, 48)
-        assert torch.equal(one[index]["clip"], same[index]["clip"])
-    assert not all(torch.equal(one[i]["clip"], other[i]["clip"]) for i in range(4))
-    assert not torch.equal(one[0]["clip"], one[1]["clip"])
+        assert one[index]["frames"].shape == (4, 48, 48, 3)
+        assert torch.equal(one[index]["frames"], same[index]["frames"])
+    assert not all(torch.equal(one[i]["frames"], other[i]["frames"]) for i in range(4))
+    assert not torch.equal(one[0]["frames"], one[1]["frames"])
 
 
 def test_training_sees_every_video_and_start_of_split_train_and_nothing_else(videos):
@@ -79,8 +47,8 @@ def test_training_sees_every_video_and_start_of_split_train_and_nothing_else(vid
     for i in range(5):
         for start in range(rows["frames"][i] - 6):
             frames = read_frames(root / f"{i}.mp4", range(start, start + 7, 2))
-            possible[to_clip(frames, 48).numpy().tobytes()] = (i, start)
-    seen = {possible[clips[index]["clip"].numpy().tobytes()] for index in range(300)}
+            possible[squared(frames, 48).numpy().tobytes()] = (i, start)
+    seen = {possible[clips[index]["frames"].numpy().tobytes()] for index in range(300)}
     assert {video for video, _ in seen} == {0, 1, 2}
     assert {start for video, start in seen if video == 0} == set(range(18))
 
@@ -111,7 +79,7 @@ def test_fixed_clips_are_the_same_for_every_caller_and_of_distinct_videos(videos
 def test_a_whole_video_is_the_same_in_any_chunks(videos, chunk_frames):
     root, rows = videos
     chunks = [*whole_video(rows.iloc[0], CLIPS, root, chunk_frames)]
-    assert max(chunk.shape[1] for chunk in chunks) <= chunk_frames
-    whole = to_clip(read_frames(root / "0.mp4", range(0, 24, 2)), 48)
-    assert torch.equal(torch.cat(chunks, dim=1), whole)
-    assert np.abs(to_frames(whole).astype(int) - moving(seed=0)[::2, :, 8:56]).mean() < 2
+    assert max(len(chunk) for chunk in chunks) <= chunk_frames
+    whole = squared(read_frames(root / "0.mp4", range(0, 24, 2)), 48)
+    assert torch.equal(torch.cat(chunks), whole)
+    assert np.abs(whole.numpy().astype(int) - moving(seed=0)[::2, :, 8:56]).mean() < 2

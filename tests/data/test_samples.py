@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lvdm.data.clips import to_frames
+from lvdm.data.frames import as_frames
 from lvdm.data.inspection import probe
 from lvdm.data.samples import (
     CLIPS,
@@ -47,7 +47,7 @@ def test_short_clips_come_back_exactly_and_long_videos_have_the_frames_asked_for
     assert samples.samples("clip") == wanted
     assert samples.samples("long") == [LONG]
     for i, clip in enumerate(clips):
-        assert torch.equal(samples.clips()[i], torch.from_numpy(to_frames(clip[0, :, :6])))
+        assert torch.equal(samples.clips()[i], as_frames(clip[0, :, :6]))
     assert len(list((folder / "clips").iterdir())) == SHOWN
     assert probe(folder / LONG.file).frames == 17
 

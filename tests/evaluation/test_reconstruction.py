@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from einops import rearrange
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from lvdm.evaluation.distances import frechet_distance
@@ -33,11 +32,8 @@ def build(kind: type[Autoencoder]) -> Autoencoder:
 
 
 def clips(count: int = 4) -> list[torch.Tensor]:
-    """Of 4 frames, in the brighter half of [-1, 1]."""
-    return [
-        rearrange(moving_square(seed, frames=4).float() / 255, "t h w c -> c t h w").contiguous()
-        for seed in range(count)
-    ]
+    """Of 4 frames, in the brighter half of their range."""
+    return [128 + moving_square(seed, frames=4) // 2 for seed in range(count)]
 
 
 def test_a_perfect_autoencoder_has_no_distance_and_a_bad_one_has(with_weights: Workspace) -> None:

@@ -27,7 +27,8 @@ class Clips(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Clip i is noise, a function of i alone."""
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"clip": torch.rand(3, 4, 32, 32, generator=torch.Generator().manual_seed(index)) * 2 - 1}
+        generator = torch.Generator().manual_seed(index)
+        return {"frames": torch.randint(0, 256, (4, 32, 32, 3), generator=generator, dtype=torch.uint8)}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from small_run import Noise, small_params
 from torch import Tensor, nn
 
+from lvdm.data.frames import as_clip
 from lvdm.machine import Machine, is_first_process
 from lvdm.training.fit import Batch, Draw, Task, fit
 
@@ -41,7 +42,7 @@ class Kept(Task):
         return nothing
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return {"loss": self.network(batch["clip"][:, 0, 0].flatten(1)).square().mean()}
+        return {"loss": self.network(as_clip(batch["frames"])[:, 0, 0].flatten(1)).square().mean()}
 
     def validation_means(self, batch: Batch) -> dict[str, Tensor]:
         return {"loss": self.training_step(batch, 0)["loss"]}

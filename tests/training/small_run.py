@@ -21,7 +21,8 @@ class Noise(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Clip i is a function of i alone."""
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"clip": torch.rand(3, 4, 8, 8, generator=torch.Generator().manual_seed(index)) * 2 - 1}
+        generator = torch.Generator().manual_seed(index)
+        return {"frames": torch.randint(0, 256, (4, 8, 8, 3), generator=generator, dtype=torch.uint8)}
 
 
 def small_params(objective: dict[str, object] | None = None, **training: object) -> TrainAutoencoder:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
+from lvdm.data.frames import as_clip
 from lvdm.diffusion.noise import draw_noise, generator_of
 from lvdm.errors import ParamsError, WeightsError
 from lvdm.evaluation.perceptual import load_perceptual
@@ -75,7 +76,7 @@ def test_the_first_step_of_all_terms_and_its_gradients_are_those_computed_apart(
     _, (traced,) = train_autoencoder(Noise(), params, MACHINE, tmp_path)
     network = initialised(lambda: build_autoencoder(params.network), params.training.seed)
     discriminator = initialised(lambda: PatchDiscriminator(8), params.training.seed)
-    clip = torch.stack([Noise()[i]["clip"] for i in range(2)])
+    clip = as_clip(torch.stack([Noise()[i]["frames"] for i in range(2)]))
     mean, logvar = network.moments(clip)
     noise = draw_noise([generator_of("training", params.training.seed, i) for i in range(2)], mean)
     raw_latent = mean + (logvar / 2).exp() * noise
@@ -150,7 +151,8 @@ class OneClip(Noise):
 def test_a_single_clip_is_learnt_and_its_latents_are_white(tmp_path: Path):
     autoencoder, history = train_autoencoder(OneClip(), small_params(steps=200, ema_decay=0.5), MACHINE, tmp_path)
     assert history[-1]["reconstruction"] < 0.35 * history[0]["reconstruction"]
-    raw_latent, _ = autoencoder.moments(OneClip()[0]["clip"][None])  # whitening may magnify the rounding of a constant
+    clip = as_clip(OneClip()[0]["frames"][None])
+    raw_latent, _ = autoencoder.moments(clip)  # not whitened, which may magnify the rounding of a constant
     torch.testing.assert_close(autoencoder.latent_mean, raw_latent.mean(dim=(0, 2, 3, 4)), atol=1e-5, rtol=0)
 
 
@@ -167,7 +169,7 @@ def test_whitening_is_measured_in_the_arithmetic_that_encodes(tmp_path):
     machine = Machine(accelerator="cpu", precision="bf16-mixed")
     network, _ = train_autoencoder(Noise(), small_params(steps=1), machine, tmp_path)
     assert not network.training and not any(p.requires_grad for p in network.parameters())
-    clips = torch.stack([Noise()[i]["clip"] for i in range(NUM_MEASURED_CLIPS)])
+    clips = as_clip(torch.stack([Noise()[i]["frames"] for i in range(NUM_MEASURED_CLIPS)]))
     with machine.autocast():
         latents = network.encode(clips)
     torch.testing.assert_close(latents.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from sharded_run import sharded_params
 from small_run import MACHINE, Noise, adversarial, small_params
 
+from lvdm.data.frames import as_clip
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
 from lvdm.models.compilation import compile_all
@@ -77,7 +78,7 @@ class Mean(Task):
         return lambda batch, generators: {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
-        return {"loss": self.network(batch["clip"].mean()).square().sum()}
+        return {"loss": self.network(as_clip(batch["frames"]).mean()).square().sum()}
 
     def validation_means(self, batch: Batch) -> dict[str, torch.Tensor]:
         return {"loss": self.training_step(batch, 0)["loss"]}
