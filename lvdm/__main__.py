@@ -10,7 +10,9 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from lvdm import presets, progress
 from lvdm.errors import LvdmError, ParamsError, ValidationFailed, mendable
 from lvdm.graph import STAGES, Stage
 from lvdm.machine import is_first_process
-from lvdm.orphan import watch_over_orderer
+from lvdm.orphan import DIES_WITH, watch_over_orderer
 from lvdm.params import load_params
 from lvdm.questions import add_command, add_questions
 from lvdm.run import run_stage
@@ -33,8 +35,8 @@ Latent video diffusion for long video, as a pipeline.
   ingest -> validate -> train_autoencoder -> encode_latents -> train_denoiser -> sample -> evaluate -> compare
 
 Each stage reads params.yaml and writes under artifacts/. `dvc repro` runs all that changed; `dagster dev` shows and
-runs the same stages as assets. Killed anywhere, run it again: training and sampling go on where they were, the rest
-begins anew, and nothing half-written is ever read."""
+runs the same stages as assets. Killed anywhere, run it again: it goes on where it was, and nothing half-written is
+ever read."""
 
 EXAMPLES = """\
 examples:
@@ -66,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what is printed, as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (LvdmError, OSError, SafetensorError) as error:
+    except (LvdmError, OSError, RuntimeError, SafetensorError) as error:
         if (said := mendable(error)) is None:
             raise
         print(f"lvdm: {said}", file=sys.stderr)
@@ -85,12 +87,29 @@ def _stage(args: argparse.Namespace) -> None:
     names = [args.name] if getattr(args, "name", None) else stage.names(params)
     if not names:
         raise ParamsError(f"params.yaml: {stage.over}", expected=f"an entry to {args.stage}")
+    if len(names) > 1 and "training" in stage.code and len(workspace.machine.shared_devices) > 1:
+        _each_by_itself(args, names)
+        return
     for name in names:
         report = run_stage(args.stage, params, workspace, name, resume=getattr(args, "resume", False))
         if report.summary:
             print(report.summary)
         for title, path in report.links.items():
             print(f"{title}: {os.path.relpath(path)}")
+
+
+def _each_by_itself(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """The stage for each entry in a process of its own.
+
+    To train on several devices Lightning starts a command again for each: one of several entries would begin with the
+    first of them, whichever the process that started it is at.
+    """
+    command = [sys.executable, "-m", "lvdm", "--root", str(args.root), args.stage]
+    environment = {**os.environ, DIES_WITH: str(os.getpid())}
+    for name in names:
+        result = subprocess.run([*command, name, *["--resume"] * args.resume], env=environment)
+        if result.returncode:
+            sys.exit(result.returncode)  # it has said why
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -246,7 +265,8 @@ def _teach(stage: Stage, root: Path) -> str:
         entry = next(iter(stage.names(params)), "")
         for title, found in (("reads", stage.inputs), ("writes", stage.outputs)):
             relative = (str(path.relative_to(root)) for path in found(workspace, params, entry))
-            paths[title] = ", ".join(path.replace(entry or path, name or path) for path in relative)
+            named = re.compile(rf"\b{re.escape(entry)}\b") if entry else None
+            paths[title] = ", ".join(named.sub(name, path) if named else path for path in relative)
     verb = f"{stage.verb}@{name}" if name else stage.verb
     lines = [f"{stage.summary[0].upper()}{stage.summary[1:]}.", ""]
     lines += [f"{title:<7} {found}" for title, found in paths.items() if found]

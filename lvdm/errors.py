@@ -88,4 +88,8 @@ def mendable(error: Exception) -> LvdmError | None:
     """What a person can mend of `error`; None if it is a bug, or of the hardware."""
     if isinstance(error, LvdmError):
         return error
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not loaded for this
+        size = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
+        remedy = "`lvdm plan` says which batch_size, accumulate and recompute fit"
+        return LvdmError(f"out of GPU memory{f', {size[1]} more were asked for' if size else ''}", remedy=remedy)
     return RefusedBySystem.of(error) if isinstance(error, OSError | SafetensorError) else None

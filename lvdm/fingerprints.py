@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from lvdm.machine import cores
+
 SETTLED_NS = 2_000_000_000  # a file that changed less long ago may change again without its times telling
 AT_ONCE = 10_000  # files that wait for a thread
 
@@ -39,7 +41,7 @@ def sha256(path: Path) -> str:
 def digests(files: Iterable[Path]) -> Iterator[str]:
     """The sha256 of each, several read at once."""
     left = iter(files)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while some := list(itertools.islice(left, AT_ONCE)):
             yield from pool.map(sha256, some)
 

@@ -96,7 +96,7 @@ class Machine(Section):
             return self.data_workers
         if self.device.type == "cpu":
             return 0
-        return max(1, min(MOST_LOADERS, (os.cpu_count() or 1) // len(self.shared_devices) - 1))
+        return max(1, min(MOST_LOADERS, cores() // len(self.shared_devices) - 1))
 
     @property
     def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:
@@ -111,6 +111,11 @@ class Machine(Section):
 
         dtype = torch.float16 if self.arithmetic == "float16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.arithmetic != "float32")
+
+
+def cores() -> int:
+    """Those that this process may use: of a large machine a job has a share."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

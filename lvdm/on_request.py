@@ -70,7 +70,7 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
     prompt, fps = request.prompt, params.experiment(name).sample.fps
     bucket = Prefix(out, "check --out") if out.startswith("s3://") else None
     with workspace.lock(VERB, name):
-        _check(prompt, params, workspace, name)
+        _check(prompt, workspace, name)
         if not bucket:
             _make_folder(out)
         seeds = range(request.seed, request.seed + request.count)
@@ -89,7 +89,7 @@ def make_videos(request: Request, params: Params, workspace: Workspace, name: st
         workspace.clear_scratch(VERB, name)
 
 
-def _check(prompt: Prompt, params: Params, workspace: Workspace, name: str) -> None:
+def _check(prompt: Prompt, workspace: Workspace, name: str) -> None:
     """Compares what is asked for with what the denoiser was trained to be asked for."""
     record = read_denoiser_record(workspace.denoiser(name))
     condition, labels = record.params.network.condition, record.vocabulary.labels

@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.SafeLoader("").construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         raise ParamsError(f"{path}{_place(error.problem_mark)}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # the second of bytes that are no text, and of dates that are none
         raise ParamsError(f"{path}: not YAML: {error}") from None
 
 
@@ -70,6 +70,9 @@ def _no_key_twice(node: yaml.Node | None, path: Path) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                remedy = "quote what is in braces or brackets"
+                raise ParamsError(f"{path}{_place(key.start_mark)}: a key", expected="a word", remedy=remedy)
             if key.value in seen:
                 raise ParamsError(f"{path}{_place(key.start_mark)}: {key.value}: there twice", remedy="keep one")
             seen.add(key.value)

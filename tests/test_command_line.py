@@ -12,12 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors import SafetensorError
 
 from lvdm.__main__ import main
 from lvdm.errors import RefusedBySystem
 from lvdm.graph import STAGES
+from lvdm.orphan import DIES_WITH
+from lvdm.workspace import Report
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +43,16 @@ def test_the_help_of_a_stage_says_what_it_reads_and_writes_and_shows_its_paramet
     assert "artifacts/" in text
     assert f"dvc repro {verb}" in text
     assert all(f"{section}:" in text for section in STAGES[verb].sections)
+
+
+def test_the_help_of_a_stage_has_a_place_for_the_entry_and_leaves_paths_that_hold_its_letters(tmp_path, capsys):
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["autoencoders"] = {"a": {"train_autoencoder": {}}}
+    document["experiments"] = {"e": {"autoencoder": "a", "train_denoiser": {}, "sample": {}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(SystemExit, match="0"):
+        main(["--root", str(tmp_path), "train_autoencoder", "--help"])
+    assert "artifacts/autoencoder/<autoencoder>" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("root", ["--root={}", "--root {}"])
@@ -106,6 +119,48 @@ def test_a_file_where_a_folder_belongs_and_a_folder_where_a_file_does_are_one_li
     assert main(["--root", str(tmp_path), "ingest"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"lvdm: {tmp_path / odd}: {says}; move the ")
+
+
+def test_a_gpu_that_is_out_of_memory_is_one_line_and_what_is_no_refusal_is_a_traceback(capsys, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ..")
+
+    monkeypatch.setattr("lvdm.__main__.run_stage", refuse)
+    assert main(["--root", str(ROOT), "ingest"]) == 1
+    said = "lvdm: out of GPU memory, 2.50 GiB more were asked for; `lvdm plan` says which batch_size, "
+    assert capsys.readouterr().err.startswith(said)
+    monkeypatch.setattr("lvdm.__main__.run_stage", lambda *_, **__: {}[0])
+    with pytest.raises(KeyError):
+        main(["--root", str(ROOT), "ingest"])
+
+
+@pytest.mark.parametrize(("devices", "each_by_itself"), [(1, False), (2, True)])
+def test_on_several_devices_each_training_of_many_is_a_command_of_its_own(
+    tmp_path, monkeypatch, devices, each_by_itself
+):
+    """Else the processes beside the first begin with the first entry, whichever that one is at."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["autoencoders"] |= {"other": {"train_autoencoder": {}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    (tmp_path / "machine.yaml").write_text(f"accelerator: cpu\ndevices: {devices}\n")
+    here, commands = list[str](), list[list[str]]()
+
+    def started(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+        commands.append(command[3:])
+        assert env[DIES_WITH] == str(os.getpid())
+        return subprocess.CompletedProcess(command, returncode=3 if "other" in command else 0)
+
+    monkeypatch.setattr("lvdm.__main__.run_stage", lambda *asked, **_: here.append(asked[3]) or Report("", "", {}))
+    monkeypatch.setattr(subprocess, "run", started)
+    arguments = ["--root", str(tmp_path), "train_autoencoder"]
+    names = [*document["autoencoders"]]
+    if not each_by_itself:
+        assert main(arguments) == 0 and here == names
+        return
+    with pytest.raises(SystemExit, match="3"):
+        main([*arguments, "--resume"])
+    assert commands == [[*arguments, name, "--resume"] for name in names] and here == []
+    assert main([*arguments, "other"]) == 0 and here == ["other"]
 
 
 def test_an_interrupted_stage_says_so_in_one_line(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 
 from lvdm import presets
 from lvdm.errors import ParamsError
-from lvdm.machine import Machine, load_machine
+from lvdm.machine import Machine, cores, load_machine
 from lvdm.params import load_params, parse_params
 from lvdm.section import parse
 
@@ -221,6 +222,8 @@ def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):
         ("a: 1\nb: [", "params.yaml, line 2: not YAML: "),
         ("a: 1\n\tb: 2", "params.yaml, line 2: not YAML: .*character"),
         ("a:\n- b: 1\n  c: 2\n  b: 3", "params.yaml, line 4: b: there twice; keep one"),
+        ("a: {{source}}", "params.yaml, line 1: a key: expected a word; quote what is in braces"),
+        ("a: 2020-13-45", "params.yaml: not YAML: month must be in"),
         ("", "params.yaml: the file: expected keys and their values"),
     ):
         (tmp_path / "params.yaml").write_text(text)
@@ -237,6 +240,11 @@ def test_a_misspelt_key_is_named_rather_than_the_one_that_is_missing_for_it():
 
 def test_a_cpu_is_fed_by_no_process_of_its_own_unless_asked():
     assert [Machine(accelerator="cpu", data_workers=asked).loaders for asked in ("auto", 0, 3)] == [0, 0, 3]
+
+
+def test_a_job_on_a_part_of_a_machine_has_the_cores_of_its_part(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 9}, raising=False)
+    assert cores() == 3
 
 
 def test_a_machine_has_defaults_and_refuses_unknown_keys(tmp_path):

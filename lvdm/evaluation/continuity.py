@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,12 +20,13 @@ from torch import Tensor
 
 from lvdm.evaluation.drift import bounds
 from lvdm.evaluation.interval import groups_of, interval
+from lvdm.machine import cores
 from lvdm.progress import progress
 
 LAGS = (2, 5, 10, 20, 50)  # frames
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # of SSIM
 EVERY = 16  # frames between those that are held against later ones
-THREADS = min(16, os.cpu_count() or 1)  # each looks through a video
+THREADS = min(16, cores())  # each looks through a video
 
 
 @runtime_checkable

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lvdm.evaluation.features import Extractor
 from lvdm.fingerprints import fingerprint
+from lvdm.machine import cores
 from lvdm.progress import progress
 from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace, atomic_file
@@ -38,7 +39,7 @@ from lvdm.workspace import Workspace, atomic_file
 log = logging.getLogger(__name__)
 
 SHARD = 16  # clips a file while they are extracted
-READERS = min(8, os.cpu_count() or 1)  # threads: a network on a GPU looks at clips faster than one decodes them
+READERS = min(8, cores())  # threads: a network on a GPU looks at clips faster than one decodes them
 AHEAD = 2 * READERS  # clips read before a network wants them
 DAYS = 30  # for which features that nobody asks for are kept
 LVDM = Path(__file__).parents[1]

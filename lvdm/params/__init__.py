@@ -156,7 +156,9 @@ def load_params(path: Path) -> Params:
         ParamsError: no file, no YAML, an unknown key or a wrong value; one line names the field.
     """
     if not path.exists():
-        raise ParamsError(f"{path}: no such file", remedy="run in the project's folder, or `lvdm preset` writes one")
+        raise ParamsError(
+            f"{path}: no such file", remedy="run in the project's folder, or `lvdm preset sprites > params.yaml`"
+        )
     return parse_params(read_yaml(path))
 
 

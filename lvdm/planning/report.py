@@ -41,7 +41,7 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
         as_set = Setting(one.training.batch_size, one.training.accumulate, machine.recompute)
         found.append(one)
         if not gigabytes:
-            yield _line(one.row(as_set, memory), memory)
+            yield _line(one.row(as_set, memory))
     if gigabytes:
         yield from plan.memories(found, gigabytes)
     elif measured:
@@ -49,7 +49,7 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
             yield f"{made.stage} {made.name}: {made.bytes / GIB:.3g} GiB, {duration(made.seconds)} for {made.what}"
 
 
-def _line(row: plan.Row, memory: float) -> str:
+def _line(row: plan.Row) -> str:
     time = "" if row.seconds is None else f", {duration(row.seconds)} for all steps"
     says = f"{row.stage} {row.name}: {row.setting}: {row.bytes / GIB:.3g} GiB{time}"
     if row.better is None:

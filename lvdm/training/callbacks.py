@@ -6,6 +6,7 @@ Nothing here waits for the device at every step. Not here: the steps themselves.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import signal
@@ -233,6 +234,8 @@ class AtomicFiles(TorchCheckpointIO):
         try:
             return super().load_checkpoint(path, map_location, weights_only)
         except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # what torch says of a cut file
+                raise
             kind, remedy = type(error).__name__, "remove it, and training begins anew"
             raise ArtefactError(f"{path}: damaged", got=kind, remedy=remedy) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -79,6 +80,17 @@ def test_a_state_that_the_disk_damaged_is_one_line(tmp_path, size):
     small_run(tmp_path, steps=1)
     (tmp_path / "run.ckpt").write_bytes((tmp_path / "run.ckpt").read_bytes()[:size])
     with pytest.raises(ArtefactError, match=r"run\.ckpt: damaged: .*; remove it, and training begins anew$"):
+        small_run(tmp_path, steps=1)
+
+
+def test_a_state_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    small_run(tmp_path, steps=1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "run.ckpt")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(PermissionError):
         small_run(tmp_path, steps=1)
 
 
