@@ -24,7 +24,7 @@ from lvdm.made import digests_below, paths_of_run, put_in_place, work_of_run
 from lvdm.params import Params
 from lvdm.progress import progress
 from lvdm.provenance import Work
-from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Prefix
+from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Pool, Prefix
 from lvdm.storage.fetching import fetch, fetch_all
 from lvdm.storage.publishing import TakenError, publish, publish_all
 from lvdm.workspace import Workspace, write_json
@@ -175,6 +175,6 @@ class SharedRun:
 
 def _missing(prefix: Prefix, files: Mapping[str, Path]) -> dict[str, Path]:
     """Those of these objects that are not there: removed before a list said that they are wanted."""
-    with prefix.pool(PARALLEL) as pool:
+    with Pool(PARALLEL) as pool:
         there = pool.map(lambda name: prefix.find(prefix.key(name)), files)
         return {name: path for (name, path), said in zip(files.items(), there, strict=True) if said is None}

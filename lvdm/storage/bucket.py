@@ -14,8 +14,10 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -35,6 +37,7 @@ DAMAGED = (
     "XAmzContentSHA256Mismatch",
     "XAmzContentChecksumMismatch",
 )  # on the way there
+STOPPED: ContextVar[tuple[threading.Event, ...]] = ContextVar("STOPPED", default=())  # of the pools that a thread is of
 T = TypeVar("T")
 
 
@@ -65,7 +68,6 @@ class Prefix:
 
     Attributes:
         where: the prefix and its endpoint, for people.
-        stopped: set when nobody waits for the answers any more.
     """
 
     def __init__(self, url: str, remedy: str):
@@ -86,7 +88,7 @@ class Prefix:
         self.url, self.remedy = url.rstrip("/"), remedy
         self._at = f" at {endpoint}" if endpoint else ""
         self.where = f"{self.url}{self._at}"
-        self._endpoint, self.stopped = endpoint or None, threading.Event()
+        self._endpoint = endpoint or None
         self.large = threading.BoundedSemaphore(LARGE_AT_ONCE)  # of one process, as the connection is
 
     @functools.cached_property
@@ -195,18 +197,6 @@ class Prefix:
         with self.large if end - start > SMALL else contextlib.nullcontext():
             return self._retried(self.where_is(entry.key), whole)
 
-    @contextlib.contextmanager
-    def pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads for requests, which after an error try nothing again."""
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                yield pool
-            except BaseException:
-                self.stopped.set()
-                pool.shutdown(cancel_futures=True)
-                self.stopped.clear()
-                raise
-
     def _retried(self, what: str, call: Callable[[], T], passing: tuple[type[OSError], ...] = ()) -> T:
         from botocore.exceptions import (
             BotoCoreError,
@@ -219,6 +209,9 @@ class Prefix:
 
         no_credentials = (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
         for attempt in range(1, ATTEMPTS + 1):
+            stopped = STOPPED.get()
+            if any(pool.is_set() for pool in stopped):
+                raise StorageError(f"{what}: left, as nobody waits for it any more")
             try:
                 return call()
             except (PermissionError, *no_credentials) as error:
@@ -231,12 +224,26 @@ class Prefix:
                     kind = GoneError if isinstance(error, FileNotFoundError) else StorageError
                     said = f"{what}: not there, or changed meanwhile"
                     raise kind(said, got=str(error), remedy=self.remedy) from None
-                if attempt == ATTEMPTS or self.stopped.is_set():
+                if attempt == ATTEMPTS:
                     remedy = "check AWS_ENDPOINT_URL_S3 and the network, then run this again: what came is kept"
                     raise StorageError(f"{what}: {attempt} attempts failed", got=str(error), remedy=remedy) from None
                 logger.warning("%s: attempt %d of %d: %s", what, attempt, ATTEMPTS, error)
-                self.stopped.wait(min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
+                pause = min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+                stopped[0].wait(pause) if stopped else time.sleep(pause)
         raise AssertionError("unreachable")
+
+
+class Pool(ThreadPoolExecutor):
+    """Threads for requests. After an error in its block they ask nothing more, nor do those of pools within theirs."""
+
+    def __init__(self, workers: int):
+        self.stopped = threading.Event()
+        super().__init__(workers, initializer=STOPPED.set, initargs=((*STOPPED.get(), self.stopped),))
+
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
+        if error:
+            self.stopped.set()
+        self.shutdown(cancel_futures=error is not None)
 
 
 def lies_within(name: str) -> bool:

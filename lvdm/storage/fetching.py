@@ -22,7 +22,7 @@ from lvdm.errors import StorageError
 from lvdm.fingerprints import fingerprint, sha256
 from lvdm.progress import progress
 from lvdm.storage import bucket
-from lvdm.storage.bucket import Content, Object, Prefix, lies_within
+from lvdm.storage.bucket import Content, Object, Pool, Prefix, lies_within
 from lvdm.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def fetch_all(prefix: Prefix, wanted: Iterable[tuple[Object, Path]]) -> Generato
     Raises:
         StorageError: one cannot be had; the rest is left.
     """
-    with prefix.pool(bucket.PARALLEL) as pool:
+    with Pool(bucket.PARALLEL) as pool:
         for done in as_completed([pool.submit(fetch, prefix, entry, path) for entry, path in wanted]):
             yield done.result()
 
@@ -57,8 +57,6 @@ def fetch(prefix: Prefix, entry: Object, path: Path) -> Path:
             if file.tell() > entry.size:
                 file.seek(file.truncate(0))
             while (start := file.tell()) < entry.size:
-                if prefix.stopped.is_set():
-                    raise StorageError(f"{what}: left, as another object could not be had")
                 file.write(prefix.read(entry, start, min(start + BLOCK, entry.size)))
             file.flush()
             os.fsync(file.fileno())
@@ -70,10 +68,11 @@ def fetch(prefix: Prefix, entry: Object, path: Path) -> Path:
     raise StorageError(f"{what}: came damaged {bucket.ATTEMPTS} times", remedy=remedy)
 
 
-def fetch_here(url: str, workspace: Workspace) -> Path:
+def fetch_here(url: str, workspace: Workspace, room: str = "fetched") -> Path:
     """The object at a URL, or the folder of all objects below it, as a file or folder of this machine, which stays.
 
-    It is fetched once, as long as the objects are the same; what came before an error or a kill is not fetched again.
+    It is fetched once, into `room` of .lvdm, as long as the objects are the same; what came before an error or a kill
+    is not fetched again.
 
     Raises:
         StorageError: there is none, or it cannot be had.
@@ -85,7 +84,7 @@ def fetch_here(url: str, workspace: Workspace) -> Path:
     safe = {n: entry for n, entry in found.items() if lies_within(n) and not n.endswith("/")}
     if not safe:
         raise StorageError(f"{prefix.where}: not there", got="no object has this prefix", remedy=prefix.remedy)
-    here = workspace.state / "fetched" / fingerprint([astuple(entry) for entry in safe.values()]) / name
+    here = workspace.state / room / fingerprint([astuple(entry) for entry in safe.values()]) / name
     folder = here.parent if said else here
     folder.mkdir(parents=True, exist_ok=True)
     with here.with_name(".lock").open("a") as lock:
@@ -103,12 +102,19 @@ def fetch_here(url: str, workspace: Workspace) -> Path:
 
 @contextlib.contextmanager
 def fetched(url: str, workspace: Workspace) -> Iterator[Path]:
-    """`fetch_here`, of what is not needed once the block ends."""
-    here = fetch_here(url, workspace)
-    try:
-        yield here
-    finally:
-        shutil.rmtree(here.parent, ignore_errors=True)
+    """`fetch_here`, of what goes when the block ends, and with it what errors and kills left of other such blocks.
+
+    A workspace has one such block at a time, and others wait for its end: so none is to be within another.
+    """
+    room = workspace.state / "passing"
+    workspace.state.mkdir(exist_ok=True)
+    with room.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        here = fetch_here(url, workspace, room.name)
+        try:
+            yield here
+        finally:
+            shutil.rmtree(room)
 
 
 def _is_as_listed(prefix: Prefix, entry: Object, path: Path) -> bool:

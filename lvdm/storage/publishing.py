@@ -17,7 +17,7 @@ from typing import Any
 
 from lvdm.errors import StorageError
 from lvdm.fingerprints import sha256
-from lvdm.storage.bucket import Prefix
+from lvdm.storage.bucket import Pool, Prefix
 
 PART = 8 * 2**20  # bytes of a request; what is larger goes in parts of at least so many
 MOST_PARTS = 10_000  # that S3 puts together
@@ -36,7 +36,7 @@ def publish_all(prefix: Prefix, files: Mapping[str, Path]) -> None:
     Raises:
         StorageError: one cannot be published; the rest is left.
     """
-    with prefix.pool(FILES_AT_ONCE) as pool:
+    with Pool(FILES_AT_ONCE) as pool:
         for done in as_completed([pool.submit(publish, prefix, name, path) for name, path in files.items()]):
             done.result()
 
@@ -102,7 +102,7 @@ def _publish_parts(prefix: Prefix, key: str, path: Path, digest: str) -> None:
                 etag = _put(prefix, "upload_part", key, content, UploadId=upload, PartNumber=number)["ETag"]
         return {"PartNumber": number, "ETag": etag}
 
-    with prefix.pool(FILES_AT_ONCE) as pool:
+    with Pool(FILES_AT_ONCE) as pool:
         parts = list(pool.map(send, range(1, math.ceil(size / length) + 1)))
     complete = {"UploadId": upload, "MultipartUpload": {"Parts": parts}, "IfNoneMatch": "*"}
     prefix.ask("complete_multipart_upload", key, passing=OVERTAKEN, **complete)

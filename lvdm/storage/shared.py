@@ -20,7 +20,7 @@ from typing import Any
 from lvdm.errors import ParamsError, StorageError
 from lvdm.provenance import Provenance
 from lvdm.storage.artefacts import OBJECTS, place_of
-from lvdm.storage.bucket import PARALLEL, GoneError, Object, Prefix
+from lvdm.storage.bucket import PARALLEL, GoneError, Object, Pool, Prefix
 from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def remove_before(date: datetime.date, workspace: Workspace) -> str:
         runs = _runs(prefix, runs)
         wanted = {digest for run in runs.values() for digest in run.files}
         useless = [f"{OBJECTS}/{digest}" for digest in old[start : start + PORTION] if digest not in wanted]
-        with prefix.pool(PARALLEL) as pool:
+        with Pool(PARALLEL) as pool:
             list(pool.map(functools.partial(prefix.ask, "delete_object"), map(prefix.key, useless)))
     return _in_all(prefix, _runs(prefix, runs))
 
@@ -107,7 +107,7 @@ def _runs(prefix: Prefix, known: Mapping[str, PublishedRun] = NONE) -> dict[str,
         run = known.get(name)
         return run if run and run.etag == lists[name]["ETag"] else _read(prefix, name, lists[name])
 
-    with prefix.pool(PARALLEL) as pool:
+    with Pool(PARALLEL) as pool:
         read = pool.map(run_of, lists)
         return {name: run for name, run in zip(lists, read, strict=True) if run}
 

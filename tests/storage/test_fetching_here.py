@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lvdm.errors import StorageError
 from lvdm.storage import fetching
-from lvdm.storage.fetching import fetch_here
+from lvdm.storage.fetching import fetch_here, fetched
 
 
 def put(s3, prefix: str, contents: dict[str, bytes]) -> str:
@@ -56,6 +59,62 @@ def test_of_two_who_want_the_same_at_once_one_fetches_it_and_both_have_it(worksp
         folders = list(pool.map(fetch_here, [url] * 2, [workspace] * 2))
     assert [files(folder) for folder in folders] == [contents, contents]
     assert sorted(proxy.gets) == ["a", "b"]
+
+
+def test_of_those_who_want_the_same_for_a_while_none_has_it_taken_away(workspace, s3):
+    contents = {"a": b"a" * 3000, "b": b"b" * 3000}
+    url = put(s3, "here/passing", contents)
+
+    def use(seconds: float) -> dict[str, bytes]:
+        with fetched(url, workspace) as folder:
+            time.sleep(seconds)
+            return files(folder)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, [0.6, 0.4, 0.2, 0.0])) == [contents] * 4
+    assert not files(workspace.root).pop(".lvdm/passing.lock"), "nothing is left but a name to wait at"
+
+
+def test_what_stays_is_not_taken_away_by_one_who_wants_the_same_for_a_while(workspace, s3):
+    url = put(s3, "here/staying", {"a": b"a"})
+    folder = fetch_here(url, workspace)
+    with fetched(url, workspace) as other:
+        assert files(other) == {"a": b"a"}
+    assert files(folder) == {"a": b"a"}
+
+
+FETCH = """
+import sys; from pathlib import Path
+from lvdm.storage import fetching; from lvdm.workspace import Workspace
+fetching.BLOCK = 10_000
+with fetching.fetched(sys.argv[1], Workspace(Path(sys.argv[2]))):
+    pass
+"""
+
+
+def test_what_a_kill_left_is_taken_up_if_it_is_the_same_still_and_else_goes(workspace, s3, proxy, monkeypatch):
+    monkeypatch.setattr(fetching, "BLOCK", 10_000)
+    contents = {"weights": bytes(range(250)) * 100}
+    for changed in (False, True):
+        url = put(s3, f"here/killed-{changed}", contents)
+        process = subprocess.Popen([sys.executable, "-c", FETCH, url, str(workspace.root)])
+
+        def kill_at_the_third_block(method: str, path: str, process: subprocess.Popen = process) -> str:
+            if proxy.gets.count("weights") == 3:
+                process.kill()
+                process.wait()
+            return ""
+
+        proxy.seen.clear()
+        proxy.fault = kill_at_the_third_block
+        assert process.wait(60) == -9
+        proxy.fault = lambda method, path: ""
+        proxy.seen.clear()
+        now = {"weights": b"others"} if changed else contents
+        with fetched(put(s3, f"here/killed-{changed}", now), workspace) as folder:
+            assert files(folder) == now
+        assert len(proxy.gets) == 1, "of three blocks two were there, or it is another"
+        assert not [path for path in workspace.state.rglob("*") if path.is_file() and path.stat().st_size]
 
 
 def test_a_prefix_of_nothing_is_one_line_and_no_folder(workspace, s3):
