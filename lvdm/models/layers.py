@@ -1,6 +1,6 @@
 """The layers that the autoencoder and the denoiser share, for videos laid out `b c t h w`, channels last in memory.
 
-Not here: anything that knows of a whole network, of diffusion or of training.
+At the end, what is done to all layers of a network. Not here: which layers one has, diffusion and training.
 """
 
 from __future__ import annotations
