@@ -5,10 +5,12 @@ Not here: which split a video gets that no table names (ingest.py).
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from lvdm.data.sources import CAPTIONS, SIDECAR, Source
 from lvdm.errors import SourceError
@@ -52,28 +54,46 @@ def _find(folder: Path) -> Path | None:
 
 def _read(path: Path) -> dict[str, dict[str, str | None]]:
     """{path: {label, caption, split, group}} of the table, empty cells as None."""
+    columns, rows = _columns_and_rows(path)
+    got = ", ".join(columns)
+    if "path" not in columns:
+        raise SourceError(f"{path}: no column path", expected=f"path and any of {', '.join(COLUMNS)}", got=got)
+    if not set(COLUMNS) & set(columns):
+        raise SourceError(f"{path}: says nothing", expected=f"any of the columns {', '.join(COLUMNS)}", got=got)
+    if unused := sorted(set(columns) - {"path", *COLUMNS}):
+        logger.info("%s: columns not used: %s", path, ", ".join(unused))
+    said: dict[str, dict[str, str | None]] = {}
+    for number, row in enumerate(rows, 1):
+        texts = {c: _text(row.get(c), f"{path}: row {number}, column {c}") for c in ("path", *COLUMNS)}
+        name = (texts.pop("path") or "").removeprefix("./")
+        if name in said:
+            raise SourceError(f"{path}: rows with one path", got=name, remedy="keep one of them")
+        said[name] = texts
+    return said
+
+
+def _columns_and_rows(path: Path) -> tuple[list[str], list[dict[str, object]]]:
+    """What the file says, each cell of its own type: that of a whole column would change with a gap elsewhere."""
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        elif path.suffix == ".jsonl":
-            table = pd.read_json(path, lines=True, dtype=False)
-        else:
-            table = pd.read_parquet(path)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False).fillna("")  # a gap: of a row that is too short
+            return list(table.columns), table.to_dict("records")
+        if path.suffix == ".jsonl":
+            with path.open(encoding="utf-8") as file:
+                rows = [json.loads(line) for line in file if line.strip()]
+            if strange := [row for row in rows if not isinstance(row, dict)]:
+                raise SourceError(f"{path}: a line is no row", expected='{"path": ...}', got=strange[0])
+            return list(dict.fromkeys(key for row in rows for key in row)), rows
+        columns = pq.read_schema(path).names
+        known = [c for c in columns if c in ("path", *COLUMNS)]
+        return columns, pq.read_table(path, columns=known, partitioning=None).to_pylist()
     except (ValueError, OSError) as error:  # pandas' and Arrow's errors of content are ValueErrors
         raise SourceError(f"{path}: cannot be read as a table", got=str(error)) from None
-    columns = ", ".join(map(str, table.columns))
-    if "path" not in table.columns:
-        raise SourceError(f"{path}: no column path", expected=f"path and any of {', '.join(COLUMNS)}", got=columns)
-    if not set(COLUMNS) & set(table.columns):
-        raise SourceError(f"{path}: says nothing", expected=f"any of the columns {', '.join(COLUMNS)}", got=columns)
-    if unused := sorted(set(map(str, table.columns)) - {"path", *COLUMNS}):
-        logger.info("%s: columns not used: %s", path, ", ".join(unused))
-    if (twice := table["path"].duplicated()).any():
-        raise SourceError(f"{path}: rows with one path", got=table["path"][twice].iloc[0], remedy="keep one of them")
-    cells = table.reindex(columns=["path", *COLUMNS]).astype(object)
-    return {
-        str(path).removeprefix("./"): {
-            c: None if pd.isna(t) or t == "" else str(t) for c, t in zip(COLUMNS, texts, strict=True)
-        }
-        for path, *texts in cells.itertuples(index=False)
-    }
+
+
+def _text(cell: object, where: str) -> str | None:
+    if cell is None or cell == "":
+        return None
+    if type(cell) not in (str, int):
+        raise SourceError(where, expected="text or a whole number", got=cell, remedy="write it as text")
+    return str(cell)

@@ -6,6 +6,8 @@ import shutil
 import av
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lvdm.data.ingest import build_manifest
@@ -83,6 +85,16 @@ def test_a_manifest_that_is_not_there_names_the_stage(workspace):
         read_manifest(workspace.manifest)
 
 
+def write_table(workspace: Workspace, suffix: str, rows: list[dict]) -> None:
+    path = workspace.root / "raw" / f"captions.{suffix}"
+    if suffix == "csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif suffix == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_a_table_says_label_caption_and_split(workspace, suffix):
     fill(workspace, 3)
@@ -90,13 +102,7 @@ def test_a_table_says_label_caption_and_split(workspace, suffix):
         {"path": "0.mp4", "label": "NA", "caption": "one, two", "split": "test"},
         {"path": "./1.mp4", "label": "7", "caption": "", "split": None},
     ]
-    table = workspace.root / "raw" / f"captions.{suffix}"
-    if suffix == "csv":
-        pd.DataFrame(rows).to_csv(table, index=False)
-    elif suffix == "jsonl":
-        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        pd.DataFrame(rows).to_parquet(table)
+    write_table(workspace, suffix, rows)
     (workspace.root / "raw" / "2.txt").write_text("beside it\n")
     manifest = build_manifest(ingest(), workspace).set_index("id")
     assert manifest.loc["0.mp4", ["label", "caption", "split"]].tolist() == ["NA", "one, two", "test"]
@@ -123,6 +129,37 @@ def test_a_bad_table_is_one_line_that_names_it(workspace, content, says):
         build_manifest(ingest(), workspace)
     assert "captions.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_gap_in_a_column_changes_no_other_cell(workspace, suffix):
+    fill(workspace, 3)
+    rows = [{"path": "0.mp4", "label": 3}, {"path": "1.mp4", "label": None}, {"path": "2.mp4", "label": 10**17 + 1}]
+    write_table(workspace, suffix, rows)
+    labels = build_manifest(ingest(), workspace).set_index("id")["label"]
+    assert labels.dropna().to_dict() == {"0.mp4": "3", "2.mp4": "100000000000000001"}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("cell", [["x"], ["x", "y"], {"text": "x"}, 0.5, True])
+def test_a_cell_that_is_no_text_is_one_line_that_names_its_row_and_column(workspace, suffix, cell):
+    fill(workspace, 2)
+    write_table(workspace, suffix, [{"path": "0.mp4", "caption": None}, {"path": "1.mp4", "caption": cell}])
+    with pytest.raises(SourceError, match="row 2, column caption: expected text or a whole number, got") as caught:
+        build_manifest(ingest(), workspace)
+    assert f"captions.{suffix}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [('["0.mp4", "a"]\n', "a line is no row"), ("", "no column path"), ('{"path"', "cannot be read as a table")],
+)
+def test_lines_that_are_no_rows_are_refused(workspace, content, says):
+    fill(workspace, 1)
+    (workspace.root / "raw/captions.jsonl").write_text(content)
+    with pytest.raises(SourceError, match=says):
+        build_manifest(ingest(), workspace)
 
 
 def test_two_tables_in_a_source_are_refused(workspace):
