@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 from lvdm import presets, progress
@@ -68,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what is printed, as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (LvdmError, OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         if (said := mendable(error)) is None:
             raise
         print(f"lvdm: {said}", file=sys.stderr)

@@ -5,8 +5,11 @@ Not here: errors that only our own bugs can cause; those are `assert`s.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
+import sys
+from collections.abc import Iterator
 
 from safetensors import SafetensorError
 
@@ -84,12 +87,24 @@ class RefusedBySystem(LvdmError):
         return cls(": ".join([str(path)] * bool(path) + [str(error.strerror)]), remedy=REFUSALS[error.errno])
 
 
+class OutOfMemory(LvdmError):
+    """A GPU does not hold what it is given."""
+
+
+@contextlib.contextmanager
+def refusals_told() -> Iterator[None]:
+    """Raises an error of the system that a person can mend as RefusedBySystem: it is no matter of one item."""
+    try:
+        yield
+    except OSError as error:
+        raise RefusedBySystem.of(error) or error from None
+
+
 def mendable(error: Exception) -> LvdmError | None:
     """What a person can mend of `error`; None if it is a bug, or of the hardware."""
     if isinstance(error, LvdmError):
         return error
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not loaded for this
-        size = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
-        remedy = "`lvdm plan` says which batch_size, accumulate and recompute fit"
-        return LvdmError(f"out of GPU memory{f', {size[1]} more were asked for' if size else ''}", remedy=remedy)
+    if (torch := sys.modules.get("torch")) and isinstance(error, torch.OutOfMemoryError):  # as loaded by who uses it
+        what, *_ = str(error).split(" Of the allocated memory")
+        return OutOfMemory(what.rstrip("."), remedy="end what else is on it, or set what `lvdm plan` says")
     return RefusedBySystem.of(error) if isinstance(error, OSError | SafetensorError) else None

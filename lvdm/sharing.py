@@ -16,7 +16,7 @@ import torch
 from lvdm import cost, progress
 from lvdm.cost import GpuUse
 from lvdm.data.bounded import Lost, bounded_map
-from lvdm.errors import ArtefactError, LvdmError
+from lvdm.errors import ArtefactError, LvdmError, mendable
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def _in_process(work: Callable[[Share], None], share: Share) -> LvdmError | GpuU
         progress.show()  # shares are alike: how far the first is says it for all
     try:
         _on_its_device(work, share)
-    except LvdmError as error:
-        return error
+    except Exception as error:
+        if (said := mendable(error)) is None:
+            raise
+        return said
     return GpuUse.of_this_process()

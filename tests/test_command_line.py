@@ -127,7 +127,7 @@ def test_a_gpu_that_is_out_of_memory_is_one_line_and_what_is_no_refusal_is_a_tra
 
     monkeypatch.setattr("lvdm.__main__.run_stage", refuse)
     assert main(["--root", str(ROOT), "ingest"]) == 1
-    said = "lvdm: out of GPU memory, 2.50 GiB more were asked for; `lvdm plan` says which batch_size, "
+    said = "lvdm: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"
     assert capsys.readouterr().err.startswith(said)
     monkeypatch.setattr("lvdm.__main__.run_stage", lambda *_, **__: {}[0])
     with pytest.raises(KeyError):

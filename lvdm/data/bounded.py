@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from lvdm.errors import RefusedBySystem
 from lvdm.orphan import watch_over_parent
 
 T = TypeVar("T")
@@ -47,7 +48,10 @@ def bounded_map(
     `function` and the items are pickled. `seconds(item)` is how long an item may take without a `beat`, math.inf for
     ever; `max_bytes` how much memory its process may hold beside the module of `function`, beyond which it sees a
     MemoryError; that process computes in one thread, so that what it holds does not depend on the number of cores. An
-    exception in `function` is a crash that says which.
+    exception in `function` is a crash that says which, unless it is of no item.
+
+    Raises:
+        RefusedBySystem: `function` did, as the disk is full: the other items would fare no better.
     """
     crew = [_Worker(function, max_bytes) for _ in range(min(workers, len(items)))]
     waiting = iter(enumerate(items))
@@ -59,7 +63,10 @@ def bounded_map(
             wait([w.connection for w in busy], None if left == math.inf else max(0.0, left))
             for worker in busy:
                 if worker.connection.poll() or time.monotonic() > worker.deadline:
-                    yield worker.finish()
+                    index, outcome = worker.finish()
+                    if isinstance(outcome, RefusedBySystem):
+                        raise outcome
+                    yield index, outcome
                     worker.take(next(waiting, None), seconds)
     finally:
         for worker in crew:
@@ -107,9 +114,9 @@ class _Worker(Generic[T, R]):
         self.seconds, self.last_beat.value = seconds(item), time.monotonic()
         self.send(item)
 
-    def finish(self) -> tuple[int, R | Lost]:
+    def finish(self) -> tuple[int, R | Lost | RefusedBySystem]:
         assert self.index is not None
-        result: R | Lost
+        result: R | Lost | RefusedBySystem
         try:
             result = (
                 self.connection.recv()
@@ -158,6 +165,8 @@ def _serve(connection: Connection, last_beat: Any, max_bytes: int | None) -> Non
             return
         try:
             result = function(item)
+        except RefusedBySystem as error:
+            result = error
         except Exception as error:  # whatever it is, the run that maps must hear of it and go on
             result = Lost("crashed", " ".join(f"{type(error).__name__}: {error}".split()))
         connection.send(result)

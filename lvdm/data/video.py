@@ -23,7 +23,7 @@ from lvdm.data.decoding import footage
 from lvdm.data.frame_folders import frame_files, frames_checksum, read_frame_files
 from lvdm.data.mirror import reads_locally
 from lvdm.data.reasons import UnreadableVideo
-from lvdm.errors import ArtefactError, VideoError
+from lvdm.errors import ArtefactError, VideoError, refusals_told
 from lvdm.fingerprints import sha256
 from lvdm.workspace import atomic_file
 
@@ -109,6 +109,7 @@ def why_decord_differs(path: Path, num_frames: int, frames: Mapping[int, UInt8[n
     return None
 
 
+@refusals_told()
 def write_video(
     path: Path, chunks: Iterable[UInt8[np.ndarray, "_t h w 3"]], fps: float, encoding: Encoding = WATCHABLE
 ) -> None:
@@ -119,6 +120,7 @@ def write_video(
 
     Raises:
         VideoError: there are no frames.
+        RefusedBySystem: the disk is full, or may not be written to.
     """
     even = 2 if encoding.pix_fmt == "yuv420p" else 1
     options = {**encoding.options, "threads": "1", "x264-params": "cpu-independent=1"}

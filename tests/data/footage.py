@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -57,6 +60,17 @@ def quarter_turned(path: Path, **shape: int) -> Path:
     at = content.index(upright, content.index(b"tkhd"))
     path.write_bytes(content[:at] + turned + content[at + len(turned) :])
     return path
+
+
+@contextlib.contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """No file may grow beyond that, in processes that are started meanwhile too: as where a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def cut(path: Path, share: float) -> Path:

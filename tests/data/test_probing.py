@@ -13,9 +13,10 @@ from PIL import Image
 
 from lvdm.data import inspection, probing
 from lvdm.data.probing import probed
+from lvdm.errors import RefusedBySystem
 from lvdm.workspace import Workspace
 
-from .footage import video
+from .footage import encoded, files_of_at_most, moving, video
 
 
 @pytest.fixture
@@ -112,6 +113,23 @@ def test_one_that_is_lost_is_tried_again(workspace, looked_at, monkeypatch):
     assert probed(["a.mp4"], workspace)[0]["error"] == "timeout"
     monkeypatch.undo()
     assert probed(["a.mp4"], workspace)[0]["frames"] == 3
+
+
+def test_a_full_disk_is_one_line_and_condemns_no_video(workspace):
+    encoded(workspace.root / "a.mp4", "libsvtav1", frames=moving(height=480, width=640))
+    with files_of_at_most(10_000), pytest.raises(RefusedBySystem, match=r"\.mp4: File too large; raise the limit"):
+        probed(["a.mp4"], workspace)
+    assert probed(["a.mp4"], workspace)[0]["straightened"]
+
+
+def test_a_frame_that_may_not_be_read_is_one_lost_video_and_stops_no_other(workspace):
+    videos(workspace, "a.mp4")
+    folder = workspace.root / "clip"
+    folder.mkdir()
+    Image.new("RGB", (32, 32), "red").save(folder / "1.png")
+    (folder / "2.png").mkdir()  # EISDIR, as root may read whatever is there
+    one, other = probed(["clip", "a.mp4"], workspace)
+    assert (one["error"], other.get("error")) == ("crashed", None)
 
 
 def test_a_folder_of_frames_is_listed_once_however_many_it_has(tmp_path, monkeypatch):

@@ -9,7 +9,9 @@ import yaml
 
 from lvdm.data.inspection import probe
 from lvdm.data.sprites import Recipe, draw, load_recipe, render, scene
-from lvdm.errors import ParamsError
+from lvdm.errors import ParamsError, RefusedBySystem
+
+from .footage import files_of_at_most
 
 RECIPE = Path(__file__).parents[2] / "builtin" / "recipe.yaml"
 
@@ -83,6 +85,14 @@ def test_long_videos_and_a_fifth_of_each_label_are_held_out(tmp_path):
     assert (table["split"][60:] == "test").all()
     assert (table[:60].groupby("label")["split"].apply(lambda split: (split == "test").mean()) == 0.2).all()
     assert all(row.label in row.caption for row in table.itertuples())
+
+
+def test_a_full_disk_has_its_own_remedy(tmp_path):
+    with (
+        files_of_at_most(1000),
+        pytest.raises(RefusedBySystem, match="File too large; raise the limit on the size of a"),
+    ):
+        render(small(num_videos=2), tmp_path, workers=1)
 
 
 def test_a_recipe_with_an_unknown_key_is_one_line(tmp_path):
