@@ -35,14 +35,27 @@ class GpuUse:
 
     @classmethod
     def of_this_process(cls) -> GpuUse | None:
-        """Of the current GPU; None if this process held none."""
+        """Of the current GPU; None if this process put nothing on it since `start_counting`, or ever."""
         torch = sys.modules.get("torch")
         if torch is None or not torch.cuda.is_initialized():
+            return None
+        if not torch.cuda.memory_stats().get("allocation.all.allocated"):
             return None
         return cls(torch.cuda.current_device(), torch.cuda.get_device_name(), torch.cuda.max_memory_allocated())
 
 
 _by_others: list[GpuUse] = []
+
+
+def start_counting() -> float:
+    """Forgets what was held for the run before in this process; returns when, on the clock of `time.monotonic`."""
+    _by_others.clear()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(index)
+            torch.cuda.reset_accumulated_memory_stats(index)
+    return time.monotonic()
 
 
 def add(use: GpuUse | None) -> None:
@@ -52,7 +65,7 @@ def add(use: GpuUse | None) -> None:
 
 
 def cost_since(began: float, machine: Machine, *, after_killed: bool) -> Cost:
-    """The cost of what this process did since `began`, on the clock of `time.monotonic`."""
+    """The cost of what this process did since `began`, which `start_counting` returned."""
     wall, own = time.monotonic() - began, GpuUse.of_this_process()
     uses = [*_by_others, *([own] if own else [])]
     if not uses:

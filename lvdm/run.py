@@ -11,10 +11,9 @@ import contextlib
 import functools
 import importlib
 import logging
-import time
 from dataclasses import replace
 
-from lvdm.cost import cost_since
+from lvdm.cost import cost_since, start_counting
 from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.made import KeptRun
@@ -64,7 +63,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             if shared:
                 shared.publish()
             return report
-        began, after_killed = time.monotonic(), workspace.scratches(verb, name) != []
+        began, after_killed = start_counting(), workspace.scratches(verb, name) != []
         report = function(params, workspace, name)
         cost = cost_since(began, workspace.machine, after_killed=after_killed)
         report = replace(report, cost=cost).write(workspace)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from lvdm.cost import GpuUse, add
 from lvdm.data.latents import LatentCache
 from lvdm.data.samples import SampleSet
 from lvdm.errors import ArtefactError, WeightsError
@@ -179,3 +180,9 @@ def test_a_report_says_what_the_run_cost(workspace: Workspace) -> None:
     cost = Report.read(workspace, "ingest", "").cost
     assert 0 < cost.wall_seconds < 600
     assert (cost.gpu_seconds, cost.device, cost.after_killed) == (0.0, "cpu", False)
+
+
+def test_what_a_run_held_of_gpus_is_not_the_cost_of_the_next_one(workspace: Workspace) -> None:
+    add(GpuUse(0, "a GPU of the run before", 1))
+    cost = run_stage("validate", tiny_params({}, {}), workspace).cost
+    assert (cost.gpu_seconds, cost.device, cost.peak_gpu_bytes) == (0.0, "cpu", 0)
