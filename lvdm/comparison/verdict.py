@@ -39,7 +39,7 @@ def judge(group: Group, source: str) -> Verdict:
         lead += f", {ahead.in_words()} {estimate.better} than {second} with {interval_in_words(other)}"
         if not ahead.told_apart:
             cautions.append(f"{first.experiment} and {second} cannot be told apart by {key}")
-        if ahead.value <= abs(estimate.floor):
+        if estimate.better == "lower" and ahead.value <= abs(estimate.floor):  # else it is no distance
             cautions.append("the lead is smaller than the distance between two sets of real clips")
     if unranked := [row.experiment for row in group.rows if key not in row.scores or row.scores[key].rank is None]:
         cautions.append(f"{key} does not rank {', '.join(unranked)}")

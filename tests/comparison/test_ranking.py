@@ -12,6 +12,7 @@ from lvdm.comparison.ranking import rank_experiments
 from lvdm.comparison.verdict import judge
 from lvdm.errors import ArtefactError
 from lvdm.evaluation import metrics
+from lvdm.evaluation.result import Estimate
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.workspace import Workspace
@@ -213,3 +214,15 @@ def test_the_table_has_a_row_an_experiment_and_metric(workspace: Workspace, para
         "floor": 0.5,
         "rank": 1,
     }
+
+
+def test_a_lead_in_what_is_no_distance_is_not_held_against_the_value_of_real_video(
+    workspace: Workspace, params: Params
+) -> None:
+    for name, value in (("perturbed", 0.9), ("unperturbed", 0.5)):
+        share = Estimate(value, 1.0, (value - 0.05, value + 0.05), 64, 64, 64, "higher", "sprites", "none")
+        replace(result({}), estimates={"identity_64": share}).write(workspace.metrics(name))
+    (group,) = rank_experiments(workspace, params).groups
+    verdict = judge(group, "builtin")
+    assert verdict.lead.startswith("identity_64 0.9 [0.85, 0.95], 0.4 ")
+    assert "the lead is smaller" not in verdict.caution
