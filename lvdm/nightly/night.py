@@ -171,8 +171,9 @@ def _missing(name: str, params: Params, workspace: Workspace) -> str:
 
 def _work(name: str, params: Params, workspace: Workspace) -> str:
     """A fingerprint of all that decides an experiment's numbers but the seed: networks, data, settings, code, torch."""
+    seedless = _with_seed(params, name, 0)
     return fingerprint(
-        asdict(Work.of("sample", params, workspace, name, NOTHING)),
+        asdict(Work.of("sample", seedless, workspace, name, NOTHING)),
         STAGES["evaluate"].settings(params, name),
         code_hash(STAGES["evaluate"]),
         sorted(path.name for path in workspace.weights.glob("*")),

@@ -13,7 +13,7 @@ from lvdm.__main__ import main
 from lvdm.errors import BusyError
 from lvdm.machine import Machine
 from lvdm.nightly.history import history_of
-from lvdm.nightly.night import night, read_outcomes
+from lvdm.nightly.night import _with_seed, _work, night, read_outcomes
 from lvdm.nightly.promotion import promotion_of
 from lvdm.params import Params
 from lvdm.workspace import Workspace, write_json
@@ -79,6 +79,17 @@ def test_an_experiment_that_is_being_trained_is_left_for_the_next_night(workspac
         outcomes = night(params, workspace, DATE)
     assert {outcome.did for outcome in outcomes} == {"skipped"}
     assert "train_denoiser perturbed is already running as process" in outcomes[0].note
+
+
+def test_a_seed_of_the_samples_which_a_night_replaces_is_no_reason_to_measure_again(
+    workspace: Workspace, params: Params
+) -> None:
+    def work(params: Params) -> str:
+        return _work("perturbed", params, workspace)
+
+    for_all = params.model_copy(update={"sample": params.sample.model_copy(update={"seed": 8})})
+    assert work(params) == work(for_all) == work(_with_seed(params, "perturbed", 9))
+    assert work(params) != work(params.model_copy(update={"sample": params.sample.model_copy(update={"steps": 3})}))
 
 
 def test_two_nights_do_not_overlap(workspace: Workspace, params: Params) -> None:
