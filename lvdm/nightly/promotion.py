@@ -85,7 +85,11 @@ def promote(experiment: str, params: Params, workspace: Workspace, *, why: str, 
 
 
 def who(root: Path) -> str:
-    """The person at work: as Git knows them, else the name of the account."""
+    """The person at work: as Git knows them, else the name of the account.
+
+    Raises:
+        PromotionRefused: there is neither, as in a container.
+    """
 
     def git(key: str) -> str:
         command = ["git", "-C", str(root), "config", key]
@@ -95,7 +99,12 @@ def who(root: Path) -> str:
         name, address = git("user.name"), git("user.email")
     except FileNotFoundError:  # no git on this machine
         name, address = "", ""
-    return f"{name} <{address}>" if name else getpass.getuser()
+    if name:
+        return f"{name} <{address}>"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # which of them depends on the version of Python
+        raise PromotionRefused("neither Git nor the system knows who you are", remedy="say it with --by") from None
 
 
 def _document(experiment: str, workspace: Workspace) -> dict[str, Any]:

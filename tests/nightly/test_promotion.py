@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_bytes_that_are_not_those_that_were_measured_are_not_promoted(workspace:
     assert "artefacts: artifacts/denoiser/perturbed is not what was measured; `dvc checkout`" in str(refused.value)
     assert "artifacts/latents/small is not there" in str(refused.value)
     assert "lineage" not in str(refused.value)
+    assert promoted(workspace) == []
+
+
+def test_where_nobody_knows_who_promotes_a_line_says_how_to_say_it(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number without an account."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)
+    with pytest.raises(PromotionRefused, match="knows who you are; say it with --by"):
+        promote("perturbed", params, workspace, why="sharper", by="", date=DATE)
     assert promoted(workspace) == []
 
 
