@@ -38,7 +38,8 @@ def captions_of(source: Source, workspace: Workspace) -> dict[str, dict[str, str
             raise SourceError(what, expected=f"paths like {next(iter(said))}", got=stray[0])
         logger.warning("%s: %d rows are about no video, as %s", table, len(stray), stray[0])
     for video in source.videos:
-        beside = (workspace.root / video.path).with_suffix(SIDECAR)
+        path = workspace.root / video.path
+        beside = path.with_name(f"{path.name if path.is_dir() else path.stem}{SIDECAR}")  # a dot ends no folder's name
         if said[video.id]["caption"] is None and beside.is_file():
             said[video.id]["caption"] = beside.read_text(errors="replace").strip() or None
     return said

@@ -158,6 +158,16 @@ def test_a_frame_is_read_as_its_exif_says_that_it_is_displayed(workspace):
     np.testing.assert_array_equal(read_frames(folder, [0])[0], np.rot90(pixels, -1))
 
 
+def test_a_text_beside_a_folder_of_frames_bears_its_whole_name(workspace):
+    raw = workspace.root / "raw"
+    for number, name in enumerate(("scene.01", "scene.02", "plain")):
+        frames(raw / name, ["1", "2"], seed=number)
+    for name in ("scene", "scene.02", "plain"):
+        (raw / f"{name}.txt").write_text(f"of {name}")
+    captions = ingested(workspace, kind="frame_folders", fps=10)["caption"]
+    assert captions.dropna().to_dict() == {"scene.02": "of scene.02", "plain": "of plain"}
+
+
 def test_two_folders_of_equal_frames_are_duplicates_and_order_counts(workspace):
     raw = workspace.root / "raw"
     pixels = frames(raw / "a", ["1", "2", "3"])
