@@ -33,7 +33,7 @@ def err(share: Share) -> None:
     ("work", "says"),
     [
         (fill_the_disk, "No space left on device; free some space and run this again"),
-        (fill_the_gpu, "GPU 0 has 1.00 GiB free; end what else is on it or lower batch_size, and run this again"),
+        (fill_the_gpu, "GPU 0 has 1.00 GiB free; end what else is on it, or set what `lvdm plan` says"),
     ],
 )
 @pytest.mark.parametrize("num", [1, 2])
