@@ -56,13 +56,13 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             return Report.read(workspace, verb, name)
         if shared:
             shared.check()
-        if "training" in stage.code:
-            _foretell(verb, params, workspace, name)
         kept = KeptRun.of(verb, params, workspace, name, inputs)
         if kept and not resume and (report := kept.take()):
             if shared:
                 shared.publish()
             return report
+        if "training" in stage.code:
+            _foretell(verb, params, workspace, name)
         began, after_killed = start_counting(), workspace.scratches(verb, name) != []
         report = function(params, workspace, name)
         cost = cost_since(began, workspace.machine, after_killed=after_killed)

@@ -138,6 +138,7 @@ def test_a_finished_training_or_sampling_is_not_made_again_and_a_damaged_one_is(
 def test_what_will_stop_a_later_stage_is_said_before_the_first_training(workspace, caplog):
     params = tiny_params(IDENTITY, {}).model_copy(deep=True)
     params.experiments["apart"].train_denoiser.update(window=9, strides=[1, 8])
+    shutil.rmtree(workspace.state / "made" / "train_autoencoder", ignore_errors=True)
     with caplog.at_level("WARNING"):
         run_stage("train_autoencoder", params, workspace, "one")
     assert [line for line in caplog.messages if "will stop" in line] == [
@@ -146,6 +147,10 @@ def test_what_will_stop_a_later_stage_is_said_before_the_first_training(workspac
         "evaluate will stop: protocol small measures 4 real clips, split test gives 3; lower evaluate.num_clips, or "
         "give more or longer videos",
     ]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run_stage("train_autoencoder", params, workspace, "one")
+    assert "up to date" in caplog.text and "will stop" not in caplog.text, "what is not trained delays nothing"
     run_stage("encode_latents", params, workspace, "one")
     with pytest.raises(ArtefactError, match="no train video is long enough for 9 latents at stride 8"):
         run_stage("train_denoiser", params, workspace, "apart")
