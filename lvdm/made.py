@@ -70,11 +70,7 @@ class KeptRun:
             contents = {root / name: there / name for name in listed}
             for path in self.paths:
                 put_in_place(path, {p: content for p, content in contents.items() if p.is_relative_to(path)})
-        try:
-            Provenance.read(self.workspace.report(self.verb, self.name) / "provenance.json")
-            report = Report.read(self.workspace, self.verb, self.name)
-        except ArtefactError as error:  # written by another version
-            log.warning("%s: made anew, as its report cannot be read: %s", run, error)
+        if (report := report_here(self.verb, self.name, self.workspace)) is None:
             return None
         shutil.rmtree(self.workspace.scratch(self.verb, self.name, self.fingerprint), ignore_errors=True)
         log.info("%s: up to date, of the same parameters, inputs and code; to make it anew, remove %s", run, where)
@@ -100,6 +96,16 @@ class KeptRun:
             return None
         except (ValueError, KeyError, TypeError):
             return {}
+
+
+def report_here(verb: str, name: str, workspace: Workspace) -> Report | None:
+    """The report of a run whose files lie here; None, and a line says so, if another version of ours wrote it."""
+    try:
+        Provenance.read(workspace.report(verb, name) / "provenance.json")
+        return Report.read(workspace, verb, name)
+    except ArtefactError as error:
+        log.warning("%s %s: made anew, as its report cannot be read: %s", verb, name, error)
+        return None
 
 
 def work_of_run(verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]) -> Work:

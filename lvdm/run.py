@@ -16,7 +16,7 @@ from dataclasses import replace
 from lvdm.cost import cost_since, start_counting
 from lvdm.graph import STAGES
 from lvdm.machine import TrainingLeft, is_first_process
-from lvdm.made import KeptRun
+from lvdm.made import KeptRun, report_here
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
 from lvdm.storage.artefacts import SharedRun
@@ -51,9 +51,9 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             need(path, _maker(path, params, workspace))
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
         shared = SharedRun.of(verb, params, workspace, name, inputs)
-        if shared and not resume and shared.fetch():
+        if shared and not resume and shared.fetch() and (report := report_here(verb, name, workspace)):
             workspace.clear_scratch(verb, name)
-            return Report.read(workspace, verb, name)
+            return report
         if shared:
             shared.check()
         kept = KeptRun.of(verb, params, workspace, name, inputs)

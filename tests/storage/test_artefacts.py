@@ -10,11 +10,12 @@ import pytest
 
 from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
+from lvdm.graph import STAGES
 from lvdm.machine import load_machine
-from lvdm.provenance import Work
+from lvdm.provenance import Work, hashes
 from lvdm.run import run_stage
 from lvdm.storage.artefacts import SharedRun
-from lvdm.workspace import Workspace
+from lvdm.workspace import Report, Workspace
 from tests.test_caching import params, project, write_videos
 
 from ..data.faulty_proxy import fault_at_random
@@ -74,6 +75,23 @@ def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_enc
     assert "attempt 1 of 8" in caplog.text and SECRET not in caplog.text
     write_videos(two, 0, 1, 2, 4)
     assert run_stage("encode_latents", params(), two, "small").cost != ours.cost, "of other videos, they are made"
+
+
+@pytest.mark.parametrize("file", ["report.json", "provenance.json"])
+def test_what_was_published_with_a_report_of_another_version_is_made_and_a_line_says_so(file, tmp_path, s3, caplog):
+    roots = [project(tmp_path / name, 0).root for name in ("one", "two")]
+    one, two = (machine(root, f"s3://raw/version-{file}") for root in roots)
+    for workspace in (one, two):
+        workspace.videos.mkdir()
+    run_stage("encode_latents", params(), Workspace(one.root), "small")
+    (one.report("encode_latents", "small") / file).write_text("{}")
+    inputs = hashes(STAGES["encode_latents"].inputs(one, params(), "small"), one)
+    run = SharedRun.of("encode_latents", params(), one, "small", inputs)
+    assert run is not None
+    run.publish()
+    report = run_stage("encode_latents", params(), two, "small")
+    assert Report.read(two, "encode_latents", "small") == report
+    assert "encode_latents small: made anew, as its report cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("fault", ["", "500"], ids=["no such bucket", "a server that takes nothing"])
