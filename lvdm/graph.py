@@ -205,7 +205,7 @@ STAGES: dict[str, Stage] = {
                 "evaluation",
                 "sharing.py",
             ),
-            inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),
+            inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),  # and networks of metrics: made.py
             outputs=lambda w, p, n: (w.metrics(n), w.curve("evaluate", n)),
         ),
         Stage(

@@ -19,9 +19,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvdm.errors import ArtefactError
-from lvdm.fingerprints import digests
+from lvdm.errors import ArtefactError, WeightsError
+from lvdm.evaluation.metrics import METRICS
+from lvdm.fingerprints import digests, fingerprint
 from lvdm.graph import STAGES
+from lvdm.models.pretrained import NETWORKS, Network, locate
 from lvdm.params import Params
 from lvdm.provenance import Provenance, Work
 from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, link_or_copy, write_json
@@ -46,7 +48,7 @@ class KeptRun:
         """The run of these inputs, given by their hashes; None for a stage of which nothing is kept.
 
         Kept is what training and sampling make. Latents have a store of their own, the other stages take little, and
-        ingest and evaluate read what no hash of ours covers: the source, and the networks of metrics.
+        ingest reads what no hash of ours covers: the source.
         """
         if not STAGES[verb].resumes:
             return None
@@ -111,12 +113,28 @@ def report_here(verb: str, name: str, workspace: Workspace) -> Report | None:
 def work_of_run(verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]) -> Work:
     """All that decides the outcome of a run of these inputs, given by their hashes, what is no artefact included."""
     text = params.experiment(name).train_denoiser.network.text if verb == "train_denoiser" else None
-    if text is None:
-        return Work.from_hashes(verb, params, name, dict(inputs))
-    from lvdm.models.text import find_text_encoder
+    beside: dict[str, str] = {}
+    if text is not None:
+        from lvdm.models.text import find_text_encoder
 
-    encoder = {"text encoder": find_text_encoder(text, workspace).fingerprint}
-    return Work.from_hashes(verb, params, name, {**inputs, **encoder})
+        beside = {"text encoder": find_text_encoder(text, workspace).fingerprint}
+    elif verb == "evaluate":
+        beside = _networks(params.evaluate.metrics, workspace)
+    return Work.from_hashes(verb, params, name, {**inputs, **beside})
+
+
+def _networks(metrics: Iterable[str], workspace: Workspace) -> dict[str, str]:
+    """The hash of each network that metrics ask for; empty where its metrics are left out, as it is not there."""
+    asked = {METRICS[key].features for key in metrics}
+    return {f"network {name}": _installed(network, workspace) for name, network in NETWORKS.items() if name in asked}
+
+
+def _installed(network: Network, workspace: Workspace) -> str:
+    try:
+        path = locate(network, workspace)
+    except WeightsError:
+        return ""
+    return fingerprint(files=[path, *(path.with_name(companion) for companion in network.companions)])
 
 
 def paths_of_run(verb: str, params: Params, workspace: Workspace, name: str) -> tuple[Path, ...]:

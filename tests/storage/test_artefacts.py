@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
 from lvdm.machine import load_machine
+from lvdm.models.pretrained import NETWORKS
+from lvdm.params import parse_params
 from lvdm.provenance import Work, hashes
 from lvdm.run import run_stage
 from lvdm.storage.artefacts import SharedRun
@@ -20,6 +23,7 @@ from tests.test_caching import params, project, write_videos
 
 from ..data.faulty_proxy import fault_at_random
 
+ROOT = Path(__file__).parents[2]
 SECRET = "mArKeD0123456789/secret+of0this1test2only"
 WORK = Work({"steps": 1}, {"artifacts/validated.parquet": "a"}, {"models/layers.py": "b"})
 
@@ -122,6 +126,43 @@ def test_work_that_differs_by_anything_is_not_fetched(tmp_path, s3):
         other = dataclasses.replace(WORK, **{part: {"x": "y"}})
         assert not run_of(two, other).fetch()
     assert run_of(two).fetch()
+
+
+def evaluation(root: Path, *networks: str) -> SharedRun:
+    """A run of `evaluate` that asks for metrics of two networks, where the files of these are."""
+    for name in networks:
+        file = NETWORKS[name].file
+        if not (ROOT / "weights" / file).is_file():
+            pytest.skip(f"`lvdm weights --install {name}`")
+        (root / "weights").mkdir(parents=True, exist_ok=True)
+        (root / "weights" / file).symlink_to(ROOT / "weights" / file)
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["evaluate"]["metrics"] = ["fd_tn2", "kd_efflite0", "static_gap"]
+    workspace = machine(root, "s3://raw/measured")
+    run = SharedRun.of("evaluate", parse_params(document), workspace, "perturbed", {"artifacts/samples/perturbed": "a"})
+    assert run is not None
+    return run
+
+
+def test_an_evaluation_is_fetched_where_the_same_networks_of_its_metrics_are_and_nowhere_else(tmp_path, s3):
+    for name, networks in {"none": (), "one": ("tn2",)}.items():
+        run = evaluation(tmp_path / name, *networks)
+        path = run.workspace.metrics("perturbed")
+        path.parent.mkdir()
+        path.write_text(name)
+        run.publish()
+    more = evaluation(tmp_path / "more", "tn2", "efflite0")
+    assert not more.fetch(), "it can measure what the others could not"
+    (more.workspace.weights / NETWORKS["efflite0"].file).unlink()
+    equal = evaluation(tmp_path / "more")
+    assert equal.fetch()
+    assert equal.workspace.metrics("perturbed").read_text() == "one"
+    (equal.workspace.weights / NETWORKS["tn2"].file).unlink()
+    (equal.workspace.weights / NETWORKS["tn2"].file).write_text("not the true one, which measures nothing")
+    (equal.workspace.weights / NETWORKS["minilm"].file).parent.mkdir()
+    (equal.workspace.weights / NETWORKS["minilm"].file).write_text("of no metric")
+    assert evaluation(tmp_path / "more").fetch()
+    assert equal.workspace.metrics("perturbed").read_text() == "none"
 
 
 def test_the_list_comes_after_its_files_and_without_it_there_is_nothing(tmp_path, s3, proxy):
