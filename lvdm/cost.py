@@ -39,7 +39,7 @@ class GpuUse:
         torch = sys.modules.get("torch")
         if torch is None or not torch.cuda.is_initialized():
             return None
-        if not torch.cuda.memory_stats().get("allocation.all.allocated"):
+        if not torch.cuda.memory_stats()["allocated_bytes.all.allocated"]:
             return None
         return cls(torch.cuda.current_device(), torch.cuda.get_device_name(), torch.cuda.max_memory_allocated())
 
