@@ -13,6 +13,7 @@ import torch
 from lvdm.data import sample_writer
 from lvdm.data.sample_writer import SampleWriter
 from lvdm.data.samples import VideoSample, frames_of, write_sample
+from lvdm.errors import RefusedBySystem
 
 CHUNK = 8 * 16 * 16 * 3  # bytes of its frames
 
@@ -138,7 +139,10 @@ def test_what_cannot_be_written_is_an_error_of_whoever_waits_for_room_that_nobod
             yield chunk
 
     def make() -> None:
-        with pytest.raises(OSError, match="No space left") as caught, SampleWriter(tmp_path, Refused(full)) as writer:
+        with (
+            pytest.raises(RefusedBySystem, match="No space left") as caught,
+            SampleWriter(tmp_path, Refused(full)) as writer,
+        ):
             writer.write(long(0, frames=240), filling())
         errors.append(caught.value)
 
@@ -150,7 +154,7 @@ def test_what_cannot_be_written_is_an_error_of_whoever_waits_for_room_that_nobod
 
 def test_what_cannot_be_written_of_the_last_video_is_an_error_at_the_end(tmp_path):
     given = threading.Event()
-    with pytest.raises(OSError, match="No space left"), SampleWriter(tmp_path, Refused(given)) as writer:
+    with pytest.raises(RefusedBySystem, match="No space left"), SampleWriter(tmp_path, Refused(given)) as writer:
         writer.write(long(0), chunks())
         given.set()
 
