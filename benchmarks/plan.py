@@ -50,7 +50,7 @@ def asked(params: Params, sample: dict[str, int]) -> Params:
     return parse_params(document)
 
 
-def memory(params: Params, workspace: Workspace) -> Iterator[Said]:
+def memory_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
     """Of a step of each training, without recomputing and with, at each batch size."""
     autoencoder, experiment = _names(params)
     settings, train = params.autoencoder(autoencoder), params.experiment(experiment).train_denoiser
@@ -76,20 +76,16 @@ def memory(params: Params, workspace: Workspace) -> Iterator[Said]:
     )
 
 
-def time(params: Params, workspace: Workspace) -> Iterator[Said]:
+def time_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
     """Of a step of each training, and of all that an experiment samples."""
     autoencoder, experiment = _names(params)
     settings, train = params.autoencoder(autoencoder), params.experiment(experiment).train_denoiser
-    latent, clips, windows = (
-        plan.latent_shape(params, experiment),
-        settings.training.batch_size,
-        train.training.batch_size,
-    )
-    machine, clip, window = workspace.machine, work.clip_of(params.clips), work.windows(train, latent)
+    clips, windows = settings.training.batch_size, train.training.batch_size
     of_autoencoder = partial(work.autoencoder_task, settings, workspace, clips)
-    yield _steps(f"autoencoder, a step of {clips}", of_autoencoder, clip, machine)
+    yield _steps(f"autoencoder, a step of {clips}", of_autoencoder, work.clip_of(params.clips), workspace.machine)
+    latent = plan.latent_shape(params, experiment)
     of_denoiser = partial(work.denoiser_task, train, latent, workspace, windows)
-    yield _steps(f"denoiser, a step of {windows}", of_denoiser, window, machine)
+    yield _steps(f"denoiser, a step of {windows}", of_denoiser, work.windows(train, latent), workspace.machine)
     yield _sampling(params, workspace, experiment)
 
 
@@ -134,9 +130,10 @@ def main(arguments: list[str] | None = None) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         if "memory" in args.part:
             eager = Workspace(Path(folder), Machine(precision="bf16-mixed"))
-            ratios += printed("GiB", memory(params, eager))
+            ratios += printed("GiB", memory_rows(params, eager))
         if "time" in args.part:
-            ratios += printed("seconds", time(params, Workspace(Path(folder), untrained.machine_of(args, devices=1))))
+            as_run = Workspace(Path(folder), untrained.machine_of(args, devices=1))
+            ratios += printed("seconds", time_rows(params, as_run))
     return ratios
 
 

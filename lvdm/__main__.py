@@ -106,9 +106,9 @@ def _each_by_itself(args: argparse.Namespace, names: Sequence[str]) -> None:
     command = [sys.executable, "-m", "lvdm", "--root", str(args.root), args.stage]
     environment = {**os.environ, DIES_WITH: str(os.getpid())}
     for name in names:
-        result = subprocess.run([*command, name, *["--resume"] * args.resume], env=environment)
-        if result.returncode:
-            sys.exit(result.returncode)  # it has said why
+        status = subprocess.run([*command, name, *["--resume"] * args.resume], env=environment).returncode
+        if status:
+            sys.exit(status if status > 0 else 128 - status)  # it has said why, unless a signal ended it
 
 
 def _validate(args: argparse.Namespace) -> None:

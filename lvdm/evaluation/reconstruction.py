@@ -112,4 +112,4 @@ def _left_out_without_network(name: str) -> Iterator[None]:
     try:
         yield
     except WeightsError as error:
-        log.warning("%s: left out: %s", name, error)
+        log.warning("%s: left out until the autoencoder is made anew: %s", name, error)

@@ -212,13 +212,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         Progress(trace, training.steps),
         Checkpoints(path, training.checkpoint_every, training.steps),
     ]
-    trainer = _trainer(
-        machine,
-        max_steps=training.steps,
-        accumulate_grad_batches=training.accumulate,
-        callbacks=callbacks,
-        default_root_dir=scratch,
-    )
+    trainer = _trainer(training, machine, callbacks, scratch)
     loader: DataLoader[Batch] = DataLoader(
         Drawn(dataset, task.draw, "training", training.seed),
         batch_size=None,  # the sampler gives whole batches
@@ -252,7 +246,7 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
+def _trainer(training: Training, machine: Machine, callbacks: list[pl.Callback], scratch: Path) -> pl.Trainer:
     try:
         return pl.Trainer(
             accelerator=machine.device.type,
@@ -264,7 +258,10 @@ def _trainer(machine: Machine, **arguments: Any) -> pl.Trainer:
             enable_model_summary=False,
             enable_progress_bar=False,
             use_distributed_sampler=False,
-            **arguments,
+            max_steps=training.steps,
+            accumulate_grad_batches=training.accumulate,
+            callbacks=callbacks,
+            default_root_dir=scratch,
         )
     except MisconfigurationException as error:
         raise ParamsError(f"machine.yaml: {error}") from None

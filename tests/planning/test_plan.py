@@ -252,3 +252,10 @@ def test_the_command_says_what_fits_at_the_papers_sizes(tmp_path, capsys, monkey
     assert main(["--root", str(tmp_path), "plan", "--memory", "8", "24"]) == 0
     *_, perturbed, _ = capsys.readouterr().out.splitlines()
     assert perturbed.startswith("| train_denoiser perturbed | does not fit | batch_size: 16, accumulate: 1")
+
+
+def test_short_steps_of_a_trial_are_timed_for_long_enough(params, workspace, monkeypatch):
+    asked = list[tuple[object, ...]]()
+    monkeypatch.setattr(trials, "seconds_a_step", lambda *given: asked.append(given[3:]) or 2.0)
+    assert trials.train(lambda: None, work.Noise({}), workspace.machine).seconds == 2.0
+    assert asked == [(trials.BEFORE, trials.TIMED, trials.LONG_ENOUGH)]
