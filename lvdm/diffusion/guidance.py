@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -69,11 +69,11 @@ def guided_prediction(
     ]
     weights, inputs, levels, asked = zip(*(p for p in passes if p[0] != 0), strict=True)
     n = len(weights)
-    given = repeat(conditions.given, "b t -> (n b) t", n=n)
+    given = conditions.given.repeat(n, 1)
     outputs = denoiser(
         add_perturbed_condition(torch.cat(inputs), given, perturbation_alpha),
         torch.cat(levels),
-        repeat(stride, "b -> (n b)", n=n),
+        stride.repeat(n),  # laid out as any other batch: einops gives one window's as a view, compiled for by itself
         Condition.of_passes(asked),
     )
     return torch.stack([weight * o.float() for weight, o in zip(weights, outputs.chunk(n), strict=True)]).sum(dim=0)

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, rows_of_calls, sample_videos
 from lvdm.diffusion.schedule import Schedule
@@ -52,6 +53,27 @@ def test_every_video_has_its_length_and_every_latent_is_made(network, spec, samp
     videos = list(sample_videos(network, spec, updated(sample, sampler=sampler, scheme=scheme), requests, tmp_path))
     assert [v.shape for v in videos] == [(2, r.num_latents, 4, 4) for r in requests]
     assert all(v.isfinite().all() and v.dtype == torch.float32 for v in videos)
+
+
+class OneLine(nn.Module):
+    """A denoiser that torch compiles: one whose types are checked as it runs, like all of lvdm here, it cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(1))
+
+    def forward(self, z, level, stride, condition):
+        return self.slope * z * level[:, None, :, None, None] + (stride + condition.number)[:, None, None, None, None]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
+def test_a_denoiser_is_compiled_for_one_window_and_for_any_number_and_no_more(spec, sample, tmp_path):
+    """Each takes a minute or more on a GPU: for the first window, of which nothing is given, and for all others."""
+    counter, sample = CompileCounter(), updated(sample, guidance=0.5, eta=0.0)
+    compiled = torch.compile(OneLine().eval(), backend=counter)
+    list(sample_videos(compiled, spec, sample, [LONG], tmp_path))
+    assert set(rows_of_calls([LONG], spec.train_denoiser, sample)) == {1, 2, 4, 6}
+    assert counter.frame_count == 2
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "dpmpp2m"])
