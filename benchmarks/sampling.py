@@ -31,13 +31,14 @@ from benchmarks.tables import Row, heading, printed
 from lvdm.data.frames import as_frames
 from lvdm.diffusion.long_video import Window, plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
-from lvdm.machine import Fetched, Machine
+from lvdm.machine import Machine
 from lvdm.making import decoded
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Prompts
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
 from lvdm.params import Params, Sample, TrainDenoiser
+from lvdm.transfers import Fetched
 
 PARTS = ("clips", "solver", "long", "memory")
 OFFICIAL_SECONDS = {"clips": 2.84, "long": 385.0}  # at B=8 and 50 steps; for 1,060 frames, a sum of measured parts

@@ -18,8 +18,9 @@ from functools import partial
 from benchmarks import untrained
 from benchmarks.measuring import profile_lines, recorded
 from benchmarks.process import ROOT, environment
-from lvdm.machine import Machine, is_first_process
+from lvdm.machine import Machine
 from lvdm.orphan import watch_over_orderer
+from lvdm.ranks import is_first_process
 from lvdm.training.denoiser import compile_denoiser
 
 ONE_RUN = "--one-run"

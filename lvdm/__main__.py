@@ -21,10 +21,10 @@ from tqdm import tqdm
 from lvdm import presets, progress
 from lvdm.errors import LvdmError, ParamsError, ValidationFailed, mendable
 from lvdm.graph import STAGES, Stage
-from lvdm.machine import is_first_process
 from lvdm.orphan import DIES_WITH, watch_over_orderer
 from lvdm.params import load_params
 from lvdm.questions import add_command, add_questions
+from lvdm.ranks import is_first_process
 from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
 

@@ -118,54 +118,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`tensor` on `device`, without waiting for what the device was told before."""
-    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
-    return pinned.to(device, non_blocking=True)
-
-
-class Fetched:
-    """`tensor` on its way to the host, where `arrived` gives it; until then the device is not waited for."""
-
-    def __init__(self, tensor: torch.Tensor):
-        import torch
-
-        self._host, self._there = tensor, None
-        if tensor.device.type == "cuda":
-            self._host = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-            self._there = torch.cuda.Event(blocking=True)
-            self._there.record(torch.cuda.current_stream(tensor.device))
-
-    @property
-    def nbytes(self) -> int:
-        return self._host.nbytes
-
-    def arrived(self) -> torch.Tensor:
-        """The tensor on the host, which may be asked for by another thread."""
-        if self._there:
-            self._there.synchronize()
-        return self._host
-
-
-class TrainingLeft(Exception):
-    """A process that only helped to train has no more to do in this stage; run.py ends the stage for it."""
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that a person started, not one that trains beside it on a device of its own."""
-    return all(int(os.environ.get(rank, 0)) == 0 for rank in ("RANK", "LOCAL_RANK"))
-
-
-def leave_to_first_process() -> None:
-    """Called after training, where what every process has done ends and artefacts begin.
-
-    Raises:
-        TrainingLeft: this is not the first process.
-    """
-    if not is_first_process():
-        raise TrainingLeft
-
-
 def load_machine(path: Path) -> Machine:
     """Reads machine.yaml; no file means the defaults.
 

@@ -27,7 +27,6 @@ from lvdm.data.samples import VideoSample
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
 from lvdm.fingerprints import fingerprint
-from lvdm.machine import sent
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import load_autoencoder, load_denoiser, read_denoiser_record
 from lvdm.models.condition import Prompt
@@ -36,6 +35,7 @@ from lvdm.params import Params
 from lvdm.progress import progress
 from lvdm.prompting import understood
 from lvdm.sharing import Share, share_out
+from lvdm.transfers import sent
 from lvdm.workspace import Workspace
 
 DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames

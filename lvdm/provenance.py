@@ -18,8 +18,8 @@ from typing import Any
 from lvdm.errors import ArtefactError
 from lvdm.fingerprints import fingerprint
 from lvdm.graph import STAGES, Stage
-from lvdm.machine import is_first_process
 from lvdm.params import Params
+from lvdm.ranks import is_first_process
 from lvdm.workspace import Workspace, write_json
 
 PACKAGE = Path(__file__).parent

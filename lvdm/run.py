@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from lvdm.cost import cost_since, start_counting
 from lvdm.graph import STAGES
-from lvdm.machine import TrainingLeft, is_first_process
 from lvdm.made import KeptRun, report_here
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
+from lvdm.ranks import TrainingLeft, is_first_process
 from lvdm.storage.artefacts import SharedRun
 from lvdm.workspace import Report, Workspace, need
 

@@ -11,11 +11,11 @@ import shutil
 from dataclasses import replace
 
 from lvdm.graph import STAGES
-from lvdm.machine import leave_to_first_process
 from lvdm.models.checkpoint import read_denoiser_record
 from lvdm.models.condition import Vocabulary
 from lvdm.params import Params
 from lvdm.provenance import Provenance, code_hash, hashes
+from lvdm.ranks import leave_to_first_process
 from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder
 
 log = logging.getLogger(__name__)

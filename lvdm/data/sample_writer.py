@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lvdm.data.samples import VideoSample, fetched_frames, write_sample
-from lvdm.machine import Fetched
+from lvdm.transfers import Fetched
 
 WRITERS = 2  # threads
 ROOM = 2**28  # bytes of frames that wait to be written: 1,365 frames of 256x256

@@ -30,7 +30,7 @@ from lvdm.data.frames import as_frames
 from lvdm.data.video import write_video
 from lvdm.errors import ArtefactError
 from lvdm.fingerprints import sha256
-from lvdm.machine import Fetched
+from lvdm.transfers import Fetched
 from lvdm.workspace import atomic_file, need, write_json
 
 CLIPS, INDEX, MADE_WITH = "clips.safetensors", "index.json", "made_with.json"

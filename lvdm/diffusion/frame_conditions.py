@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lvdm.diffusion.noise import draw_uniform
 from lvdm.diffusion.schedule import Schedule
-from lvdm.machine import sent
 from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
+from lvdm.transfers import sent
 
 # (z "b c t h w", level "b t", stride "b", condition of b windows) -> "b c t h w" in the network's own prediction
 Denoiser = Callable[[Tensor, Tensor, Tensor, Condition], Tensor]

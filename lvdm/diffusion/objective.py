@@ -17,9 +17,9 @@ from lvdm.diffusion.frame_conditions import Denoiser, FrameConditions, draw_fram
 from lvdm.diffusion.noise import draw_noise, draw_uniform
 from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Prediction, Schedule, target_of
-from lvdm.machine import sent
 from lvdm.models.condition import Condition
 from lvdm.params import DenoiserObjective
+from lvdm.transfers import sent
 
 
 @dataclass(frozen=True)

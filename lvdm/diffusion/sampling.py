@@ -31,10 +31,10 @@ from lvdm.diffusion.perturbation import given_noise
 from lvdm.diffusion.samplers import Denoise, ddim, ddpm, dpmpp2m, uniform_levels
 from lvdm.diffusion.schedule import Schedule, x0_of
 from lvdm.errors import ArtefactError
-from lvdm.machine import sent
 from lvdm.models.condition import Condition, Prompts
 from lvdm.params import Sample, TrainDenoiser
 from lvdm.progress import progress
+from lvdm.transfers import sent
 from lvdm.workspace import atomic_file
 
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from lvdm.errors import WeightsError
 from lvdm.evaluation.efficientnet import EfficientNetLite0Features
 from lvdm.evaluation.transnet import TransNetV2Features
-from lvdm.machine import sent
 from lvdm.models.pretrained import NETWORKS, Network, locate
+from lvdm.transfers import sent
 from lvdm.workspace import Workspace
 
 STATIC_LEVELS = 8  # of 255: a frame is static if no pixel changes by more (compression alone changes some)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lvdm.machine import sent
+from lvdm.transfers import sent
 
 MAX_TOKENS = 77  # of a text: CLIP's limit, and more than captions have; what is beyond is cut off
 

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from lvdm.data.frames import as_clip
 from lvdm.diffusion.noise import draw_noise
 from lvdm.errors import ParamsError
-from lvdm.machine import Machine, leave_to_first_process
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
 from lvdm.models.compilation import compile_all, mode_of_training
 from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from lvdm.params import AutoencoderNetwork, AutoencoderObjective, TrainAutoencoder
+from lvdm.ranks import leave_to_first_process
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
 

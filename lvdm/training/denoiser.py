@@ -19,11 +19,12 @@ from lvdm.data.latent_windows import LatentWindows, held_out_windows
 from lvdm.data.latents import LatentCache
 from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.objective import DenoisingLoss, Draws, denoising_loss
-from lvdm.machine import Machine, leave_to_first_process
+from lvdm.machine import Machine
 from lvdm.models.compilation import compile_all, mode_of_training
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserObjective, TrainDenoiser
 from lvdm.prompting import TrainingPrompts
+from lvdm.ranks import leave_to_first_process
 from lvdm.training.callbacks import History
 from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
 

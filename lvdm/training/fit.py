@@ -31,10 +31,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
-from lvdm.machine import Machine, is_first_process
+from lvdm.machine import Machine
 from lvdm.models.layers import recompute
 from lvdm.orphan import DIES_WITH
 from lvdm.params import Training
+from lvdm.ranks import is_first_process
 from lvdm.training.callbacks import (
     AtomicFiles,
     Average,

@@ -11,7 +11,8 @@ from small_run import Noise, small_params
 from torch import Tensor, nn
 
 from lvdm.data.frames import as_clip
-from lvdm.machine import Machine, is_first_process
+from lvdm.machine import Machine
+from lvdm.ranks import is_first_process
 from lvdm.training.fit import Batch, Draw, Task, fit
 
 STEPS, ACCUMULATE = 3, 2

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from sharded_run import run, save
 
-from lvdm.machine import Machine, is_first_process
+from lvdm.machine import Machine
+from lvdm.ranks import is_first_process
 
 STEPS = 8
 

@@ -16,11 +16,12 @@ import separate_run
 import torch
 from safetensors.torch import save_file
 
-from lvdm.machine import Machine, TrainingLeft, is_first_process
+from lvdm.machine import Machine
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import TrainDenoiser, load_params
 from lvdm.prompting import LabelPrompts
+from lvdm.ranks import TrainingLeft, is_first_process
 from lvdm.training.callbacks import History
 from lvdm.training.denoiser import train_denoiser
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from small_run import Noise, small_params
 
-from lvdm.machine import Machine, is_first_process
+from lvdm.machine import Machine
 from lvdm.orphan import watch_over_orderer
+from lvdm.ranks import is_first_process
 from lvdm.training.autoencoder import train_autoencoder
 from lvdm.workspace import atomic_file
 
