@@ -32,95 +32,105 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class KeptRun:
-    """A run of a stage, and what is kept of the last one of the same entry."""
+class Run:
+    """A run of a stage for an entry: what decides its outcome, and what it writes."""
 
     verb: str
     name: str
-    fingerprint: str  # of all that decides the outcome
-    paths: tuple[Path, ...]
+    work: Work
+    paths: tuple[Path, ...]  # its outputs, and its report and curves, which need not all be there
     workspace: Workspace
 
     @classmethod
-    def of(
-        cls, verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]
-    ) -> KeptRun | None:
-        """The run of these inputs, given by their hashes; None for a stage of which nothing is kept.
+    def of(cls, verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]) -> Run:
+        """The run of these inputs, given by their hashes; what decides the outcome and is no artefact is added."""
+        work = Work.from_hashes(verb, params, name, {**inputs, **_beside(verb, params, workspace, name)})
+        made = (*STAGES[verb].outputs(workspace, params, name), workspace.report(verb, name))
+        curves = (workspace.curve(kind, name) for kind in (verb, f"{verb}_held_out"))
+        return cls(verb, name, work, tuple(dict.fromkeys([*made, *curves])), workspace)
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.name}".strip()
+
+    def report(self) -> Report | None:
+        """The report of the files that lie here; None, and a line says so, if another version of ours wrote it."""
+        try:
+            Provenance.read(self.workspace.report(self.verb, self.name) / "provenance.json")
+            return Report.read(self.workspace, self.verb, self.name)
+        except ArtefactError as error:
+            log.warning("%s: made anew, as its report cannot be read: %s", self, error)
+            return None
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A run, and what is kept of the last one of the same entry."""
+
+    run: Run
+
+    @classmethod
+    def of(cls, run: Run) -> KeptRun | None:
+        """None for a stage of which nothing is kept.
 
         Kept is what training and sampling make. Latents have a store of their own, the other stages take little, and
         ingest reads what no hash of ours covers: the source.
         """
-        if not STAGES[verb].resumes:
-            return None
-        work = work_of_run(verb, params, workspace, name, inputs)
-        return cls(verb, name, work.fingerprint, paths_of_run(verb, params, workspace, name), workspace)
+        return cls(run) if STAGES[run.verb].resumes else None
 
     @property
     def folder(self) -> Path:
-        return self.workspace.state / "made" / self.verb / self.name
+        return self.run.workspace.state / "made" / self.run.verb / self.run.name
 
     def take(self) -> Report | None:
         """The report of the run that made the same, whose files now lie where they belong; None if none is kept."""
         if (listed := self._listed()) is None:
             return None
-        run, root, there = f"{self.verb} {self.name}", self.workspace.root, self.folder / "files"
+        run, root, there = self.run, self.run.workspace.root, self.folder / "files"
         where = os.path.relpath(self.folder, root)
         if listed != _by_name(digests_below([there]), there):
             log.warning("%s: made anew, as what is kept of it in %s is damaged", run, where)
             return None
-        if listed != _by_name(digests_below(self.paths), root):
+        if listed != _by_name(digests_below(run.paths), root):
             contents = {root / name: there / name for name in listed}
-            for path in self.paths:
+            for path in run.paths:
                 put_in_place(path, {p: content for p, content in contents.items() if p.is_relative_to(path)})
-        if (report := report_here(self.verb, self.name, self.workspace)) is None:
+        if (report := run.report()) is None:
             return None
-        shutil.rmtree(self.workspace.scratch(self.verb, self.name, self.fingerprint), ignore_errors=True)
+        shutil.rmtree(run.workspace.scratch(run.verb, run.name, run.work.fingerprint), ignore_errors=True)
         log.info("%s: up to date, of the same parameters, inputs and code; to make it anew, remove %s", run, where)
         return report
 
     def keep(self) -> None:
         """Keeps what this run made, in place of what the one before made."""
+        root = self.run.workspace.root
         with atomic_folder(self.folder) as beside:
-            made = digests_below(self.paths)
+            made = digests_below(self.run.paths)
             for path in made:
-                place = beside / "files" / path.relative_to(self.workspace.root)
+                place = beside / "files" / path.relative_to(root)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(path, place)
-            files = _by_name(made, self.workspace.root)
-            write_json(beside / "made.json", {"work": self.fingerprint, "files": files})
+            files = _by_name(made, root)
+            write_json(beside / "made.json", {"work": self.run.work.fingerprint, "files": files})
 
     def _listed(self) -> dict[str, str] | None:
         """The sha256 of what was kept of equal work, by name; none if the list is damaged, None if there is no list."""
         try:
             document = json.loads((self.folder / "made.json").read_text())
-            return dict(document["files"]) if document["work"] == self.fingerprint else None
+            return dict(document["files"]) if document["work"] == self.run.work.fingerprint else None
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
             return {}
 
 
-def report_here(verb: str, name: str, workspace: Workspace) -> Report | None:
-    """The report of a run whose files lie here; None, and a line says so, if another version of ours wrote it."""
-    try:
-        Provenance.read(workspace.report(verb, name) / "provenance.json")
-        return Report.read(workspace, verb, name)
-    except ArtefactError as error:
-        log.warning("%s %s: made anew, as its report cannot be read: %s", verb, name, error)
-        return None
-
-
-def work_of_run(verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]) -> Work:
-    """All that decides the outcome of a run of these inputs, given by their hashes, what is no artefact included."""
+def _beside(verb: str, params: Params, workspace: Workspace, name: str) -> dict[str, str]:
+    """The hashes of what decides the outcome of a stage and is no artefact: networks that a person installed."""
     text = params.experiment(name).train_denoiser.network.text if verb == "train_denoiser" else None
-    beside: dict[str, str] = {}
     if text is not None:
         from lvdm.models.text import find_text_encoder
 
-        beside = {"text encoder": find_text_encoder(text, workspace).fingerprint}
-    elif verb == "evaluate":
-        beside = _networks(params.evaluate.metrics, workspace)
-    return Work.from_hashes(verb, params, name, {**inputs, **beside})
+        return {"text encoder": find_text_encoder(text, workspace).fingerprint}
+    return _networks(params.evaluate.metrics, workspace) if verb == "evaluate" else {}
 
 
 def _networks(metrics: Iterable[str], workspace: Workspace) -> dict[str, str]:
@@ -135,13 +145,6 @@ def _installed(network: Network, workspace: Workspace) -> str:
     except WeightsError:
         return ""
     return fingerprint(files=[path, *(path.with_name(companion) for companion in network.companions)])
-
-
-def paths_of_run(verb: str, params: Params, workspace: Workspace, name: str) -> tuple[Path, ...]:
-    """What a run writes: its outputs, and its report and curves, which need not all be there."""
-    made = (*STAGES[verb].outputs(workspace, params, name), workspace.report(verb, name))
-    curves = (workspace.curve(kind, name) for kind in (verb, f"{verb}_held_out"))
-    return tuple(dict.fromkeys([*made, *curves]))
 
 
 def digests_below(paths: Iterable[Path]) -> dict[Path, str]:

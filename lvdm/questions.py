@@ -15,7 +15,7 @@ from lvdm.comparison.measured import lineages
 from lvdm.nightly.night import check_none_failed, night
 from lvdm.nightly.promotion import promote
 from lvdm.params import load_params
-from lvdm.storage.shared import listed, remove_before
+from lvdm.shared.listing import listed, remove_before
 from lvdm.workspace import Workspace
 
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 
 from lvdm.cost import cost_since, start_counting
 from lvdm.graph import STAGES
-from lvdm.made import KeptRun, report_here
+from lvdm.made import KeptRun, Run
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
 from lvdm.ranks import TrainingLeft, is_first_process
-from lvdm.storage.artefacts import SharedRun
+from lvdm.shared.runs import SharedRun
 from lvdm.workspace import Report, Workspace, need
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,13 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
         for path in stage.inputs(workspace, params, name):
             need(path, _maker(path, params, workspace))
         inputs = hashes(stage.inputs(workspace, params, name), workspace)
-        shared = SharedRun.of(verb, params, workspace, name, inputs)
-        if shared and not resume and shared.fetch() and (report := report_here(verb, name, workspace)):
+        run = Run.of(verb, params, workspace, name, inputs)
+        shared, kept = SharedRun.of(run), KeptRun.of(run)
+        if shared and not resume and shared.fetch() and (report := run.report()):
             workspace.clear_scratch(verb, name)
             return report
         if shared:
             shared.check()
-        kept = KeptRun.of(verb, params, workspace, name, inputs)
         if kept and not resume and (report := kept.take()):
             if shared:
                 shared.publish()
@@ -74,7 +74,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
             kept.keep()
         workspace.clear_scratch(verb, name)
     for metric, value in report.metrics.items():
-        log.info("%s: %s = %.6g", f"{verb} {name}".strip(), metric, value)
+        log.info("%s: %s = %.6g", run, metric, value)
     return report
 
 

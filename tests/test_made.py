@@ -11,7 +11,7 @@ import yaml
 
 from lvdm import provenance
 from lvdm.graph import STAGES
-from lvdm.made import KeptRun
+from lvdm.made import KeptRun, Run
 from lvdm.params import Params, parse_params
 from lvdm.provenance import Provenance, hashes
 from lvdm.workspace import Report, Workspace
@@ -52,7 +52,7 @@ def workspace(tmp_path):
 def run(workspace: Workspace, asked: Params | None = None) -> KeptRun:
     params = asked or SHARED
     inputs = hashes(STAGES["train_denoiser"].inputs(workspace, params, "unperturbed"), workspace)
-    kept = KeptRun.of("train_denoiser", params, workspace, "unperturbed", inputs)
+    kept = KeptRun.of(Run.of("train_denoiser", params, workspace, "unperturbed", inputs))
     assert kept is not None
     return kept
 
@@ -63,7 +63,7 @@ def files(workspace: Workspace) -> dict[Path, bytes]:
 
 def test_what_dvc_removed_for_a_shared_parameter_that_the_entry_overrides_is_there_again(workspace, caplog):
     before = files(workspace)
-    for path in run(workspace).paths:
+    for path in run(workspace).run.paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with caplog.at_level("INFO"):
         report = run(workspace, params(perturbation={"max_level": 0.125, "alpha": 0.0})).take()

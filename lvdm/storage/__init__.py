@@ -1,4 +1,4 @@
-"""S3: listing, fetching and publishing objects, each whole or not at all; and what machines share there of stages.
+"""S3: listing, fetching and publishing objects, each whole or not at all.
 
-Not here: which other objects are wanted; that is for who has a use for them (lvdm/data, lvdm/models/pretrained.py ...).
+Not here: which objects are wanted; that is for who has a use for them (lvdm/shared, lvdm/data, ...).
 """

@@ -13,11 +13,12 @@ from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
 from lvdm.machine import load_machine
+from lvdm.made import Run
 from lvdm.models.pretrained import NETWORKS
 from lvdm.params import parse_params
 from lvdm.provenance import Work, hashes
 from lvdm.run import run_stage
-from lvdm.storage.artefacts import SharedRun
+from lvdm.shared.runs import SharedRun
 from lvdm.workspace import Report, Workspace
 from tests.test_caching import params, project, write_videos
 
@@ -37,13 +38,13 @@ def machine(root: Path, place: str) -> Workspace:
 def run_of(workspace: Workspace, work: Work = WORK) -> SharedRun:
     report, curves = workspace.report("encode_latents", "one"), workspace.curve("encode_latents", "one")
     outputs = (workspace.metrics("one"), workspace.latents("one"), report, curves)
-    return SharedRun("encode_latents", "one", work, outputs, workspace)
+    return SharedRun(Run("encode_latents", "one", work, outputs, workspace))
 
 
 def made(root: Path, place: str, content: str = "made") -> SharedRun:
     """A run whose outputs are there: a file, a folder of folders, and a report."""
     run = run_of(machine(root, place))
-    metrics, latents, report, curve = run.outputs
+    metrics, latents, report, curve = run.run.paths
     for path in (metrics, latents / "a.npy", latents / "deep" / "b.npy", report / "report.json", curve):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{content} {path.name}" if path.name != "b.npy" else f"{content} a.npy")
@@ -90,7 +91,7 @@ def test_what_was_published_with_a_report_of_another_version_is_made_and_a_line_
     run_stage("encode_latents", params(), Workspace(one.root), "small")
     (one.report("encode_latents", "small") / file).write_text("{}")
     inputs = hashes(STAGES["encode_latents"].inputs(one, params(), "small"), one)
-    run = SharedRun.of("encode_latents", params(), one, "small", inputs)
+    run = SharedRun.of(Run.of("encode_latents", params(), one, "small", inputs))
     assert run is not None
     run.publish()
     report = run_stage("encode_latents", params(), two, "small")
@@ -139,7 +140,8 @@ def evaluation(root: Path, *networks: str) -> SharedRun:
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["evaluate"]["metrics"] = ["fd_tn2", "kd_efflite0", "static_gap"]
     workspace = machine(root, "s3://raw/measured")
-    run = SharedRun.of("evaluate", parse_params(document), workspace, "perturbed", {"artifacts/samples/perturbed": "a"})
+    inputs = {"artifacts/samples/perturbed": "a"}
+    run = SharedRun.of(Run.of("evaluate", parse_params(document), workspace, "perturbed", inputs))
     assert run is not None
     return run
 
@@ -147,22 +149,22 @@ def evaluation(root: Path, *networks: str) -> SharedRun:
 def test_an_evaluation_is_fetched_where_the_same_networks_of_its_metrics_are_and_nowhere_else(tmp_path, s3):
     for name, networks in {"none": (), "one": ("tn2",)}.items():
         run = evaluation(tmp_path / name, *networks)
-        path = run.workspace.metrics("perturbed")
+        path = run.run.workspace.metrics("perturbed")
         path.parent.mkdir()
         path.write_text(name)
         run.publish()
     more = evaluation(tmp_path / "more", "tn2", "efflite0")
     assert not more.fetch(), "it can measure what the others could not"
-    (more.workspace.weights / NETWORKS["efflite0"].file).unlink()
+    (more.run.workspace.weights / NETWORKS["efflite0"].file).unlink()
     equal = evaluation(tmp_path / "more")
     assert equal.fetch()
-    assert equal.workspace.metrics("perturbed").read_text() == "one"
-    (equal.workspace.weights / NETWORKS["tn2"].file).unlink()
-    (equal.workspace.weights / NETWORKS["tn2"].file).write_text("not the true one, which measures nothing")
-    (equal.workspace.weights / NETWORKS["minilm"].file).parent.mkdir()
-    (equal.workspace.weights / NETWORKS["minilm"].file).write_text("of no metric")
+    assert equal.run.workspace.metrics("perturbed").read_text() == "one"
+    (equal.run.workspace.weights / NETWORKS["tn2"].file).unlink()
+    (equal.run.workspace.weights / NETWORKS["tn2"].file).write_text("not the true one, which measures nothing")
+    (equal.run.workspace.weights / NETWORKS["minilm"].file).parent.mkdir()
+    (equal.run.workspace.weights / NETWORKS["minilm"].file).write_text("of no metric")
     assert evaluation(tmp_path / "more").fetch()
-    assert equal.workspace.metrics("perturbed").read_text() == "none"
+    assert equal.run.workspace.metrics("perturbed").read_text() == "none"
 
 
 def test_the_list_comes_after_its_files_and_without_it_there_is_nothing(tmp_path, s3, proxy):
@@ -176,7 +178,7 @@ def test_the_list_comes_after_its_files_and_without_it_there_is_nothing(tmp_path
     run.publish()
     assert [path.split("/")[3] for method, path in proxy.seen if method == "PUT"] == ["made"], "files were there"
     assert run_of(two).fetch()
-    assert files(two) == files(run.workspace)
+    assert files(two) == files(run.run.workspace)
 
 
 def test_of_two_that_made_the_same_the_first_stays_and_no_mixture(tmp_path, s3, proxy):
@@ -192,13 +194,13 @@ def test_of_two_that_made_the_same_the_first_stays_and_no_mixture(tmp_path, s3, 
     second.publish()
     two = machine(tmp_path / "two", "s3://raw/twice")
     assert run_of(two).fetch()
-    assert files(two) == files(first.workspace) != files(second.workspace)
+    assert files(two) == files(first.run.workspace) != files(second.run.workspace)
 
 
 def test_a_fetch_that_fails_leaves_what_was_there_and_goes_on_from_what_came(tmp_path, s3, proxy):
     run = made(tmp_path / "one", "s3://raw/failing")
     run.publish()
-    two = made(tmp_path / "two", "s3://raw/failing", "older").workspace
+    two = made(tmp_path / "two", "s3://raw/failing", "older").run.workspace
     before = files(two)
     wanted = json.loads(s3.get_object(Bucket="raw", Key=f"failing/{run._list}")["Body"].read())["files"]
     digest = wanted["metrics/one.json"][0]
@@ -210,7 +212,7 @@ def test_a_fetch_that_fails_leaves_what_was_there_and_goes_on_from_what_came(tmp
     proxy.fault = lambda method, path: ""
     proxy.seen.clear()
     assert run_of(two).fetch()
-    assert files(two) == files(run.workspace)
+    assert files(two) == files(run.run.workspace)
     assert not came & set(proxy.gets)
     assert digest in proxy.gets
 
@@ -232,7 +234,7 @@ def test_a_list_of_other_files_than_the_outputs_is_refused(said, tmp_path, s3):
     s3.put_object(Bucket="raw", Key=f"strange/{run._list}", Body=json.dumps({"files": said}).encode())
     with pytest.raises(StorageError, match="no list of the outputs of encode_latents one; remove it there"):
         run.fetch()
-    assert not files(run.workspace)
+    assert not files(run.run.workspace)
 
 
 @pytest.mark.parametrize(("lacking", "says"), [(0, "came damaged 8 times"), (1, "attempts failed")])
@@ -262,10 +264,10 @@ def test_what_is_refused_and_not_gone_stays_published(tmp_path, s3, proxy):
 def test_what_has_lost_a_file_counts_as_not_made_and_whoever_makes_it_anew_publishes_it(tmp_path, s3):
     first, second = (made(tmp_path / name, "s3://raw/lost", name) for name in ("first", "second"))
     first.publish()
-    s3.delete_object(Bucket="raw", Key=f"lost/objects/{sha256(first.workspace.metrics('one'))}")
-    before = files(second.workspace)
+    s3.delete_object(Bucket="raw", Key=f"lost/objects/{sha256(first.run.workspace.metrics('one'))}")
+    before = files(second.run.workspace)
     assert not second.fetch()
-    assert files(second.workspace) == before, "and nothing of it was taken"
+    assert files(second.run.workspace) == before, "and nothing of it was taken"
     second.publish()
     third = machine(tmp_path / "third", "s3://raw/lost")
     assert run_of(third).fetch()
@@ -275,20 +277,20 @@ def test_what_has_lost_a_file_counts_as_not_made_and_whoever_makes_it_anew_publi
 def test_who_may_remove_nothing_makes_what_has_lost_a_file_anew_and_puts_equal_files_back(tmp_path, s3, proxy):
     first, second = (made(tmp_path / name, "s3://raw/kept-there") for name in ("first", "second"))
     first.publish()
-    s3.delete_object(Bucket="raw", Key=f"kept-there/objects/{sha256(first.workspace.metrics('one'))}")
+    s3.delete_object(Bucket="raw", Key=f"kept-there/objects/{sha256(first.run.workspace.metrics('one'))}")
     proxy.fault = lambda method, path: "412" if method == "DELETE" else ""
     assert not second.fetch()
     second.publish()
     third = machine(tmp_path / "third", "s3://raw/kept-there")
     assert run_of(third).fetch()
-    assert files(third) == files(first.workspace)
+    assert files(third) == files(first.run.workspace)
 
 
 def test_a_file_that_was_there_and_is_removed_before_a_list_says_that_it_is_wanted_is_published_again(
     tmp_path, s3, proxy
 ):
     run = made(tmp_path / "one", "s3://raw/removed")
-    digest = sha256(run.workspace.metrics("one"))
+    digest = sha256(run.run.workspace.metrics("one"))
     run.publish()
     s3.delete_object(Bucket="raw", Key=f"removed/{run._list}")
 
@@ -302,7 +304,7 @@ def test_a_file_that_was_there_and_is_removed_before_a_list_says_that_it_is_want
     assert [path.rsplit("/", 1)[1] for method, path in proxy.seen if method == "PUT"][-1] == digest
     two = machine(tmp_path / "two", "s3://raw/removed")
     assert run_of(two).fetch()
-    assert files(two) == files(run.workspace)
+    assert files(two) == files(run.run.workspace)
 
 
 @pytest.mark.parametrize("place", ["s3://", "s3:///x", f"s3://key:{SECRET}@bucket/x"])

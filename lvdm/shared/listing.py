@@ -3,7 +3,7 @@
 The list of a run goes first, then the files that no list names. A machine at work may count on a file that it found
 there: so nothing goes that is younger than DAYS, the lists are looked at again before each portion of files, and who
 publishes looks for its files once more when its list is there. If one goes all the same, its run counts as not made.
-Not here: publishing and fetching (artefacts.py).
+Not here: publishing and fetching (runs.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from lvdm.errors import ParamsError, StorageError
 from lvdm.provenance import Provenance
-from lvdm.storage.artefacts import OBJECTS, place_of
+from lvdm.shared.runs import OBJECTS, place_of
 from lvdm.storage.bucket import PARALLEL, GoneError, Object, Pool, Prefix
 from lvdm.workspace import Workspace
 

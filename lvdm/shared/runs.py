@@ -5,7 +5,8 @@
 
 A list goes there after its files, and nothing there is ever overwritten: so a list that is there is whole, and of two
 who made the same at once it is that of the first.
-Not here: what decides an outcome (lvdm/provenance.py). Versions of data and artefacts in Git's terms are DVC's.
+Not here: what decides an outcome (lvdm/made.py), and the removal of what is old (listing.py). Versions of data and
+artefacts in Git's terms are DVC's.
 """
 
 from __future__ import annotations
@@ -20,10 +21,8 @@ from pathlib import Path
 from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
-from lvdm.made import digests_below, paths_of_run, put_in_place, work_of_run
-from lvdm.params import Params
+from lvdm.made import Run, digests_below, put_in_place
 from lvdm.progress import progress
-from lvdm.provenance import Work
 from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Pool, Prefix
 from lvdm.storage.fetching import fetch, fetch_all
 from lvdm.storage.publishing import TakenError, publish, publish_all
@@ -48,39 +47,30 @@ def place_of(workspace: Workspace) -> Prefix:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """One run of a stage over entries, at the place that machine.yaml names as `artifacts`."""
+    """A run of a stage over entries, at the place that machine.yaml names as `artifacts`."""
 
-    verb: str
-    name: str
-    work: Work
-    outputs: tuple[Path, ...]  # and the report and curves, which need not all be there
-    workspace: Workspace
+    run: Run
 
     @classmethod
-    def of(
-        cls, verb: str, params: Params, workspace: Workspace, name: str, inputs: Mapping[str, str]
-    ) -> SharedRun | None:
-        """The run of these inputs, given by their hashes; None if its artefacts are not shared.
+    def of(cls, run: Run) -> SharedRun | None:
+        """None if its artefacts are not shared.
 
         A stage that runs once is not: ingest reads what no hash of ours covers, validate and compare take seconds.
         """
-        if workspace.machine.artifacts is None or not STAGES[verb].over:
-            return None
-        work = work_of_run(verb, params, workspace, name, inputs)
-        return cls(verb, name, work, paths_of_run(verb, params, workspace, name), workspace)
+        return cls(run) if run.workspace.machine.artifacts is not None and STAGES[run.verb].over else None
 
     @property
     def _prefix(self) -> Prefix:
-        return place_of(self.workspace)
+        return place_of(self.run.workspace)
 
     @property
     def _list(self) -> str:
-        return f"made/{self.verb}/{self.name}/{self.work.fingerprint}.json"
+        return f"made/{self.run.verb}/{self.run.name}/{self.run.work.fingerprint}.json"
 
     @property
     def _arriving(self) -> Path:
         """Where files of the run arrive; a killed fetch goes on from there."""
-        return self.workspace.state / "fetched" / f"{self.verb}-{self.name}-{self.work.fingerprint}"
+        return self.run.workspace.state / "fetched" / f"{self.run.verb}-{self.run.name}-{self.run.work.fingerprint}"
 
     def fetch(self) -> bool:
         """Whether somebody made this: then its outputs and its report are here.
@@ -99,17 +89,17 @@ class SharedRun:
         try:
             files = self._arrived(prefix, Object(key, said["ETag"], said["ContentLength"]))
         except GoneError as error:
-            log.warning("%s %s: made anew, as what was published of it is not whole: %s", self.verb, self.name, error)
+            log.warning("%s: made anew, as what was published of it is not whole: %s", self.run, error)
             try:
                 prefix.ask("delete_object", key)
             except StorageError as refused:
-                log.warning("%s %s: its list stays there: %s", self.verb, self.name, refused)
+                log.warning("%s: its list stays there: %s", self.run, refused)
             shutil.rmtree(self._arriving)
             return False
-        for output in self.outputs:
+        for output in self.run.paths:
             put_in_place(output, {p: self._arriving / d for p, d in files.items() if p.is_relative_to(output)})
         shutil.rmtree(self._arriving)
-        log.info("%s %s: fetched, made of the same parameters, inputs and code: s3://%s", self.verb, self.name, key)
+        log.info("%s: fetched, made of the same parameters, inputs and code: s3://%s", self.run, key)
         return True
 
     def check(self) -> None:
@@ -131,19 +121,19 @@ class SharedRun:
             StorageError: the server does not take them.
         """
         prefix, files, objects = self._prefix, {}, {}
-        for path, digest in digests_below(self.outputs).items():
-            files[str(path.relative_to(self.workspace.root))] = [digest, path.stat().st_size]
+        for path, digest in digests_below(self.run.paths).items():
+            files[str(path.relative_to(self.run.workspace.root))] = [digest, path.stat().st_size]
             objects[f"{OBJECTS}/{digest}"] = path
         publish_all(prefix, objects)
         document = self._arriving.with_name(f"{self._arriving.name}.json")
-        write_json(document, {"files": files, "work": asdict(self.work)})
+        write_json(document, {"files": files, "work": asdict(self.run.work)})
         try:
             where = publish(prefix, self._list, document)
         except TakenError:
-            log.info("%s %s: somebody published the same work meanwhile; that is kept there", self.verb, self.name)
+            log.info("%s: somebody published the same work meanwhile; that is kept there", self.run)
         else:
             publish_all(prefix, _missing(prefix, objects))
-            log.info("%s %s: published as %s", self.verb, self.name, where)
+            log.info("%s: published as %s", self.run, where)
         document.unlink()
 
     def _arrived(self, prefix: Prefix, said: Object) -> dict[Path, str]:
@@ -163,13 +153,14 @@ class SharedRun:
         """The sha256 and the size of each file of the list, by its path here."""
         try:
             said = json.loads(listed.read_text())["files"]
-            files = {self.workspace.root / path: (str(digest), int(size)) for path, (digest, size) in said.items()}
+            files = {self.run.workspace.root / path: (str(digest), int(size)) for path, (digest, size) in said.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             files = {}
-        strange = [p for p in files if ".." in p.parts or not any(p.is_relative_to(output) for output in self.outputs)]
+        outputs = self.run.paths
+        strange = [p for p in files if ".." in p.parts or not any(p.is_relative_to(output) for output in outputs)]
         if strange or not files or not all(len(d) == 64 and d.isalnum() for d, _ in files.values()):
             shutil.rmtree(self._arriving)
-            raise StorageError(f"{where}: no list of the outputs of {self.verb} {self.name}", remedy="remove it there")
+            raise StorageError(f"{where}: no list of the outputs of {self.run}", remedy="remove it there")
         return files
 
 
