@@ -70,19 +70,22 @@ class SharedRun:
     @property
     def _arriving(self) -> Path:
         """Where files of the run arrive; a killed fetch goes on from there."""
-        return self.run.workspace.state / "fetched" / f"{self.run.verb}-{self.run.name}-{self.run.work.fingerprint}"
+        return self.run.workspace.state / "arriving" / self.run.verb / self.run.name / self.run.work.fingerprint
 
     def fetch(self) -> bool:
         """Whether somebody made this: then its outputs and its report are here.
 
-        A list whose files are not all there any more is removed, where we may: nobody else could use it, nor publish
-        another.
+        What a killed fetch of other work left here is removed. So is a list whose files are not all there any more,
+        where we may: nobody else could use it, nor publish another.
 
         Raises:
             StorageError: the server does not answer, or what it has is damaged or no list of these outputs.
         """
         prefix = self._prefix
         key = prefix.key(self._list)
+        for left in self._arriving.parent.glob("*/"):
+            if left != self._arriving:
+                shutil.rmtree(left)
         if (said := prefix.find(key)) is None:
             return False
         self._arriving.mkdir(parents=True, exist_ok=True)

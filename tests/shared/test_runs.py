@@ -72,7 +72,7 @@ def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_enc
     assert theirs.cost == ours.cost, "the report is of the run that made them"
     assert not two.latent_store("small").exists()
     assert not [path for method, path in proxy.seen if method in ("PUT", "POST")]
-    assert not list((two.state / "fetched").iterdir())
+    assert not [path for path in (two.state / "arriving").rglob("*") if path.is_file()]
     there = (said["Key"] for said in s3.list_objects_v2(Bucket="raw", Prefix="encoded/")["Contents"])
     written = [s3.get_object(Bucket="raw", Key=key)["Body"].read() for key in there]
     written += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
@@ -208,13 +208,27 @@ def test_a_fetch_that_fails_leaves_what_was_there_and_goes_on_from_what_came(tmp
     with pytest.raises(StorageError, match="8 attempts failed"):
         run_of(two).fetch()
     assert files(two) == before
-    came = {path.name for path in (two.state / "fetched").rglob("*") if len(path.name) == 64}
+    came = {path.name for path in (two.state / "arriving").rglob("*") if len(path.name) == 64}
     proxy.fault = lambda method, path: ""
     proxy.seen.clear()
     assert run_of(two).fetch()
     assert files(two) == files(run.run.workspace)
     assert not came & set(proxy.gets)
     assert digest in proxy.gets
+
+
+def test_what_a_fetch_that_failed_left_goes_when_other_work_is_fetched(tmp_path, s3, proxy):
+    run = made(tmp_path / "one", "s3://raw/left")
+    run.publish()
+    two = made(tmp_path / "two", "s3://raw/left").run.workspace
+    proxy.fault = lambda method, path: "500" if "/objects/" in path else ""
+    with pytest.raises(StorageError):
+        run_of(two).fetch()
+    proxy.fault = lambda method, path: ""
+    left = {path.name for path in (two.state / "arriving").rglob("*") if path.is_file()}
+    assert "list.json" in left
+    assert not run_of(two, dataclasses.replace(WORK, params={"steps": 2})).fetch()
+    assert not [path for path in (two.state / "arriving").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
