@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from lvdm.planning.trials import now
+
 WARM_UP, LEAST = 3, 3  # calls
 PROFILED = 2
 BYTES_A_NUMBER = 2  # of bfloat16
@@ -74,12 +76,6 @@ class Measured:
 def sync(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def now(device: torch.device) -> float:
-    """The time, in seconds, when the device has done all that it was told."""
-    sync(device)
-    return time.perf_counter()
 
 
 def pace(call: Callable[[], object], device: torch.device, count: int) -> float:

@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import untrained
-from benchmarks.measuring import now
 from benchmarks.sampling import Maker
 from lvdm.machine import Machine
 from lvdm.params import Params, parse_params
 from lvdm.planning import plan, trials, work
 from lvdm.planning.needs import GIB, Need
+from lvdm.planning.trials import now
 from lvdm.training.fit import Batch, Task
 from lvdm.workspace import Workspace
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import networks, untrained
-from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, now, relative_error
+from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, relative_error
 from benchmarks.tables import Row, heading, printed
 from lvdm.data.frames import as_frames
 from lvdm.diffusion.long_video import Window, plan_long_video
@@ -38,6 +38,7 @@ from lvdm.models.condition import Prompts
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
 from lvdm.params import Params, Sample, TrainDenoiser
+from lvdm.planning.trials import now
 from lvdm.transfers import Fetched
 
 PARTS = ("clips", "solver", "long", "memory")

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.errors import ParamsError
-from lvdm.section import Section, parse, read_yaml
+from lvdm.section import Count, Section, parse, read_yaml
 
 if TYPE_CHECKING:
     import torch
 
 MOST_LOADERS = 16
-Count = Annotated[int, Field(gt=0)]
 
 
 def _on_s3(place: str) -> str:

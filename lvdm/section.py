@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvdm.errors import ParamsError
+
+Count = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):

@@ -108,16 +108,21 @@ class Workspace:
     @property
     def cache(self) -> Path:
         """What can be computed again and is worth keeping, each file named by the hash of what it came from."""
-        return self.root / ".lvdm" / "cache"
+        return self.local / "cache"
 
     def latent_store(self, autoencoder: str) -> Path:
         """Shards of latents that are being made, and those that the latent cache links to."""
-        return self.root / ".lvdm" / "latents" / autoencoder
+        return self.local / "latents" / autoencoder
+
+    @property
+    def local(self) -> Path:
+        """What is of this machine alone and of no version: caches, copies, locks, and runs at work."""
+        return self.root / ".lvdm"
 
     @property
     def state(self) -> Path:
         """What runs at work keep beside the artefacts."""
-        return self.root / ".lvdm"
+        return self.local
 
     def scratch(self, stage: str, name: str, fingerprint: str) -> Path:
         """The folder that a killed run of exactly this work resumes from."""
@@ -150,7 +155,7 @@ class Workspace:
         Raises:
             BusyError: another process holds it.
         """
-        path = self.root / ".lvdm" / "locks" / f"{stage}-{name or 'all'}.lock"
+        path = self.local / "locks" / f"{stage}-{name or 'all'}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as file:
             try:

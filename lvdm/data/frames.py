@@ -6,11 +6,22 @@ Not here: which frames of which video (clips.py), and their reading (video.py).
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+
+@runtime_checkable
+class Video(Protocol):
+    """Frames by index, uint8 "h w 3", decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
 def squared(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[Tensor, "t {size} {size} 3"]:

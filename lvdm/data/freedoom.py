@@ -28,7 +28,7 @@ from lvdm.data.video import write_video
 from lvdm.errors import SourceError
 from lvdm.fingerprints import fingerprint
 from lvdm.progress import progress
-from lvdm.section import Section, parse, read_yaml
+from lvdm.section import Count, Section, parse, read_yaml
 from lvdm.workspace import Workspace, link_or_copy
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ FPS = 35 / freedoom_walk.TICS
 REEL = 16  # videos that are filmed in one game
 SECONDS_A_REEL, SECONDS_A_FRAME = 600.0, 2.0  # at most, a hundred times what it takes
 
-Count = Annotated[int, Field(gt=0)]
 Some = Annotated[int, Field(ge=0)]
 
 
@@ -222,7 +221,7 @@ def _kept(definition: Definition, workspace: Workspace) -> Path:
     """Where videos of this definition and code are kept; how many there are makes no other ones."""
     counts = {"num_train", "num_test", "num_long"}
     code = [Path(str(module.__file__)) for module in (freedoom_walk, video)] + [Path(__file__)]
-    folder = workspace.root / ".lvdm" / "rendered" / fingerprint(definition.model_dump(exclude=counts), files=code)
+    folder = workspace.local / "rendered" / fingerprint(definition.model_dump(exclude=counts), files=code)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -30,7 +30,7 @@ from lvdm.storage.fetching import fetch_all
 from lvdm.workspace import Workspace, lives, write_json
 
 INDEX = ".s3-index"  # in the folder whose videos lie on S3
-COPIES = ".lvdm/mirror"
+COPIES = "mirror"
 PARTIAL, ACCOUNT = "partial", "bytes"  # in it
 NOBODY = "left"
 MOST_HELD = 256  # copies at once where they are bounded: each is an open file
@@ -99,7 +99,7 @@ class Mirror:
     """Copies of `objects`, each by its path within `prefix`, in a folder that other prefixes may share."""
 
     def __init__(self, prefix: Prefix, objects: Mapping[str, Object], workspace: Workspace):
-        self.prefix, self.objects, self.folder = prefix, objects, workspace.root / COPIES
+        self.prefix, self.objects, self.folder = prefix, objects, workspace.local / COPIES
         gigabytes = workspace.machine.cache_gigabytes
         self.max_bytes = None if gigabytes is None else int(gigabytes * 1e9)
 

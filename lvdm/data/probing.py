@@ -36,7 +36,7 @@ def probed(paths: Sequence[str], workspace: Workspace, transcode: Transcode | No
     A video that was straightened lies in `workspace.videos` as well, and its finding has the `path` to read it from.
     One that is lost (a crash, a timeout) is tried again the next time.
     """
-    memory, store = workspace.root / ".lvdm" / "probes.jsonl", workspace.root / ".lvdm" / "straightened"
+    memory, store = workspace.local / "probes.jsonl", workspace.local / "straightened"
     libraries = [version(library) for library in ("av", "decord", "numpy", "pillow")]
     settings = transcode.model_dump() if transcode else None
     prober = fingerprint(libraries, settings, files=[Path(str(m.__file__)) for m in PROBERS])

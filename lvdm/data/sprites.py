@@ -23,13 +23,12 @@ from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.video import write_video
 from lvdm.errors import SourceError
 from lvdm.progress import progress
-from lvdm.section import Section, parse, read_yaml
+from lvdm.section import Count, Section, parse, read_yaml
 
 RECIPE = "recipe.yaml"
 CHUNK_FRAMES = 128
 SECONDS_A_VIDEO = 600.0
 
-Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Rgb = tuple[Channel, Channel, Channel]

@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from lvdm.data.frames import Video
 from lvdm.evaluation.drift import bounds
 from lvdm.evaluation.interval import groups_of, interval
 from lvdm.machine import cores
@@ -27,15 +27,6 @@ LAGS = (2, 5, 10, 20, 50)  # frames
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # of SSIM
 EVERY = 16  # frames between those that are held against later ones
 THREADS = min(16, cores())  # each looks through a video
-
-
-@runtime_checkable
-class Video(Protocol):
-    """Frames by index, uint8 "s s 3", decoded when asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

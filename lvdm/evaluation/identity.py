@@ -15,20 +15,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from lvdm.data.frames import Video
 from lvdm.data.sprites import Recipe, Shape, coverage
 from lvdm.evaluation.interval import share_interval
-from lvdm.evaluation.metrics import METRICS
+from lvdm.evaluation.metrics import IDENTITY_AFTER, METRICS
 from lvdm.evaluation.result import Estimate, Result, better
 from lvdm.progress import progress
 
-AFTER = (64, 256, 1024)  # frames
 FIRST, LATER = 48, 96  # frames within which one looks for a moment: from the start, and from a later frame on
 APART = 12  # frames with sprites apart make a moment: with fewer, nothing is said of it
 THERE = 0.25  # of these: a sprite seen in fewer is not there; a sprite wholly behind another is soon seen again
@@ -45,15 +44,6 @@ AREA_EVERY = 16  # frames
 
 Frame = UInt8[np.ndarray, "s s 3"]
 Sprites = dict[str, Shape | None]  # by colour; None: of no shape of the recipe
-
-
-@runtime_checkable
-class Video(Protocol):
-    """Frames by index, uint8 "s s 3", decoded when asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ class Identity:
             f"identity_{n}": "needs long videos, and held-out ones as long, that begin with sprites apart"
             if n in self.kept
             else f"needs the built-in set, and long videos of at least {frames_for(n)} frames"
-            for n in AFTER
+            for n in IDENTITY_AFTER
         }
         missing = {key: need for key, need in needs.items() if key in asked and key not in estimates}
         if self.kept and not self.area_gaps:
@@ -128,7 +118,7 @@ def measure_identity(fake: Sequence[Video], real: Sequence[Video], crowd: Sequen
     As far as all of `fake` reach; `real` ones that end before say nothing. Areas only with more of `crowd` than `fake`.
     """
     reach = min(map(len, fake))
-    afters = [n for n in AFTER if frames_for(n) <= reach]
+    afters = [n for n in IDENTITY_AFTER if frames_for(n) <= reach]
     crowd = crowd if len(crowd) > len(fake) else []
     ends = [BLOCK * block for block in BLOCKS if crowd and BLOCK * block <= reach]
     videos = [*fake, *real, *crowd]

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+IDENTITY_AFTER = (64, 256, 1024)  # frames
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -68,7 +70,7 @@ METRICS: Mapping[str, Metric] = {
                 "identity",
                 lower_is_better=False,
             )
-            for frames in (64, 256, 1024)
+            for frames in IDENTITY_AFTER
         ),
     )
 }

@@ -72,7 +72,7 @@ class NightWorkspace(Workspace):
 
     @property
     def state(self) -> Path:
-        return self.root / ".lvdm" / "night"
+        return self.local / "night"
 
 
 def outcome_of(workspace: Workspace) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lvdm.section import Section, distinct
+from lvdm.section import Count, Section, distinct
 
 Severity = Literal["off", "warning", "critical"]  # shown, and on; nothing is trained
 Flag = Literal["black", "frozen", "near-duplicate"]
@@ -39,7 +39,6 @@ SEVERITIES: dict[str, Severity] = {  # by expectation, unless `validate.severiti
 }
 ALWAYS = ("decodable", "enough_frames", "known_split", "both_splits")  # without them later stages fail
 
-Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Luma = Annotated[float, Field(ge=0, le=255)]
 

@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.params.layouts import Layout
-from lvdm.section import Section, distinct
+from lvdm.section import Count, Section, distinct
 
-Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

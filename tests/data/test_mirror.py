@@ -50,7 +50,7 @@ def few(workspace, videos) -> Workspace:
 
 
 def copied_bytes(workspace: Workspace) -> int:
-    return sum(path.stat().st_size for path in (workspace.root / COPIES).rglob("*.*") if path.is_file())
+    return sum(path.stat().st_size for path in (workspace.local / COPIES).rglob("*.*") if path.is_file())
 
 
 def watch(proxy, workspace: Workspace) -> list[int]:
@@ -70,7 +70,7 @@ def test_a_machine_with_little_room_makes_the_same_artefact_and_goes_through_all
 ):
     roomy = Workspace.at(tmp_path_factory.mktemp("roomy"))
     collect(SOURCE, FOLDER, roomy)
-    assert len(list((roomy.root / COPIES).glob("??/*"))) == len(videos)
+    assert len(list((roomy.local / COPIES).glob("??/*"))) == len(videos)
     proxy.seen.clear()
     used = watch(proxy, few)
     source = collect(SOURCE, FOLDER, few)
@@ -149,15 +149,15 @@ def test_a_killed_mirror_leaves_no_half_and_is_not_begun_anew(workspace, videos,
     proxy.fault = kill_while_it_fetches
     assert process.wait() == -9
     proxy.fault = lambda method, path: ""
-    left = list((workspace.root / COPIES).glob("??/*"))
-    partials = list((workspace.root / COPIES).glob("partial/*"))
+    left = list((workspace.local / COPIES).glob("??/*"))
+    partials = list((workspace.local / COPIES).glob("partial/*"))
     whole = [path for path in partials if path.stat().st_size == int(path.name.split(".")[1])]  # but for its name
     assert not workspace.videos.exists()
     proxy.seen.clear()
     collect(SOURCE, FOLDER, workspace)
     assert len(proxy.gets) == len(videos) - len(left) - len(whole)
     assert {name: checksum(workspace.videos / name) for name in videos} == {n: sha256(v) for n, v in videos.items()}
-    assert not list((workspace.root / COPIES).glob("partial/*"))
+    assert not list((workspace.local / COPIES).glob("partial/*"))
 
 
 def test_what_came_of_a_video_before_an_error_is_not_fetched_again(few, videos, s3, proxy, monkeypatch):
@@ -168,13 +168,13 @@ def test_what_came_of_a_video_before_an_error_is_not_fetched_again(few, videos, 
     proxy.fault = lambda method, path: "500" if len(proxy.gets) > 3 else ""
     with pytest.raises(SourceError, match="8 attempts failed"):
         checksum(few.videos / "0.mp4")
-    (left,) = (few.root / COPIES).glob("partial/*")
+    (left,) = (few.local / COPIES).glob("partial/*")
     assert left.stat().st_size == 3 * fetching.BLOCK
     proxy.fault = lambda method, path: ""
     proxy.seen.clear()
     assert checksum(few.videos / "0.mp4") == sha256(videos["0.mp4"])
     assert len(proxy.gets) == 3
-    assert not list((few.root / COPIES).glob("partial/*"))
+    assert not list((few.local / COPIES).glob("partial/*"))
 
 
 def test_an_ingest_knows_what_it_probed_by_its_etag_and_copies_serve_without_a_server(workspace, videos, s3, proxy):

@@ -15,7 +15,6 @@ from lvdm.data.samples import SampleSet, VideoSample
 from lvdm.data.sprites import RECIPE, Recipe, Scene, Sprite, draw, load_recipe, scene
 from lvdm.data.video import read_frames, write_video
 from lvdm.evaluation.identity import (
-    AFTER,
     FIRST,
     Identity,
     Kept,
@@ -30,7 +29,7 @@ from lvdm.evaluation.identity import (
 )
 from lvdm.evaluation.interval import share_interval
 from lvdm.evaluation.long_videos import measure_long_videos
-from lvdm.evaluation.metrics import METRICS
+from lvdm.evaluation.metrics import IDENTITY_AFTER
 from lvdm.evaluation.result import Result
 from lvdm.fingerprints import sha256
 from lvdm.params import load_params
@@ -63,7 +62,7 @@ def test_every_sprite_of_real_long_videos_is_kept_through_compression(recipe, tm
     for i, shown in enumerate([*scenes(recipe, 1024, True)[:3], *scenes(recipe, 1024, False)[:1]]):
         write_video(tmp_path / f"{i}.mp4", draw(recipe, shown), recipe.fps)
         videos.append(read_frames(tmp_path / f"{i}.mp4", range(1024)))
-    for frames in AFTER:
+    for frames in IDENTITY_AFTER:
         told = kept_after(frames, videos, recipe)
         assert told.sprites == told.kept >= 3
         assert told.share == 1
@@ -212,10 +211,6 @@ def test_an_area_that_cannot_be_measured_is_not_available_with_its_reason(recipe
     assert "held-out videos" in missing.not_available["area_gap"]
     measured = measure_identity([shown], [shown], [shown] * 2, recipe).added_to(Result({}, {}, {}, {}), [])
     assert "area_gap" not in measured.not_available
-
-
-def test_there_is_a_metric_for_every_length():
-    assert [key for key in METRICS if METRICS[key].measure == "identity"] == [f"identity_{n}" for n in AFTER]
 
 
 def test_it_is_measured_of_the_built_in_set_alone(recipe, tmp_path):

@@ -66,7 +66,7 @@ def test_a_prefix_is_mirrored_and_fetched_once(workspace, tmp_path, s3, proxy):
     assert proxy.gets == ["a.mp4"]
     assert checksum(workspace.videos / "a.mp4") == hashed(b"other")
     assert not (workspace.videos / "captions.csv").exists()
-    assert len(list((workspace.root / COPIES).glob("??/*"))) == 3, "of what is gone no copy is left"
+    assert len(list((workspace.local / COPIES).glob("??/*"))) == 3, "of what is gone no copy is left"
 
 
 def test_a_listing_of_many_pages_is_read_to_its_end(s3, proxy, monkeypatch, tmp_path):
@@ -116,7 +116,7 @@ def test_a_fault_ends_in_the_very_bytes_or_in_one_error(fault, workspace, three,
     proxy.fault = fault_at_random(3, (fault,), 0.2)
     source = collect("s3://raw/three", FOLDER, workspace)
     assert hashes(source, workspace) == {name: hashed(content) for name, content in three.items()}
-    assert not list((workspace.root / COPIES).glob("partial/*")), "nothing half fetched is left"
+    assert not list((workspace.local / COPIES).glob("partial/*")), "nothing half fetched is left"
 
 
 def test_what_came_before_an_error_is_not_fetched_again(workspace, three, s3, proxy, monkeypatch):
