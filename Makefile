@@ -10,8 +10,8 @@ help: ## what there is to make
 demo: setup ## set up, then run the whole pipeline on the built-in videos (minutes on two cores)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipelines.everything
 
-test: setup ## set up, then run all tests, two at a time
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
+test: setup ## set up, then run all tests, three at a time: some wait more than they compute
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: setup ## format, lint, types and architecture, in seconds
 	@$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ from functools import partial
 from benchmarks import untrained
 from benchmarks.measuring import profile_lines, recorded
 from benchmarks.process import ROOT, environment
+from lvdm import progress
 from lvdm.machine import Machine
 from lvdm.orphan import watch_over_orderer
 from lvdm.ranks import is_first_process
@@ -45,6 +46,8 @@ def one_run(args: argparse.Namespace, devices: int) -> None:
     from benchmarks.training import fitted_seconds
 
     watch_over_orderer()
+    if is_first_process():
+        progress.show()
     params = untrained.params_of(args)
     machine = untrained.machine_of(args, devices=devices, strategy="ddp" if devices > 1 else "auto")
     network = untrained.denoiser(params.train_denoiser, untrained.latent_shape(params)[0])
@@ -64,13 +67,13 @@ def measured(arguments: list[str], devices: int) -> Run:
     """Runs this module again for one number of devices.
 
     Raises:
-        SystemExit: the run failed; what it said is shown.
+        SystemExit: the run failed.
     """
     command = [sys.executable, "-m", "benchmarks.scaling", *arguments, ONE_RUN, str(devices)]
-    result = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(command, env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     _, said, seconds_and_profile = result.stdout.rpartition(SAID)
     if result.returncode or not said:
-        raise SystemExit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
+        raise SystemExit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}")
     seconds, *profile = seconds_and_profile.splitlines()
     print("\n".join([f"{devices} devices", *profile]) + "\n" if profile else "", end="", flush=True)
     return Run(devices, float(seconds))
