@@ -1,4 +1,4 @@
-"""What a run made, as files; those of the last finished run of a stage that takes long are kept and taken again.
+"""A run of a stage: what decides its outcome, and the files that it made, which are kept if the stage takes long.
 
 DVC runs a stage of an entry again for a shared parameter that the entry overrides, and removes its outputs before; a
 person runs it again by hand. Either way nothing changed that decides the outcome: the stage then takes what it made.
@@ -6,7 +6,7 @@ person runs it again by hand. Either way nothing changed that decides the outcom
     .lvdm/made/STAGE/NAME/made.json   the fingerprint of the work, and the sha256 of each file
     .lvdm/made/STAGE/NAME/files/      outputs, report and curves, links to those of the workspace where it has links
 
-Whoever removes that folder has the stage make its outputs anew. Not here: what decides an outcome (provenance.py).
+Whoever removes that folder has the stage make its outputs anew. Not here: the record of a run (provenance.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What all tests share: shapes are checked at run time, what is drawn is the same in every run, and nothing reaches for
 a network or more than one thread.
 
-Tests run beside each other, one a core; and sums over other numbers of threads differ in the last bit, so that runs
-which are compared need the same number.
+Tests run beside each other; and sums over other numbers of threads differ in the last bit, so that runs which are
+compared need the same number.
 """
 
 from __future__ import annotations
