@@ -32,8 +32,12 @@ IDENTITY = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_cha
 ENTRIES = {
     "first": {"train_autoencoder": {}},
     "pixels": {"train_autoencoder": {"network": IDENTITY}},  # without training, and in the middle
-    "second": {"train_autoencoder": {"training": {"seed": 1}}},
-    "adversarial": {"train_autoencoder": {"objective": {"adversarial": {"channels": 8, "start": 2, "weight": 0.5}}}},
+    "adversarial": {
+        "train_autoencoder": {
+            "training": {"seed": 1},
+            "objective": {"adversarial": {"channels": 8, "start": 2, "weight": 0.5}},
+        }
+    },
 }
 
 
@@ -60,7 +64,7 @@ def trained(root: Path) -> str:
     """Trains every autoencoder of a project, in one command; returns what it printed."""
     command = [sys.executable, "-m", "lvdm", "--root", str(root), "train_autoencoder"]
     environment = {**os.environ, DIES_WITH: str(os.getpid())}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -106,7 +110,7 @@ def sharded(tmp_path_factory) -> Path:
     run(folder, 3, 4, MACHINE)
     command = [sys.executable, str(Path(__file__).with_name("sharded_run.py")), str(folder)]
     environment = {**os.environ, DIES_WITH: str(os.getpid()), "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return folder
 
