@@ -32,7 +32,7 @@ from lvdm.models.compilation import mode_of_training
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import Params
-from lvdm.planning.trials import seconds_a_step
+from lvdm.planning.trials import seconds_of_parts
 from lvdm.planning.work import Noise
 from lvdm.prompting import LabelPrompts
 from lvdm.training.autoencoder import kl_divergence, reconstruction_error
@@ -116,14 +116,16 @@ def plain_stepping(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[
     return step
 
 
-def fitted_seconds(network: Denoiser, params: Params, machine: Machine, batch: int, count: int) -> float:
-    """Seconds a step through `lvdm.training.fit`, the mean over `count` of them."""
+def fitted_seconds(
+    network: Denoiser, params: Params, machine: Machine, batch: int, count: int, parts: int = 1
+) -> list[float]:
+    """Seconds a step through `lvdm.training.fit`, the mean over `count` of them, in one part of it after the other."""
     training = params.train_denoiser.training.model_copy(update={"batch_size": batch})
     train = params.train_denoiser.model_copy(update={"training": training})
     latent = untrained.inputs(untrained.latent_shape(params), 1, "cpu")[0][0]
     example = {"latent": latent, "stride": torch.tensor(1), "label": torch.tensor(0)}
     task = DenoiserTraining(network, train, LabelPrompts(Vocabulary()))
-    return seconds_a_step(task, Noise(example), machine, BEFORE, count)
+    return seconds_of_parts(task, Noise(example), machine, BEFORE, count, parts)
 
 
 def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) -> Iterator[Row]:
@@ -144,7 +146,8 @@ def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) ->
             count = max(3, min(100, int(args.seconds / measured.seconds)))
             bare = pace(step, device, count)
             del step
-            return measured, found, bare, fitted_seconds(network, params, machine, batch, count)
+            [fitted] = fitted_seconds(network, params, machine, batch, count)
+            return measured, found, bare, fitted
 
         def plain(batch: int = batch) -> tuple[Measured, list[Tensor]]:
             network = untrained.plain(untrained.denoiser(params.train_denoiser, channels), device).requires_grad_(True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -69,12 +71,25 @@ def seconds_a_step(
     Raises:
         torch.OutOfMemoryError: it does not fit.
     """
+    return fmean(seconds_of_parts(task, examples, machine, before, timed, at_least=at_least))
+
+
+def seconds_of_parts(
+    task: Task, examples: Examples, machine: Machine, before: int, timed: int, parts: int = 1, at_least: float = 0.0
+) -> list[float]:
+    """The seconds a step of one part of a training after the other, `timed` steps each, after `before` steps.
+
+    There are `parts` of them, and more until they have taken `at_least` seconds.
+
+    Raises:
+        torch.OutOfMemoryError: it does not fit.
+    """
     moments, step = list[float](), task.training_step
 
     def watched(batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         if task.trainer.global_step == before + timed * len(moments):
             moments.append(now(task.device))
-            if len(moments) > 1 and moments[-1] - moments[0] >= at_least:
+            if len(moments) > parts and moments[-1] - moments[0] >= at_least:
                 raise _Enough
         return step(batch, batch_idx)
 
@@ -82,7 +97,7 @@ def seconds_a_step(
     task.__dict__["training_step"] = watched
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
         fit(task, examples, task.training_params, machine, Path(folder))
-    return (moments[-1] - moments[0]) / (timed * (len(moments) - 1))
+    return [(end - start) / timed for start, end in itertools.pairwise(moments)]
 
 
 def call(run: Callable[[], object], device: torch.device, warm_up: int = 2, timed: int = 3) -> Trial:
