@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from lvdm import presets
+from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Condition, Prompts, Vocabulary
@@ -47,10 +48,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def params_of(args: argparse.Namespace) -> Params:
-    """The parameters that `--size`, `--frames` and `--side` ask for."""
+    """The parameters that `--size`, `--frames` and `--side` ask for.
+
+    Raises:
+        SystemExit: there are none such.
+    """
+    try:
+        return parse_params(_document(args))
+    except ParamsError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _document(args: argparse.Namespace) -> dict[str, Any]:
     preset = "reference" if args.size == "tiny" else args.size
     if preset in presets.NAMES:
-        document = yaml.safe_load(presets.render(preset))
+        document: dict[str, Any] = yaml.safe_load(presets.render(preset))
     else:
         document = load_params(Path(preset)).model_dump(mode="json", by_alias=True)
     if args.size == "tiny":
@@ -59,7 +71,7 @@ def params_of(args: argparse.Namespace) -> Params:
         document["train_denoiser"]["network"] |= TINY_DENOISER | {"head_channels": 8}
     asked = {"frames": args.frames, "size": args.side}
     document["clips"] |= {key: value for key, value in asked.items() if value is not None}
-    return parse_params(document)
+    return document
 
 
 def machine_of(

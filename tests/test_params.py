@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,8 @@ def changed(path: str, value: object) -> dict:
             {"factors": [2, 4, 2], "weight": 0.25},
             "train_autoencoder.objective.equivariance.factors: expected each value once",
         ),
+        ("clips.size", 60, "clips.size: expected a multiple of 8 for autoencoder small: space_factor 8, got 60"),
+        ("clips.frames", 18, "clips.frames: expected a multiple of 4 for autoencoder small: time_factor 4, got 18"),
         ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "views: expected each value once"),
         ("train_denoiser.network.condition", "text", "train_denoiser.network: expected a text encoder under text with"),
         ("train_denoiser.network.text", {"encoder": "minilm"}, "expected a text encoder under text with condition"),
@@ -159,6 +162,15 @@ def test_a_mistake_is_one_line_that_names_the_field(path, value, says):
     assert says in message
     assert message.startswith("params.yaml: ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("side", "possible"), [(64, True), (72, False)])
+def test_the_latent_of_a_clip_is_divided_by_what_the_objective_scales_it_by(side, possible):
+    document = changed("train_autoencoder.objective.equivariance", {"factors": [4, 2], "weight": 0.25})
+    document["clips"]["size"] = side
+    expected = "clips.size: expected a multiple of 32 for autoencoder small: space_factor 8 times equivariance at 4"
+    with nullcontext() if possible else pytest.raises(ParamsError, match=re.escape(expected)):
+        parse_params(document)
 
 
 def test_a_missing_section_is_named():

@@ -172,7 +172,7 @@ def parse_params(document: Any) -> Params:
     for kind, names in (("autoencoders", params.autoencoders), ("experiments", params.experiments)):
         _check_names(kind, names)
     for name in params.autoencoders:
-        params.autoencoder(name)
+        _check_clips_are_divided(params, name)
     _check_enough_is_made(params)
     return params
 
@@ -189,6 +189,26 @@ def _check_names(kind: str, names: Iterable[str]) -> None:
         if (other := known.setdefault(name.replace("-", "_"), name)) != name:
             expected = "names that differ by more than - and _"
             raise ParamsError(f"params.yaml: {kind}", expected=expected, got=f"{other} and {name}", remedy="rename one")
+
+
+def _check_clips_are_divided(params: Params, name: str) -> None:
+    """
+    Raises:
+        ParamsError: the autoencoder `name` cannot divide a clip, or its objective the latent of one, without a rest.
+    """
+    autoencoder, clips = params.autoencoder(name), params.clips
+    time, space = autoencoder.network.time_factor, autoencoder.network.space_factor
+    divisors: list[tuple[str, int, str]] = [
+        ("frames", time, f"time_factor {time}"),
+        ("size", space, f"space_factor {space}"),
+    ]
+    if (term := autoencoder.objective.equivariance) is not None:
+        scale = max(term.factors)  # powers of two, which the largest is a multiple of
+        divisors.append(("size", space * scale, f"space_factor {space} times equivariance at {scale}"))
+    for field, divisor, why in divisors:
+        if (got := getattr(clips, field)) % divisor:
+            expected = f"a multiple of {divisor} for autoencoder {name}: {why}"
+            raise ParamsError(f"params.yaml: clips.{field}", expected=expected, got=got)
 
 
 def _check_enough_is_made(params: Params) -> None:

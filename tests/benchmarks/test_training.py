@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import networks, training, untrained
 
 
@@ -21,3 +23,8 @@ def test_a_step_costs_at_least_three_passes_of_multiply_adds_and_the_optimisers_
     forward, step = networks.least("denoiser", params, 4), training.least("denoiser", params, 4)
     assert 2.9 < step.flops / forward.flops <= 3
     assert step.bytes > forward.bytes
+
+
+def test_sizes_that_the_networks_do_not_divide_are_refused_in_one_line():
+    with pytest.raises(SystemExit, match=r"^params.yaml: clips.size: expected a multiple of 8 [^\n]*, got 36$"):
+        training.main(["--size", "tiny", "--side", "36"])
