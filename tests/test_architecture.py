@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lvdm import encoding
+from lvdm.evaluation import extraction
 from lvdm.graph import STAGES
 from lvdm.params import load_params
 from lvdm.workspace import Workspace
@@ -325,12 +326,12 @@ def modules_of(path: Path, node: ast.AST) -> set[str]:
     return {m for m in found if (ROOT / f"lvdm/{m}.py").is_file()}
 
 
-def reached_from(start: set[str]) -> set[str]:
+def reached_from(start: set[str], neutral: Collection[str] = NEUTRAL) -> set[str]:
     """All modules that those of `start` import, directly or not, neutral ones and what only they import left out."""
     reached, waiting = set(), set(start)
     while waiting:
         module = waiting.pop()
-        if module in NEUTRAL or module in reached:
+        if module in neutral or module in reached:
             continue
         reached.add(module)
         path = ROOT / f"lvdm/{module}.py"
@@ -353,6 +354,14 @@ def test_all_code_that_decides_what_a_stage_makes_is_in_its_fingerprint(verb):
 
 def test_all_code_that_decides_the_latents_of_a_video_is_in_their_key_and_no_other_is():
     assert {f"{module}.py" for module in reached_from({"encoding"})} == set(encoding.CODE)
+
+
+def test_all_code_that_decides_the_features_of_a_clip_is_in_their_key_and_no_other_is():
+    """Of samples and a protocol the key has what they hold."""
+    own = {"evaluation/extraction", "evaluation/features"}
+    neutral = NEUTRAL - own | {"data/samples", "evaluation/protocol"}
+    reached = reached_from({"evaluation/sets", *own}, neutral)
+    assert {f"{module}.py" for module in reached} == set(extraction.CODE)
 
 
 def test_every_stage_function_is_short_and_in_the_order_of_the_picture():

@@ -42,11 +42,18 @@ SHARD = 16  # clips a file while they are extracted
 READERS = min(8, cores())  # threads: a network on a GPU looks at clips faster than one decodes them
 AHEAD = 2 * READERS  # clips read before a network wants them
 DAYS = 30  # for which features that nobody asks for are kept
-LVDM = Path(__file__).parents[1]
-NETWORKS = ("features", "efficientnet", "transnet", "extraction")
-READING = ("clips", "decoding", "frame_folders", "video")
-DECIDING = [LVDM / "evaluation" / f"{name}.py" for name in (*NETWORKS, "sets")]
-DECIDING += [LVDM / "data" / f"{name}.py" for name in READING]
+PACKAGE = Path(__file__).parents[1]
+CODE = (  # that decides what the features of a clip are; tests/test_architecture.py compares it with what is imported
+    "data/decoding.py",
+    "data/frame_folders.py",
+    "data/frames.py",
+    "data/video.py",
+    "evaluation/efficientnet.py",
+    "evaluation/extraction.py",
+    "evaluation/features.py",
+    "evaluation/sets.py",
+    "evaluation/transnet.py",
+)
 
 
 @runtime_checkable
@@ -156,7 +163,7 @@ class _Job:
     def of(cls, extractor: Extractor, given: ClipSet, workspace: Workspace) -> _Job:
         captions = given.captions if extractor.needs_captions else None
         content = fingerprint(given.hash, len(given))
-        key = fingerprint(content, extractor.sha256, captions, files=DECIDING)
+        key = fingerprint(content, extractor.sha256, captions, files=[PACKAGE / file for file in CODE])
         features = workspace.cache / "features" / f"{extractor.name}-{key}.npy"
         return cls(extractor, given.clips, captions, content, features)
 

@@ -29,7 +29,7 @@ from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import Protocol, protocol_of
 from lvdm.evaluation.result import Result
 from lvdm.evaluation.sets import VideoClips, Window, as_seen, of_split
-from lvdm.fingerprints import fingerprint, sha256
+from lvdm.fingerprints import sha256
 from lvdm.params import Params
 from lvdm.workspace import Workspace, need
 
@@ -181,9 +181,8 @@ def _windows(videos: Sequence[VideoFrames], protocol: Protocol) -> Windows:
     span = WINDOW * stride
     windows = tuple(Window(i, w * span) for i, count in enumerate(counts) for w in range(count))
     paths, checksums = tuple(video.path for video in videos), tuple(video.checksum for video in videos)
-    content = fingerprint(checksums, counts, stride, protocol.size, protocol.resize)
-    shape = replace(protocol, clip_frames=WINDOW, stride=stride)
-    return Windows(ClipSet(VideoClips(paths, checksums, windows, shape), None, content), counts)
+    clips = VideoClips(paths, checksums, windows, replace(protocol, clip_frames=WINDOW, stride=stride))
+    return Windows(ClipSet(clips, None, clips.content), counts)
 
 
 def _identity(fake: Sequence[VideoFrames], manifest: pd.DataFrame, params: Params, workspace: Workspace) -> Identity:

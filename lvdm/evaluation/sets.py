@@ -1,6 +1,6 @@
 """The two sides of every comparison: held-out real clips as the protocol chooses them, and the clips of an experiment.
 
-Not here: measuring them (protocol.py), reading the files (lvdm/data).
+Not here: measuring them (measuring.py), reading the files (lvdm/data).
 """
 
 from __future__ import annotations
@@ -83,6 +83,12 @@ class VideoClips:
         check_unchanged(path, self.checksums[window.video])
         return as_seen(read_frames(path, range(window.start, window.start + p.span, p.stride)), p.size)
 
+    @property
+    def content(self) -> str:
+        """A hash of what the clips are: which frames of which files, seen in which way."""
+        which, p = [(self.checksums[window.video], window.start) for window in self.windows], self.protocol
+        return fingerprint(which, p.clip_frames, p.stride, p.size, p.resize)
+
 
 def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said) -> dict[Split, ClipSet]:
     """The real sides by split: that of the protocol twice as large as is measured if it can be, for the floor.
@@ -98,11 +104,9 @@ def real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Sai
 def _real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Said, count: int) -> ClipSet:
     rows = of_split(manifest, protocol.split).reset_index(drop=True)
     windows = tuple(choose_windows(rows["frames"].tolist(), protocol, count))
-    which = [(rows["checksum"][window.video], window.start) for window in windows]
-    content = fingerprint(which, protocol.clip_frames, protocol.stride, protocol.size, protocol.resize)
     captions = _captions([rows[said][window.video] for window in windows])
-    paths = tuple(root / path for path in rows["path"])
-    return ClipSet(VideoClips(paths, tuple(rows["checksum"]), windows, protocol), captions, content)
+    clips = VideoClips(tuple(root / path for path in rows["path"]), tuple(rows["checksum"]), windows, protocol)
+    return ClipSet(clips, captions, clips.content)
 
 
 def of_split(manifest: pd.DataFrame, split: Split) -> pd.DataFrame:

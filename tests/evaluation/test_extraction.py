@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lvdm.evaluation import extraction
-from lvdm.evaluation.extraction import DECIDING, SHARD, ClipSet, extract, extract_all
+from lvdm.evaluation.extraction import SHARD, ClipSet, extract, extract_all
 from lvdm.evaluation.features import load_extractor
 from lvdm.workspace import Workspace
 from tests.evaluation.conftest import CPU, moving_square
@@ -129,10 +129,10 @@ def test_what_an_extraction_goes_on_from_is_not_forgotten_under_it(tmp_path: Pat
 
 
 def test_features_are_extracted_again_by_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert all(path.is_file() for path in DECIDING), "a file that is not there decides nothing"
     workspace, clips = Workspace(tmp_path), ClipSet(Leisurely(0, 0, tmp_path), content="0")
     code, times = tmp_path / "features.py", []
-    monkeypatch.setattr(extraction, "DECIDING", [code])
+    monkeypatch.setattr(extraction, "PACKAGE", tmp_path)
+    monkeypatch.setattr(extraction, "CODE", [code.name])
     for version in ("1", "1", "2"):
         code.write_text(version)
         extract(load_extractor("motion", workspace, CPU), clips, workspace)
