@@ -1,6 +1,6 @@
-"""The two ways to run a stage: through DVC in a process of its own (production), or right here (tests).
+"""Runs stages through DVC, each in a process of its own.
 
-Through DVC, dvc.lock is the one memory of what was made from what, GPU memory is returned when a step ends, and
+So dvc.lock is the one memory of what was made from what, GPU memory is returned when a step ends, and
 Lightning may start its own ranks.
 """
 
@@ -19,12 +19,10 @@ import yaml
 
 from assets.runner import StageFailed, StageRun
 from lvdm.errors import LvdmError
-from lvdm.nightly.night import Outcome, night, outcome_of, read_outcomes
+from lvdm.nightly.night import Outcome, outcome_of, read_outcomes
 from lvdm.nightly.promotion import promote
 from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
-from lvdm.provenance import Provenance
-from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
 
 HINTS = (
@@ -61,7 +59,13 @@ class DvcRunner(dg.ConfigurableResource):
         return read_outcomes(workspace)
 
     def promote(self, experiment: str, why: str, by: str) -> Path:
-        return _promoted(self.root, experiment, why, by)
+        workspace = Workspace.at(Path(self.root))
+        try:
+            params = load_params(workspace.root / "params.yaml")
+            today = datetime.datetime.now(tz=datetime.UTC).date()
+            return promote(experiment, params, workspace, why=why, by=by, date=today)
+        except LvdmError as error:
+            raise StageFailed(str(error), None) from error
 
     def _repro(self, target: str, log: Callable[[str], None]) -> tuple[int, list[str]]:
         """Brings a stage up to date; returns the exit status and the lines."""
@@ -88,44 +92,6 @@ class DvcRunner(dg.ConfigurableResource):
     def _outputs(self, target: str) -> dict[str, str]:
         lock = yaml.safe_load((Path(self.root) / "dvc.lock").read_text())["stages"][target]
         return {out["path"]: out["md5"] for out in lock["outs"] if "/reports/" not in out["path"]}
-
-
-class InProcessRunner(dg.ConfigurableResource):
-    """Runs a stage in this process; no DVC, nothing skipped."""
-
-    root: str
-
-    def run(self, stage: str, name: str, log: Callable[[str], None]) -> StageRun:
-        workspace = Workspace.at(Path(self.root))
-        try:
-            report = run_stage(stage, load_params(workspace.root / "params.yaml"), workspace, name)
-        except LvdmError as error:
-            written = workspace.report(stage, name) / "report.json"
-            raise StageFailed(str(error), Report.read(workspace, stage, name) if written.exists() else None) from error
-        return StageRun(report, Provenance.read(workspace.report(stage, name) / "provenance.json").outputs, False)
-
-    def night(self, log: Callable[[str], None]) -> tuple[Outcome, ...]:
-        workspace = Workspace.at(Path(self.root))
-        try:
-            return night(load_params(workspace.root / "params.yaml"), workspace, _today())
-        except LvdmError as error:
-            raise StageFailed(str(error), None) from error
-
-    def promote(self, experiment: str, why: str, by: str) -> Path:
-        return _promoted(self.root, experiment, why, by)
-
-
-def _promoted(root: str, experiment: str, why: str, by: str) -> Path:
-    workspace = Workspace.at(Path(root))
-    try:
-        params = load_params(workspace.root / "params.yaml")
-        return promote(experiment, params, workspace, why=why, by=by, date=_today())
-    except LvdmError as error:
-        raise StageFailed(str(error), None) from error
-
-
-def _today() -> datetime.date:
-    return datetime.datetime.now(tz=datetime.UTC).date()
 
 
 @contextlib.contextmanager

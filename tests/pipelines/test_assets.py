@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -11,11 +12,14 @@ import yaml
 from dagster._core.events import EngineEventData
 
 from assets.data import manifest, validated
+from assets.runner import StageFailed, StageRun
 from lvdm.data.contract import Contract
+from lvdm.errors import LvdmError
 from lvdm.params import load_params
+from lvdm.provenance import Provenance
+from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
 from pipelines.reaper import reap
-from pipelines.resources import InProcessRunner
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +33,22 @@ def root(tmp_path):
     (tmp_path / "builtin/recipe.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     return tmp_path
+
+
+class InProcessRunner(dg.ConfigurableResource):
+    """Runs a stage in this process; no DVC, nothing skipped."""
+
+    root: str
+
+    def run(self, stage: str, name: str, log: Callable[[str], None]) -> StageRun:
+        workspace = Workspace.at(Path(self.root))
+        report = workspace.report(stage, name)
+        try:
+            said = run_stage(stage, load_params(workspace.root / "params.yaml"), workspace, name)
+        except LvdmError as error:
+            written = (report / "report.json").exists()
+            raise StageFailed(str(error), Report.read(workspace, stage, name) if written else None) from error
+        return StageRun(said, Provenance.read(report / "provenance.json").outputs, skipped=False)
 
 
 def materialize(root: Path, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
