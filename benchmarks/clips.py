@@ -6,7 +6,7 @@
     python -m benchmarks.clips --help
 
 All read the same frames, a clip of each in turn, in as many processes of one thread as there are workers. Ours does
-more than the others: it resizes, crops and makes floats. Speeds are by the CPU time of all threads, so that what else
+more than the others: it resizes and crops. Speeds are by the CPU time of all threads, so that what else
 runs on the machine counts little; on a quiet machine the clock, whose clips a second are in brackets, says the same.
 Not here: how fast a GPU wants clips (training.py).
 """

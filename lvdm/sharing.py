@@ -1,4 +1,4 @@
-"""Work divided among the devices of the machine, a process each: what sampling and encoding do.
+"""Work divided among the devices of the machine, a process each: what sampling, encoding and extraction do.
 
 A share is known by its number alone, so that what comes out depends neither on how many there are nor on their pace.
 Not here: the processes themselves (lvdm/data/bounded.py), and training, which Lightning divides.

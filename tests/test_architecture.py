@@ -128,7 +128,21 @@ def imports_of_nothing(root: Path) -> list[str]:
     ]
 
 
-RULES = [climbing_imports, second_importers, long_files, forbidden_words, undocumented_modules, imports_of_nothing]
+def pointers_to_nothing(root: Path) -> list[str]:
+    """Modules whose docstring sends a reader to a file that is not there."""
+    there = [f"/{path.relative_to(root)}" for path in sources(root, *ROOMS, "benchmarks", "tests")]
+    return [
+        f"{path.relative_to(root)} names {pointer}"
+        for path in sources(root, *ROOMS, "benchmarks")
+        for pointer in re.findall(r"[\w/]+\.py\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+        if not any(file.endswith(f"/{pointer}") for file in there)
+    ]
+
+
+RULES = [
+    *(climbing_imports, second_importers, long_files, forbidden_words, undocumented_modules, imports_of_nothing),
+    pointers_to_nothing,
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -146,6 +160,7 @@ def test_the_tree_keeps_the_rule(rule):
         (long_files, "lvdm/new.py", '"""New."""\n' + "x = 1\n" * MAX_LINES),
         (forbidden_words, "lvdm/new.py", '"""New."""\nmodel.cuda()\n'),
         (undocumented_modules, "lvdm/new.py", "x = 1\n"),
+        (pointers_to_nothing, "lvdm/new.py", '"""New. Not here: what is old (old.py)."""\n'),
         (imports_of_nothing, "tests/test_new.py", '"""New."""\ndef test():\n    from lvdm.nowhere import x\n'),
     ],
 )

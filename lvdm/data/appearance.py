@@ -1,7 +1,6 @@
 """What a video looks like, in three numbers that a person can filter by: black, frozen, or seen before.
 
-Pure functions of a few frames. Not here: which videos are too dark, too still or too much alike; that is judged by
-expectations.py.
+Pure functions of a few frames. Not here: which videos are too dark, too still or too much alike; contract.py says.
 """
 
 from __future__ import annotations

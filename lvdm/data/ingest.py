@@ -1,6 +1,6 @@
 """From a source to its manifest: one row a video with what is in it, whatever state it is in.
 
-Not here: the manifest on disk (manifest.py), and which rows are good enough (expectations.py).
+Not here: the manifest on disk (manifest.py), and which rows are good enough (contract.py).
 """
 
 from __future__ import annotations

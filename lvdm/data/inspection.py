@@ -2,7 +2,7 @@
 
 A file that decord reads exactly as a sequential decoder does stays as it is; any other readable one is straightened
 once. Not here: decoding (decoding.py), reading clips (video.py), all videos of a source (probing.py), and which are
-good enough (expectations.py).
+good enough (contract.py).
 """
 
 from __future__ import annotations

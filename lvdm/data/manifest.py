@@ -1,6 +1,6 @@
 """The manifest on disk: its columns, and reading and writing them.
 
-Not here: what is in a row; that is ingest.py, and which rows are good enough; that is expectations.py.
+Not here: what is in a row; that is ingest.py, and which rows are good enough; that is contract.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Why a video cannot be used: the codes of the manifest's column `error` and of the quarantine, each with its meaning.
 
 A code never changes; the sentence beside it, in `detail`, says what was seen of this file.
-Not here: reasons of expectations, such as too few frames; those are in expectations.py.
+Not here: reasons of expectations, such as too few frames; those are in contract.py.
 """
 
 from __future__ import annotations

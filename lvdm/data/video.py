@@ -1,7 +1,7 @@
 """One video, a file or a folder of frames: read, written.
 
 The only importer of decord, which reads frames; PyAV writes them.
-Not here: what is in a file, and if it is whole (inspection.py), which files there are (sources.py), tensors (clips.py).
+Not here: what is in a file, and if it is whole (inspection.py), which there are (sources.py), tensors (frames.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It knows the colours, shapes, sizes and backgrounds of a recipe (lvdm/data/sprites.py), so it means something on the
 built-in set alone. All is measured from the frames: nothing is known of how they were made. Frames in which sprites
 touch do not count. In real video every sprite stays what it is: the share is 1, and what is missing to 1 was lost.
-Not here: reading videos (sets.py), and drift for any data (drift.py).
+Not here: reading videos (long_videos.py), and drift for any data (drift.py).
 """
 
 from __future__ import annotations

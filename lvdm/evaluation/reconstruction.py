@@ -1,6 +1,6 @@
 """How well an autoencoder gives back held-out clips: frame by frame, and as a set.
 
-Not here: the distances themselves (perceptual.py, distances.py), and how samples are measured (protocol.py).
+Not here: the distances themselves (perceptual.py, distances.py), and how samples are measured (measuring.py).
 """
 
 from __future__ import annotations

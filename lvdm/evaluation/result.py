@@ -4,7 +4,8 @@
     floor          metric: the same between two disjoint sets of real clips
     estimates      metric: what else there is of `Estimate`
     protocol       how all was measured: name and hash (of all that the protocol fixes), what it fixes, real_set (hash
-                   of the pixels of the real clips); seeds are `seed` (which real clips) here and in `made_with`
+                   of which frames of which files are the real clips); seeds are `seed` (which real clips) here and in
+                   `made_with`
     made_with      of the samples: sampler, steps, guidance, seed, averaging of weights ..., networks and their hashes
     measured       quantity: its value on real and on fake clips, no distance
     drift          curve: numbers of long videos, see drift.py

@@ -1,6 +1,6 @@
 """Objects of S3 to files: whole, the bytes that the server has, in flat memory, resumed where a kill left them.
 
-Not here: the requests (bucket.py), and who keeps what came (lvdm/data/mirror.py, artefacts.py).
+Not here: the requests (bucket.py), and who keeps what came (lvdm/data/mirror.py, lvdm/shared/runs.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An upload is tried again safely: that the very content is there already is success, whoever put it there. Its sha256
 is in the metadata of the object.
-Not here: the requests (bucket.py), and in which order artefacts go (artefacts.py).
+Not here: the requests (bucket.py), and in which order artefacts go (lvdm/shared/runs.py).
 """
 
 from __future__ import annotations
