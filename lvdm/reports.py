@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from jaxtyping import UInt8
 
+from lvdm import pictures
 from lvdm.data.video import read_frames, write_gif
-from lvdm.evaluation import pictures
 from lvdm.evaluation.gate import gate_drift
 from lvdm.evaluation.summary import summarise
 from lvdm.workspace import Report, Workspace, atomic_file
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 REJECTS_LISTED = 20
 SHOWN = 8  # videos, clips or samples in a picture
+COLUMNS = 8  # frames of each
 
 
 def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
@@ -46,13 +48,11 @@ def of_ingest(manifest: pd.DataFrame, workspace: Workspace) -> Report:
     }
     picture = workspace.drafts("ingest", "") / "videos.png"
     step = max(1, len(readable) // SHOWN)
-    videos = [
-        read_frames(workspace.root / row["path"], range(0, row["frames"], max(1, row["frames"] // 8)))
-        for _, row in readable.iloc[::step].head(SHOWN).iterrows()
-    ]
+    rows = readable.iloc[::step].head(SHOWN).iterrows()
+    videos = [_along(workspace.root / row["path"], row["frames"]) for _, row in rows]
     shown = {"videos shown": picture} if videos else {}
     if videos:
-        pictures.draw_strip(picture, videos)
+        pictures.draw_strips(picture, videos)
     return Report("ingest", "", numbers, shown, {"manifest": workspace.manifest})
 
 
@@ -110,8 +110,7 @@ def of_sample(name: str, samples: SampleSet, fps: float, workspace: Workspace) -
     drafts, clips, long = workspace.drafts("sample", name), samples.clips(), samples.samples("long")
     row = np.concatenate([clip.numpy() for clip in clips[:SHOWN]], axis=2)  # side by side
     write_gif(drafts / "clips.gif", row, fps)
-    strips = [read_frames(samples.folder / s.file, range(0, s.frames, max(1, s.frames // 8))) for s in long[:SHOWN]]
-    pictures.draw_strip(drafts / "long.png", strips)
+    pictures.draw_strips(drafts / "long.png", [_along(samples.folder / s.file, s.frames) for s in long[:SHOWN]])
     numbers = {"clips": float(len(clips)), "long videos": float(len(long)), "long frames": float(long[0].frames)}
     links = {"long video": samples.folder / long[0].file, "samples": samples.folder}
     shown = {"clips shown": drafts / "clips.gif", "long videos shown": drafts / "long.png"}
@@ -159,6 +158,11 @@ def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dic
 
 def _last(history: History) -> dict[str, float]:
     return {key: value for key, value in history[-1].items() if key != "step"} if history else {}
+
+
+def _along(path: Path, frames: int) -> UInt8[np.ndarray, "_ h w 3"]:
+    """Frames of a video from its first to its last, evenly spaced."""
+    return read_frames(path, np.linspace(0, frames - 1, num=min(COLUMNS, frames)).round().astype(int).tolist())
 
 
 def _parameters(network: nn.Module) -> float:

@@ -322,7 +322,7 @@ NEUTRAL = {
         "storage/fetching",
         "storage/publishing",
     ),  # what comes is what was listed, or an error
-    *("evaluation/pictures", "training/callbacks"),
+    *("pictures", "training/callbacks"),
     *("evaluation/reconstruction", "evaluation/distances", "evaluation/extraction", "evaluation/features"),
     "models/pretrained",  # where the true networks lie, each known by its sha256
 }

@@ -1,6 +1,6 @@
 """Charts of the pages, as SVG: metrics with their intervals, and distances along a long video.
 
-Equal numbers give equal bytes. Not here: the pictures that stages draw of their own runs (lvdm/evaluation/pictures.py).
+Equal numbers give equal bytes. Not here: the pictures that stages draw of their own runs (lvdm/pictures.py).
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from lvdm.comparison.leaderboard import write_leaderboard
 from lvdm.cost import Cost
 from lvdm.data.video import write_video
 from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.pictures import draw_curves, draw_reconstructions
 from lvdm.evaluation.result import Estimate, Result, better
 from lvdm.graph import STAGES, Stage
 from lvdm.params import Params, load_params
+from lvdm.pictures import draw_curves, draw_reconstructions
 from lvdm.provenance import Provenance, hashes
 from lvdm.workspace import Report, Workspace
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lvdm.evaluation.drift import Curve, Drift, Pair
-from lvdm.evaluation.pictures import MAX_BYTES, draw_curves, draw_drift, draw_reconstructions, draw_strip
+from lvdm.pictures import MAX_BYTES, draw_curves, draw_drift, draw_reconstructions, draw_strips
 from tests.evaluation.conftest import moving_square
 
 
@@ -33,6 +33,6 @@ def test_a_grid_has_the_input_the_reconstruction_and_the_error(tmp_path: Path) -
 
 
 def test_even_pictures_of_noise_stay_below_the_limit(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (16, 128, 128, 3), dtype=np.uint8)
-    draw_strip(tmp_path / "strip.png", [noise] * 6)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
+    draw_strips(tmp_path / "strip.png", [noise] * 6)
     assert (tmp_path / "strip.png").stat().st_size <= MAX_BYTES

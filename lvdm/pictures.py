@@ -1,6 +1,6 @@
-"""Pictures for reports, PNG below 200 kB: curves, drift, reconstructions beside their input, samples.
+"""Pictures for reports, PNG below 200 kB: curves, drift, reconstructions beside their input, strips of frames.
 
-Not here: what is drawn. Imports no torch, and matplotlib inside: most callers draw nothing.
+Not here: what is drawn (reports.py). Imports no torch, and matplotlib inside: most callers draw nothing.
 """
 
 from __future__ import annotations
@@ -73,13 +73,9 @@ def draw_reconstructions(
     _write_image(path, [_strip(frames), _strip(reconstructions), _strip(error)])
 
 
-def draw_strip(path: Path, videos: Sequence[UInt8[np.ndarray, "_ h w 3"]], columns: int = 8) -> None:
-    """A row a video: `columns` of its frames, evenly spaced."""
-    rows = []
-    for video in videos:
-        picked = np.linspace(0, len(video) - 1, num=min(columns, len(video))).round().astype(int)
-        rows.append(_strip(video[picked]))
-    _write_image(path, rows)
+def draw_strips(path: Path, videos: Sequence[UInt8[np.ndarray, "_ h w 3"]]) -> None:
+    """A row a video, all of its frames."""
+    _write_image(path, [_strip(video) for video in videos])
 
 
 def _strip(frames: UInt8[np.ndarray, "n h w 3"]) -> Image.Image:
