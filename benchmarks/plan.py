@@ -24,7 +24,7 @@ from lvdm.params import Params, parse_params
 from lvdm.planning import plan, trials, work
 from lvdm.planning.needs import GIB, Need
 from lvdm.planning.trials import now
-from lvdm.training.fit import Batch, Task
+from lvdm.training.task import Batch, Task
 from lvdm.workspace import Workspace
 
 BEFORE, LATER = 20, 50  # steps

@@ -29,8 +29,7 @@ from benchmarks import networks, untrained
 from benchmarks.measuring import Measured, Work, ceilings, fitting, measure, relative_error
 from benchmarks.tables import Row, heading, printed
 from lvdm.data.frames import as_frames
-from lvdm.diffusion.long_video import Window, plan_long_video
-from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, rows_of_calls, sample_videos
 from lvdm.machine import Machine
 from lvdm.making import decoded
 from lvdm.models.autoencoder import VideoAutoencoder
@@ -153,9 +152,7 @@ def _least_of_long(params: Params, train: TrainDenoiser, sample: Sample, num_lat
     factor, a_clip = params.train_autoencoder.network.time_factor, untrained.latent_shape(params)[1]
     clips = params.clips.model_copy(update={"frames": train.window * factor})
     a_pass = networks.least("denoiser", params.model_copy(update={"clips": clips}), 1)
-    plan = plan_long_video(num_latents, train.window, train.strides, sample.overlap, sample.scheme)
-    windows: list[Window] = [window for windows in plan.rounds for window in windows]
-    passes = sum(2 if any(window.given) and sample.guidance else 1 for window in windows) * sample.steps
+    passes = sum(rows_of_calls([VideoRequest(0, None, num_latents)], train, sample))
     decoding = networks.least("decode", params, 1)
     return Work(a_pass.flops * passes + decoding.flops * num_latents / a_clip, 0.0)
 

@@ -25,7 +25,7 @@ from lvdm.fingerprints import digests, fingerprint
 from lvdm.graph import STAGES
 from lvdm.models.pretrained import NETWORKS, Network, locate
 from lvdm.params import Params
-from lvdm.provenance import Provenance, Work
+from lvdm.provenance import RECORD, Provenance, Work
 from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, link_or_copy, write_json
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,7 @@ class Run:
         """The run of these inputs, given by their hashes; what decides the outcome and is no artefact is added."""
         work = Work.from_hashes(verb, params, name, {**inputs, **_beside(verb, params, workspace, name)})
         made = (*STAGES[verb].outputs(workspace, params, name), workspace.report(verb, name))
-        curves = (workspace.curve(kind, name) for kind in (verb, f"{verb}_held_out"))
-        return cls(verb, name, work, tuple(dict.fromkeys([*made, *curves])), workspace)
+        return cls(verb, name, work, tuple(dict.fromkeys([*made, *workspace.curves(verb, name)])), workspace)
 
     def __str__(self) -> str:
         return f"{self.verb} {self.name}".strip()
@@ -55,7 +54,7 @@ class Run:
     def report(self) -> Report | None:
         """The report of the files that lie here; None, and a line says so, if another version of ours wrote it."""
         try:
-            Provenance.read(self.workspace.report(self.verb, self.name) / "provenance.json")
+            Provenance.read(self.workspace.report(self.verb, self.name) / RECORD)
             return Report.read(self.workspace, self.verb, self.name)
         except ArtefactError as error:
             log.warning("%s: made anew, as its report cannot be read: %s", self, error)

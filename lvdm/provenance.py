@@ -23,6 +23,7 @@ from lvdm.ranks import is_first_process
 from lvdm.workspace import Workspace, write_json
 
 PACKAGE = Path(__file__).parent
+RECORD = "provenance.json"  # beside the report
 WORK = "work.json"  # beside the state in scratch
 WRITTEN = ("dvc.lock", "metrics", "nights", "promotions")  # tracked files that runs write: no change of what decides
 DIFFERENCES_SAID = 5
@@ -57,7 +58,17 @@ class Provenance:
         )
 
     def write(self, workspace: Workspace) -> None:
-        write_json(workspace.report(self.stage, self.name) / "provenance.json", asdict(self))
+        write_json(workspace.report(self.stage, self.name) / RECORD, asdict(self))
+
+    @classmethod
+    def of_last_run(cls, stage: str, name: str, workspace: Workspace) -> Provenance | None:
+        """What the last run of a stage left on record, if it left any.
+
+        Raises:
+            ArtefactError: the file is no record of a run.
+        """
+        path = workspace.report(stage, name) / RECORD
+        return cls.read(path) if path.is_file() else None
 
     @classmethod
     def read(cls, path: Path) -> Provenance:

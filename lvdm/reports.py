@@ -144,8 +144,9 @@ def _curve(stage: str, name: str, history: History, workspace: Workspace) -> dic
     """Writes training and validation as tables for `dvc plots`, and both as a picture."""
     table = pd.DataFrame(history, columns=None if history else ["step", "loss"]).set_index("step")
     held_out = table.filter(like="validation_").dropna(how="all")
-    for stem, part in ((stage, table.drop(columns=held_out.columns)), (f"{stage}_held_out", held_out)):
-        with atomic_file(workspace.curve(stem, name)) as beside:
+    parts = table.drop(columns=held_out.columns), held_out
+    for curve, part in zip(workspace.curves(stage, name), parts, strict=True):
+        with atomic_file(curve) as beside:
             part.to_csv(beside)
     if table.empty:
         return {}

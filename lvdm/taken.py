@@ -26,10 +26,9 @@ def equal_entry(verb: str, params: Params, workspace: Workspace, name: str) -> s
     stage = STAGES[verb]
     inputs = hashes(stage.inputs(workspace, params, name), workspace)
     for other in stage.names(params):
-        path = workspace.report(verb, other) / "provenance.json"
-        if other == name or not path.is_file():
+        run = Provenance.of_last_run(verb, other, workspace)
+        if other == name or run is None:
             continue
-        run = Provenance.read(path)
         equal = (run.params, run.inputs, run.code) == (stage.settings(params, name), inputs, code_hash(stage))
         if equal and run.outputs == hashes(stage.outputs(workspace, params, other), workspace):
             return other
@@ -52,9 +51,9 @@ def take_denoiser(params: Params, workspace: Workspace, name: str, vocabulary: V
     log.info("%s %s: its training is that of %s, whose denoiser it takes", verb, name, other)
     with atomic_folder(workspace.denoiser(name)) as folder:
         shutil.copytree(workspace.denoiser(other), folder, dirs_exist_ok=True)
-    for curve in (verb, f"{verb}_held_out"):
-        with atomic_file(workspace.curve(curve, name)) as beside:
-            shutil.copyfile(workspace.curve(curve, other), beside)
+    for curve, its_curve in zip(workspace.curves(verb, name), workspace.curves(verb, other), strict=True):
+        with atomic_file(curve) as beside:
+            shutil.copyfile(its_curve, beside)
     report = Report.read(workspace, verb, other)
     links = {"weights": workspace.denoiser(name)}
     return replace(report, name=name, links=links, summary=f"Taken from {other}, whose training is the same.")

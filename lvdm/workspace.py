@@ -25,6 +25,8 @@ from lvdm.cost import Cost
 from lvdm.errors import ArtefactError, BusyError
 from lvdm.machine import Machine, load_machine
 
+REPORT = "report.json"
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -99,6 +101,10 @@ class Workspace:
     def curve(self, stage: str, name: str) -> Path:
         """A table to plot: the loss over the steps, the distance along a long video."""
         return self.artefacts / "curves" / stage / f"{name or 'all'}.csv"
+
+    def curves(self, stage: str, name: str) -> tuple[Path, Path]:
+        """Of a training: the table of its steps, and that of its held-out examples."""
+        return self.curve(stage, name), self.curve(f"{stage}_held_out", name)
 
     @property
     def weights(self) -> Path:
@@ -269,8 +275,13 @@ class Report:
             document = asdict(report)
             for paths in ("pictures", "links"):
                 document[paths] = {k: os.path.relpath(v, workspace.root) for k, v in document[paths].items()}
-            write_json(beside / "report.json", document)
+            write_json(beside / REPORT, document)
         return report
+
+    @classmethod
+    def of_last_run(cls, stage: str, name: str, workspace: Workspace) -> Report | None:
+        """As `read`, but None where no run has left one."""
+        return cls.read(workspace, stage, name) if (workspace.report(stage, name) / REPORT).is_file() else None
 
     @classmethod
     def read(cls, workspace: Workspace, stage: str, name: str) -> Report:
@@ -279,7 +290,7 @@ class Report:
         Raises:
             ArtefactError: the stage has not run, or the file is no report.
         """
-        path = need(workspace.report(stage, name) / "report.json", run := f"{stage} {name}".strip())
+        path = need(workspace.report(stage, name) / REPORT, run := f"{stage} {name}".strip())
         try:
             document = json.loads(path.read_text())
             document |= {p: {k: workspace.root / v for k, v in document[p].items()} for p in ("pictures", "links")}

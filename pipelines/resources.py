@@ -23,7 +23,7 @@ from lvdm.nightly.night import Outcome, outcome_of, read_outcomes
 from lvdm.nightly.promotion import promote
 from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
-from lvdm.workspace import Report, Workspace
+from lvdm.workspace import REPORT, Report, Workspace
 
 HINTS = (
     *("To track the changes with git", "To enable auto staging", "git add ", "dvc config ", "Use `dvc push`"),
@@ -40,7 +40,7 @@ class DvcRunner(dg.ConfigurableResource):
 
     def run(self, stage: str, name: str, log: Callable[[str], None]) -> StageRun:
         target, workspace = f"{stage}@{name}" if name else stage, Workspace.at(Path(self.root))
-        path = workspace.report(stage, name) / "report.json"
+        path = workspace.report(stage, name) / REPORT
         before = _written(path)
         status, said = self._repro(target, log)
         fresh = _written(path) not in (None, before)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from lvdm.provenance import Provenance, hashes
+from lvdm.provenance import RECORD, Provenance, hashes
 from lvdm.workspace import Workspace
 
 MADE = ("artifacts", "metrics")  # the folders that stages write to; what lies elsewhere was given
@@ -121,7 +121,7 @@ def read_reports(workspace: Workspace) -> ReportRecords:
     Raises:
         ArtefactError: a record cannot be read.
     """
-    return ReportRecords([Provenance.read(path) for path in sorted(workspace.reports.rglob("provenance.json"))])
+    return ReportRecords([Provenance.read(path) for path in sorted(workspace.reports.rglob(RECORD))])
 
 
 def trace_file(path: Path, workspace: Workspace, records: Records) -> Node:

@@ -133,7 +133,7 @@ def _too_large(path: Path) -> bool:
 
 def _pictures(experiment: str, workspace: Workspace, params: Params) -> tuple[Media, ...]:
     names = {"train_autoencoder": params.experiment(experiment).autoencoder}
-    reports = (_report(verb, names.get(verb, experiment), workspace) for verb in PICTURED)
+    reports = (Report.of_last_run(verb, names.get(verb, experiment), workspace) for verb in PICTURED)
     return tuple(
         Media(f"{report.stage} {report.name}: {title}", path.name, _data_uri(path))
         for report in reports
@@ -144,7 +144,7 @@ def _pictures(experiment: str, workspace: Workspace, params: Params) -> tuple[Me
 
 def _data(workspace: Workspace, params: Params, folder: Path) -> Data:
     """What ingest and validate say of the videos, for a page in `folder`."""
-    reports = [report for verb in ("ingest", "validate") if (report := _report(verb, "", workspace))]
+    reports = [report for verb in ("ingest", "validate") if (report := Report.of_last_run(verb, "", workspace))]
     pages = {title: path for report in reports for title, path in report.links.items() if path.suffix == ".html"}
     return Data(
         source=params.ingest.source,
@@ -163,12 +163,8 @@ def _costs(row: Row, workspace: Workspace) -> dict[str, Cost]:
     """What every run behind an experiment's numbers cost, in the order of the picture, where it is on record."""
     runs = {(maker.stage, maker.name) for maker in row.lineage.makers()}
     ordered = sorted(runs, key=lambda run: list(STAGES).index(run[0]))
-    reports = {f"{stage} {name}".strip(): _report(stage, name, workspace) for stage, name in ordered}
+    reports = {f"{stage} {name}".strip(): Report.of_last_run(stage, name, workspace) for stage, name in ordered}
     return {run: report.cost for run, report in reports.items() if report and report.cost}
-
-
-def _report(verb: str, name: str, workspace: Workspace) -> Report | None:
-    return Report.read(workspace, verb, name) if (workspace.report(verb, name) / "report.json").is_file() else None
 
 
 def _data_uri(path: Path) -> str:

@@ -160,12 +160,12 @@ def kernel_distance(real: Features, fake: Features, groups: Sequence[range] = ()
     """Unbiased squared MMD with the kernel (x.y / d + 1)^3 over all rows at once; 0 on average for equal sets."""
     parts = [fake[group.start : group.stop] for group in groups] or [fake]
     n, sizes = _rows(real), torch.tensor([float(_rows(part)) for part in parts], dtype=torch.float64)
-    within_real = _kernel_sum(real, real) / (n * (n - 1))
+    within_real = _kernel_sum_within(real) / (n * (n - 1))
     across = torch.tensor([_kernel_sum(real, part) for part in parts], dtype=torch.float64)
     within = torch.zeros(len(parts), len(parts), dtype=torch.float64)
     for i, one in enumerate(parts):
         for j, other in enumerate(parts[: i + 1]):
-            within[i, j] = within[j, i] = _kernel_sum(one, other) if i != j else _kernel_sum(one, one)
+            within[i, j] = within[j, i] = _kernel_sum(one, other) if i != j else _kernel_sum_within(one)
 
     def unbiased(m: Tensor, of_fake: Tensor, cross: Tensor) -> float:
         return (within_real + of_fake / (m * (m - 1)) - 2 * cross / (n * m)).item()
@@ -177,13 +177,16 @@ def kernel_distance(real: Features, fake: Features, groups: Sequence[range] = ()
 
 
 def _kernel_sum(one: Features, other: Features) -> float:
-    """The sum of the kernel over all pairs of rows, of a set with itself without the pairs of a row with itself."""
+    """The sum of the kernel over all pairs of rows."""
     from torchmetrics.image.kid import poly_kernel
 
-    total = sum(poly_kernel(a, b).sum().item() for a in _blocks(one) for b in _blocks(other))
-    if one is other:
-        total -= sum(((block.square().sum(dim=1) / block.shape[1] + 1) ** 3).sum().item() for block in _blocks(one))
-    return total
+    return sum(poly_kernel(a, b).sum().item() for a in _blocks(one) for b in _blocks(other))
+
+
+def _kernel_sum_within(one: Features) -> float:
+    """The sum of the kernel over all pairs of two different rows."""
+    of_itself = sum(((block.square().sum(dim=1) / block.shape[1] + 1) ** 3).sum().item() for block in _blocks(one))
+    return _kernel_sum(one, one) - of_itself
 
 
 def _blocks(features: Features) -> Iterator[Float64[Tensor, "n d"]]:

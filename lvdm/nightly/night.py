@@ -146,8 +146,9 @@ def _measured(
     for verb in ("sample", "evaluate"):
         run_stage(verb, _with_seed(params, name, seed), apart, name)
     result = Result.read(apart.metrics(name))
-    commit = Provenance.read(apart.report("evaluate", name) / "provenance.json").commit
-    entry = Entry(date.isoformat(), work, seed, commit, result.protocol, result.estimates)
+    run = Provenance.of_last_run("evaluate", name, apart)
+    assert run is not None  # that was just made
+    entry = Entry(date.isoformat(), work, seed, run.commit, result.protocol, result.estimates)
     entry = judged(entry, history)
     append(history_of(name, workspace), entry)
     return entry

@@ -143,8 +143,8 @@ def _failed_checks(tree: Node, workspace: Workspace) -> list[str]:
     return [
         f"{stage} {name}: {check.name} failed: {check.description}"
         for stage, name in runs
-        if (workspace.report(stage, name) / "report.json").is_file()
-        for check in Report.read(workspace, stage, name).checks
+        if (report := Report.of_last_run(stage, name, workspace)) is not None
+        for check in report.checks
         if check.critical and not check.passed
     ]
 

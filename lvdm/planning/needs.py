@@ -43,10 +43,15 @@ class Larger:
 
 @dataclass(frozen=True)
 class Need:
-    """Of one pass with its optimiser step: bytes at the peak, and seconds."""
+    """Of one pass with its optimiser step: bytes at the peak, and seconds; and bytes of all gradients."""
 
     bytes: Line | Larger
     seconds: Line
+    gradients: float = 0.0
+
+    def peak(self, setting: Setting) -> float:
+        """Bytes, at the most: gradients summed over passes are there all through the backward pass."""
+        return self.bytes.at(setting.batch_size) + (self.gradients if setting.accumulate > 1 else 0.0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def suggested(needs: Mapping[bool, Need], examples: int, memory: float) -> Setti
         examples: of a step on one device, `batch_size` x `accumulate`: the same in every setting.
     """
     possible = [s for s in settings(examples) if s.recompute in needs]
-    fitting = [s for s in possible if needs[s.recompute].bytes.at(s.batch_size) <= usable(memory)]
+    fitting = [s for s in possible if needs[s.recompute].peak(s) <= usable(memory)]
     return min(fitting, key=lambda s: seconds_a_step(needs[s.recompute], s), default=None)
 
 

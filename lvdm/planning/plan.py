@@ -29,7 +29,7 @@ from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
 from lvdm.planning import trials, work
 from lvdm.planning.needs import Larger, Line, Need, Setting, seconds_a_step, suggested
 from lvdm.training.autoencoder import check_strategy
-from lvdm.training.fit import Batch, Task
+from lvdm.training.task import Batch, Task
 from lvdm.workspace import Workspace
 
 KEPT_A_PARAMETER = 22.0  # bytes: weight, gradient, two moments and average in fp32, and the weight in bfloat16
@@ -67,7 +67,7 @@ class Trained:
         seconds = self.steps * seconds_a_step(need, as_set) if self.measured else None
         examples = as_set.batch_size * as_set.accumulate
         better = suggested(self.needs, examples, memory)
-        return Row(self.stage, self.name, as_set, need.bytes.at(as_set.batch_size), seconds, better)
+        return Row(self.stage, self.name, as_set, need.peak(as_set), seconds, better)
 
 
 def trainings(params: Params, workspace: Workspace) -> Iterator[Trained]:
@@ -141,7 +141,7 @@ def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
         points = [*points, (0, trials.Trial(0.0, 0.0))] if points else [(1, NOTHING_FITS), (0, NOTHING_FITS)]
     (size, one), (other_size, other) = points
     memory = Line.through(size, one.bytes, other_size, other.bytes)
-    return Need(memory, Line.through(size, one.seconds, other_size, other.seconds))
+    return Need(memory, Line.through(size, one.seconds, other_size, other.seconds), one.gradients)
 
 
 def counted_autoencoder(settings: TrainAutoencoder, params: Params) -> dict[bool, Need]:
@@ -175,7 +175,8 @@ def _counted(network: nn.Module, forward: Callable[[], Tensor]) -> dict[bool, Ne
         kept = HALF * kept_bytes(network, forward)
         forward_pass = Line(KEPT_A_PARAMETER * parameters, kept)
         backward_pass = Line((KEPT_A_PARAMETER - GRADIENT) * parameters, kept + (block if again else 0))
-        needs[again] = Need(Larger(forward_pass, backward_pass), Line(LAUNCHES * slower, slower))
+        passes = Larger(forward_pass, backward_pass)
+        needs[again] = Need(passes, Line(LAUNCHES * slower, slower), GRADIENT * parameters)
     return needs
 
 

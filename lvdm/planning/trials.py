@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from lvdm.machine import Machine
-from lvdm.training.fit import Batch, Examples, Task, fit
+from lvdm.training.fit import fit
+from lvdm.training.task import Batch, Examples, Task
 
 BEFORE, TIMED = 5, 5  # steps that warm up (and compile), and the least that are timed
 LONG_ENOUGH = 1.0  # seconds of steps that are timed: the first short ones wait for the processes that load examples
@@ -30,10 +31,14 @@ ENDLESS = {"steps": 10**9, "checkpoint_every": 10**9, "validate_every": 0, "accu
 
 @dataclass(frozen=True)
 class Trial:
-    """What one step, or one call, took: bytes at the peak of the whole process, and seconds."""
+    """What one step, or one call, took: bytes at the peak of the whole process, and seconds.
+
+    Of a step also the bytes of all gradients.
+    """
 
     bytes: float
     seconds: float
+    gradients: float = 0.0
 
 
 class _Enough(Exception):
@@ -53,12 +58,16 @@ def train(build: Callable[[], Task], examples: Examples, machine: Machine) -> Tr
     Raises:
         torch.OutOfMemoryError: it does not fit.
     """
-    alone, taken = machine.model_copy(update={"devices": 1, "strategy": "auto"}), list[float]()
+    alone = machine.model_copy(update={"devices": 1, "strategy": "auto"})
+    seconds, gradients = list[float](), list[int]()
 
     def run() -> None:
-        taken.append(seconds_a_step(build(), examples, alone, BEFORE, TIMED, LONG_ENOUGH))
+        task = build()
+        gradients.append(sum(p.numel() * p.element_size() for p in task.parameters() if p.requires_grad))
+        seconds.append(seconds_a_step(task, examples, alone, BEFORE, TIMED, LONG_ENOUGH))
 
-    return Trial(float(peak_of(run, machine.device)), taken[0])
+    peak = float(peak_of(run, machine.device))
+    return Trial(peak, seconds[0], float(gradients[0]))
 
 
 def seconds_a_step(

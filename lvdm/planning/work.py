@@ -24,7 +24,7 @@ from lvdm.models.text import find_text_encoder
 from lvdm.params import Clips, DenoiserNetwork, TrainAutoencoder, TrainDenoiser
 from lvdm.training.autoencoder import AutoencoderTraining, compile_autoencoder
 from lvdm.training.denoiser import DenoiserTraining, compile_denoiser
-from lvdm.training.fit import Batch
+from lvdm.training.task import Batch
 from lvdm.workspace import Workspace
 
 LatentShape = tuple[int, int, int]  # c h w

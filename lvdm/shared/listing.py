@@ -48,10 +48,9 @@ class PublishedRun:
 
     def lies_in(self, workspace: Workspace) -> bool:
         """Whether what a workspace has of this stage and entry is, by its record, of the same parameters and inputs."""
-        path = workspace.report(self.stage, self.name) / "provenance.json"
-        if not path.is_file():
+        record = Provenance.of_last_run(self.stage, self.name, workspace)
+        if record is None:
             return False
-        record = Provenance.read(path)
         return record.params == self.work["params"] and record.inputs.items() <= self.work["inputs"].items()
 
 

@@ -25,7 +25,8 @@ from lvdm.models.discriminator import PatchDiscriminator, discriminator_loss, ge
 from lvdm.params import AutoencoderNetwork, AutoencoderObjective, TrainAutoencoder
 from lvdm.ranks import leave_to_first_process
 from lvdm.training.callbacks import History
-from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
+from lvdm.training.fit import fit, initialised
+from lvdm.training.task import Batch, Draw, Examples, Task
 
 NUM_MEASURED_CLIPS = 64
 HALF_PRECISION_SCALE = 1024.0  # on losses whose gradients are asked for, lest small ones vanish; taken off them again

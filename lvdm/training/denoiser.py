@@ -26,7 +26,8 @@ from lvdm.params import DenoiserObjective, TrainDenoiser
 from lvdm.prompting import TrainingPrompts
 from lvdm.ranks import leave_to_first_process
 from lvdm.training.callbacks import History
-from lvdm.training.fit import Batch, Draw, Examples, Task, fit, initialised
+from lvdm.training.fit import fit, initialised
+from lvdm.training.task import Batch, Draw, Examples, Task
 
 logger = logging.getLogger(__name__)
 

@@ -1,35 +1,28 @@
-"""Fitting a network: the trainer, the order of the data, the optimiser, and how a killed run goes on.
+"""Fitting a network: the trainer, and how a killed run goes on.
 
-A run is a function of its configuration: step s sees the examples s*B .. s*B + B-1 of its data set (B over all
-devices and accumulated batches) and noise seeded by their indices, so a run that was killed and resumed ends as one
-that was not.
-Not here: what the loss is; that is in autoencoder.py and denoiser.py.
+A run is a function of its configuration, which decides the examples of every step and seeds their noise by their
+indices, so a run that was killed and resumed ends as one that was not.
+Not here: what is fitted (task.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import itertools
 import logging
-import math
 import os
 import warnings
-from abc import abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch import nn
+from torch.utils.data import DataLoader
 
-from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ParamsError
 from lvdm.machine import Machine
 from lvdm.models.layers import recompute
@@ -48,136 +41,11 @@ from lvdm.training.callbacks import (
     Validation,
 )
 from lvdm.training.exchange import DataParallel
-from lvdm.training.sharding import shard
+from lvdm.training.task import Batch, BatchesFromStep, Drawn, Examples, Task
 
 logger = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # below: tips, and what we did not ask for
 logging.getLogger("lightning_fabric.strategies.launchers").setLevel(logging.INFO)  # which one of several processes died
-
-Batch = dict[str, Tensor]
-Examples = Dataset[Batch]  # without end: example i is a function of i alone, for every i from 0
-Draw = Callable[[Batch, Sequence[torch.Generator]], Batch]  # a batch, a generator an example -> what is drawn for it
-
-
-class Drawn(Dataset[Batch]):
-    """Batches of examples with all that is drawn for them: in the processes that load them, while the device computes.
-
-    What is drawn for example i is a function of `purpose` and i alone.
-    """
-
-    def __init__(self, examples: Examples | Sequence[Batch], draw: Draw, *purpose: int | str):
-        self.examples, self.draw, self.purpose = examples, draw, purpose
-
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
-        batch = default_collate([self.examples[index] for index in indices])
-        return batch | self.draw(batch, [generator_of(*self.purpose, index) for index in indices])
-
-
-class Task(pl.LightningModule):
-    """What Lightning must know of a network to fit it; children say what a step and a validation compute.
-
-    Args:
-        held_out: the examples to validate on, if any.
-    """
-
-    def __init__(self, network: nn.Module, training: Training, held_out: Sequence[Batch] = ()):
-        super().__init__()
-        self.network, self.training_params, self.held_out = network, training, held_out
-
-    def configure_model(self) -> None:
-        if isinstance(self.trainer.strategy, ModelParallelStrategy):
-            self.network = copy.deepcopy(self.network)  # the caller's stays whole
-            shard(self, ["training_step", "validation_means"])
-
-    @property
-    @abstractmethod
-    def draw(self) -> Draw:
-        """Draws what a step or a validation needs, on the CPU; it is pickled for the processes that load examples."""
-
-    @abstractmethod
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The `loss` to minimise and what else to trace, all without waiting for the device.
-
-        The batch holds examples and what was drawn for them.
-
-        `batch_idx` is Lightning's: on a sharded task it does not see that a method goes without.
-        """
-
-    @abstractmethod
-    def validation_means(self, batch: Batch) -> dict[str, Tensor]:
-        """Means over a batch of held-out examples and what was drawn for them."""
-
-    def validate(self) -> dict[str, float]:
-        """The means over all held-out examples: the same in batches of any size and on any number of devices."""
-        totals: dict[str, float] = defaultdict(float)
-        held_out, count = Drawn(self.held_out, self.draw, "validation"), len(self.held_out)
-        for first in range(0, count, self.training_params.batch_size):
-            indices = range(first, min(first + self.training_params.batch_size, count))
-            batch = {key: tensor.to(self.device) for key, tensor in held_out[indices].items()}
-            for key, mean in self.validation_means(batch).items():
-                totals[key] += mean.item() * len(indices) / count
-        return dict(totals)
-
-    def indices(self, batch: int) -> range:
-        """The indices in the data set of the examples in this process's batch number `batch` of the run."""
-        size = self.training_params.batch_size
-        first = (batch * self.trainer.world_size + self.trainer.global_rank) * size
-        return range(first, first + size)
-
-    def configure_optimizers(self) -> Any:
-        fused = self.trainer.precision != "16-mixed"  # it would unscale the gradients after they were clipped
-        groups = [{"params": list(network.parameters())} for network in self.children()]
-        optimiser = torch.optim.AdamW(groups, self.training_params.learning_rate, betas=(0.9, 0.99), fused=fused)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate_factor(self.training_params))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Gradients that are summed over batches have memory of their own: what a CUDA graph made, its next pass would
-        overwrite.
-        """
-        if self.training_params.accumulate == 1:
-            optimizer.zero_grad()
-            return
-        for parameter in self.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips each network by the norm of its gradients; Lightning's own way, with its own values, refuses the fused
-        optimiser.
-        """
-        for network in optimizer.param_groups:
-            torch.nn.utils.clip_grad_norm_(network["params"], self.training_params.gradient_clip)
-
-
-class BatchesFromStep(Sampler[list[int]]):
-    """The indices of every batch of this process, without end, from the step that the run is at."""
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in itertools.count(self.task.trainer.global_step * self.task.training_params.accumulate):
-            yield list(self.task.indices(batch))
-
-
-def learning_rate_factor(training: Training) -> Callable[[int], float]:
-    """The factor on the learning rate by step: a linear warm-up, then constant or half a cosine down to zero."""
-
-    def factor(step: int) -> float:
-        if step < training.warmup_steps:
-            return (step + 1) / (training.warmup_steps + 1)
-        if training.decay == "constant":
-            return 1.0
-        progress = (step - training.warmup_steps) / max(training.steps - training.warmup_steps, 1)
-        return 0.5 * (1 + math.cos(math.pi * progress))
-
-    return factor
-
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -195,6 +63,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
     The state of the run lies in `scratch`, and a run that finds one there goes on from it.
 
     Raises:
+        ArtefactError: the state of the run is damaged, or of steps that saw another number of examples.
         LvdmError: the loss is not finite.
         ParamsError: the machine has not what machine.yaml asks for.
     """

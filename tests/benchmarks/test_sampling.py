@@ -23,3 +23,6 @@ def test_the_least_work_of_a_long_video_counts_each_pass_of_each_window():
     long = sampling._least_of_long(params, params.train_denoiser, asked, 16)
     key_windows, gaps = 1, 4
     assert long.flops == 3 * one * (key_windows + 2 * gaps) + decoding * 16 / 5
+    refined = asked.model_copy(update={"refine_strength": 0.5, "guidance": -1.0})  # 2 of 3 steps, unconditional alone
+    long = sampling._least_of_long(params, params.train_denoiser, refined, 16)
+    assert long.flops == one * (3 * key_windows + 2 * gaps) + decoding * 16 / 5

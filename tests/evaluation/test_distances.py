@@ -114,6 +114,12 @@ def test_kernel_distance_equals_the_sums_written_out() -> None:
     assert kernel_distance(x, y) == pytest.approx(within - 2 * across, rel=1e-12)
 
 
+def test_the_kernel_distance_of_a_set_to_itself_is_that_to_a_copy_of_it() -> None:
+    features = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(0))
+    of_itself, of_a_copy = (distances.kernel_distance(features, other) for other in (features, features.clone()))
+    assert of_itself == of_a_copy
+
+
 def test_kernel_distance_of_equal_distributions_is_zero_on_average() -> None:
     values = torch.tensor([kernel_distance(normal(2 * i, 50, 8), normal(2 * i + 1, 50, 8)) for i in range(200)])
     assert values.min() < 0

@@ -42,13 +42,13 @@ class InProcessRunner(dg.ConfigurableResource):
 
     def run(self, stage: str, name: str, log: Callable[[str], None]) -> StageRun:
         workspace = Workspace.at(Path(self.root))
-        report = workspace.report(stage, name)
         try:
-            said = run_stage(stage, load_params(workspace.root / "params.yaml"), workspace, name)
+            report = run_stage(stage, load_params(workspace.root / "params.yaml"), workspace, name)
         except LvdmError as error:
-            written = (report / "report.json").exists()
-            raise StageFailed(str(error), Report.read(workspace, stage, name) if written else None) from error
-        return StageRun(said, Provenance.read(report / "provenance.json").outputs, skipped=False)
+            raise StageFailed(str(error), Report.of_last_run(stage, name, workspace)) from error
+        record = Provenance.of_last_run(stage, name, workspace)
+        assert record is not None
+        return StageRun(report, record.outputs, skipped=False)
 
 
 def materialize(root: Path, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

@@ -73,6 +73,12 @@ def test_the_fastest_setting_that_fits_is_suggested(gibibytes, expected):
     assert suggested(NEEDS, 16, gpu(gibibytes)) == expected
 
 
+def test_gradients_that_are_summed_over_passes_need_their_own_room():
+    summed = {again: replace(need, gradients=2 * GIB) for again, need in NEEDS.items()}
+    fits = [suggested(summed, 16, gpu(gibibytes)) for gibibytes in (42, 28, 26.5)]
+    assert fits == [Setting(16, 1, False), Setting(8, 2, False), Setting(4, 4, False)]  # 10 + 2 + 8 x 2 would be 28
+
+
 def test_a_row_is_of_the_setting_as_it_is_and_of_the_one_that_passes_as_many_examples_fastest(params):
     as_set, training = Setting(4, 4, False), params.experiment("perturbed").train_denoiser.training
     trained = plan.Trained("train_denoiser", "perturbed", training, NEEDS, 10, measured=True)
@@ -257,5 +263,6 @@ def test_the_command_says_what_fits_at_the_papers_sizes(tmp_path, capsys, monkey
 def test_short_steps_of_a_trial_are_timed_for_long_enough(params, workspace, monkeypatch):
     asked = list[tuple[object, ...]]()
     monkeypatch.setattr(trials, "seconds_a_step", lambda *given: asked.append(given[3:]) or 2.0)
-    assert trials.train(lambda: None, work.Noise({}), workspace.machine).seconds == 2.0
+    trial = trials.train(lambda: torch.nn.Linear(3, 2), work.Noise({}), workspace.machine)
+    assert (trial.seconds, trial.gradients) == (2.0, 4 * (3 * 2 + 2))
     assert asked == [(trials.BEFORE, trials.TIMED, trials.LONG_ENOUGH)]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from lvdm.data.frames import as_clip
 from lvdm.machine import Machine
 from lvdm.ranks import is_first_process
-from lvdm.training.fit import Batch, Draw, Task, fit
+from lvdm.training.fit import fit
+from lvdm.training.task import Batch, Draw, Task
 
 STEPS, ACCUMULATE = 3, 2
 

@@ -23,7 +23,8 @@ from lvdm.models.denoiser import Denoiser
 from lvdm.params import AutoencoderObjective
 from lvdm.training.autoencoder import compile_autoencoder
 from lvdm.training.denoiser import compile_denoiser
-from lvdm.training.fit import Batch, Draw, Task, fit
+from lvdm.training.fit import fit
+from lvdm.training.task import Batch, Draw, Task
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded

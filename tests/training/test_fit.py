@@ -23,7 +23,8 @@ from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.training import callbacks
 from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
-from lvdm.training.fit import fit, initialised, learning_rate_factor
+from lvdm.training.fit import fit, initialised
+from lvdm.training.task import learning_rate_factor
 
 
 def start(scratch: Path, *arguments: int) -> subprocess.Popen[str]:
@@ -73,6 +74,17 @@ def test_a_run_that_ended_gives_its_result_again_without_a_step(tmp_path):
     assert (tmp_path / "run.ckpt").read_bytes() == before
     assert history_again == history
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_state_whose_steps_saw_other_examples_is_refused_and_left(tmp_path):
+    """As of a run on another number of devices: its next step would see examples twice, or leave some out."""
+    small_run(tmp_path, steps=1)
+    before = (tmp_path / "run.ckpt").read_bytes()
+    says = f"^{tmp_path}: a killed run of 2 examples a step; .* are 4 now; train on as many devices as it did, or "
+    with pytest.raises(ArtefactError, match=says):
+        small_run(tmp_path, steps=2, batch_size=4)
+    assert (tmp_path / "run.ckpt").read_bytes() == before
+    small_run(tmp_path, steps=2, batch_size=1, accumulate=2)
 
 
 @pytest.mark.parametrize("size", [0, 5_000, -1])
