@@ -123,8 +123,8 @@ def clips(params: Params, batch: int, device: torch.device | str) -> Tensor:
 def latent_shape(params: Params) -> tuple[int, int, int, int]:
     """(c, t, h, w) of the latent of a clip."""
     config = params.train_autoencoder.network
-    side = params.clips.size // config.space_factor
-    return config.latent_channels, params.clips.frames // config.time_factor, side, side
+    channels, height, width = config.latent_shape(params.clips.size)
+    return channels, params.clips.frames // config.time_factor, height, width
 
 
 def is_official(params: Params) -> bool:

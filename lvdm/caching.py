@@ -68,12 +68,11 @@ def write_cache(folder: Path, planned: Plan, store: LatentStore, recipe: dict[st
 
 def _planned(params: Params, workspace: Workspace, name: str, recipe: dict[str, Any]) -> Plan:
     manifest, network = read_manifest(workspace.validated), load_autoencoder(workspace.autoencoder(name)).config
-    side = params.clips.size // network.space_factor
     return plan(
         manifest,
         recipe,
         encoding.num_latents(manifest, params.clips, network.time_factor),
-        (network.latent_channels, side, side),
+        network.latent_shape(params.clips.size),
         params.encode_latents.flip,
         params.encode_latents.shard_megabytes * 1_000_000,
     )

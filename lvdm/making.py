@@ -128,8 +128,7 @@ def made(
     autoencoder = ready(load_autoencoder(workspace.autoencoder(experiment.autoencoder)), machine, device)
     names, prompts = understood(trained, _texts(wanted), workspace)
     requests = [as_request(s, names, autoencoder.config.time_factor) for s in wanted]
-    side = params.clips.size // autoencoder.config.space_factor
-    spec = DenoiserSpec(trained.params, prompts, (trained.network.latent_channels, side, side))
+    spec = DenoiserSpec(trained.params, prompts, autoencoder.config.latent_shape(params.clips.size))
     groups = group_videos(requests, trained.params, experiment.sample)[share]
     network = ready(trained.network, machine, device)
     interpolator = None if trained.interpolator is None else ready(trained.interpolator, machine, device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from lvdm.errors import ArtefactError
 from lvdm.fingerprints import fingerprint
+from lvdm.git import git
 from lvdm.graph import STAGES, Stage
 from lvdm.params import Params
 from lvdm.ranks import is_first_process
@@ -199,13 +199,7 @@ def _files(stage: Stage) -> list[Path]:
 
 
 def _commit(root: Path) -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *(f":(exclude){p}" for p in WRITTEN))
-        return f"{commit}+changes" if commit and changed else commit
-    except FileNotFoundError:  # no git on this machine
-        return ""
+    commit = (git(root, "rev-parse", "--short=12", "HEAD") or "").strip()
+    written = (f":(exclude){path}" for path in WRITTEN)
+    changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", *written)
+    return f"{commit}+changes" if commit and changed else commit

@@ -290,6 +290,7 @@ NEUTRAL = {
         "errors",
         "fingerprints",
         "freshness",
+        "git",
         "graph",
         "machine",
         "orphan",

@@ -5,11 +5,11 @@ Not here: what is in them. Git is asked through its own command; dvc.lock is a Y
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm.errors import ArtefactError
+from lvdm.git import git
 
 
 @dataclass(frozen=True)
@@ -26,30 +26,29 @@ class Snapshot:
         Raises:
             ArtefactError: Git knows no such revision.
         """
-        snapshot = cls(root, revision)
-        if revision and snapshot._git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
+        if revision and git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
             raise ArtefactError(
                 f"revision {revision}", expected="one that Git knows here", remedy="`git log` lists some"
             )
-        return snapshot
+        return cls(root, revision)
 
     def read(self, path: str) -> str | None:
         """The text of the file `path` below the root; None if there is none."""
         if self.revision:
-            return self._git("show", f"{self.revision}:./{path}")
+            return git(self.root, "show", f"{self.revision}:./{path}")
         return (self.root / path).read_text(errors="replace") if (self.root / path).is_file() else None
 
     def names(self, folder: str) -> list[str]:
         """The names in the folder `folder` below the root, sorted."""
         if self.revision:
-            listed = self._git("ls-tree", "--name-only", self.revision, f"./{folder}/") or ""
+            listed = git(self.root, "ls-tree", "--name-only", self.revision, f"./{folder}/") or ""
             return sorted(Path(line).name for line in listed.splitlines())
         return sorted(path.name for path in (self.root / folder).glob("[!.]*"))  # hidden: half-written
 
     @property
     def shallow(self) -> bool:
         """Whether the clone is without its older commits."""
-        return (self._git("rev-parse", "--is-shallow-repository") or "").strip() == "true"
+        return (git(self.root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
 
     def history(self, path: str) -> list[tuple[str, str]]:
         """(commit and its day, text) of the file at every commit up to this revision that changed it, oldest first.
@@ -58,21 +57,12 @@ class Snapshot:
         may only have inherited it, says so.
         """
         form = ("-m", "--follow", "--name-only", "--no-show-signature", "--format=%x00%h %cs %p")
-        listed = self._git("log", *form, self.revision or "HEAD", "--", f"./{path}") or ""
+        listed = git(self.root, "log", *form, self.revision or "HEAD", "--", f"./{path}") or ""
         found: dict[str, str | None] = {}
         for entry in reversed(listed.split("\0")[1:]):  # of a merge one for each parent
             head, *_, name = entry.strip("\n").split("\n")
             commit, day, *parents = head.split()
             said = f"{commit} {day}" if parents or not self.shallow else f"{commit} {day} or before"
             if said not in found:
-                found[said] = self._git("show", f"{commit}:{name}")
+                found[said] = git(self.root, "show", f"{commit}:{name}")
         return [(commit, text) for commit, text in found.items() if text is not None]
-
-    def _git(self, *arguments: str) -> str | None:
-        """What Git prints; None if it refuses, or there is no Git."""
-        command = ["git", "-C", str(self.root), "-c", "core.quotePath=false", *arguments]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            return None
-        return result.stdout if result.returncode == 0 else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import getpass
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lvdm.comparison.lineage import Node, read_reports, trace_file
 from lvdm.comparison.settings import stale_runs
 from lvdm.errors import LvdmError
 from lvdm.evaluation.result import Result
+from lvdm.git import git
 from lvdm.nightly.history import history_of, read_history
 from lvdm.params import Params
 from lvdm.provenance import hashes
@@ -90,15 +90,7 @@ def who(root: Path) -> str:
     Raises:
         PromotionRefused: there is neither, as in a container.
     """
-
-    def git(key: str) -> str:
-        command = ["git", "-C", str(root), "config", key]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    try:
-        name, address = git("user.name"), git("user.email")
-    except FileNotFoundError:  # no git on this machine
-        name, address = "", ""
+    name, address = ((git(root, "config", key) or "").strip() for key in ("user.name", "user.email"))
     if name:
         return f"{name} <{address}>"
     try:

@@ -58,6 +58,10 @@ class AutoencoderNetwork(Section):
     encoder_blocks: Count  # residual blocks a level
     decoder_blocks: Count
 
+    def latent_shape(self, side: int) -> tuple[int, int, int]:
+        """(c, h, w) of a latent of frames of `side` pixels."""
+        return self.latent_channels, side // self.space_factor, side // self.space_factor
+
     @model_validator(mode="after")
     def _possible(self) -> AutoencoderNetwork:
         if self.kind == "identity":

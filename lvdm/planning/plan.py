@@ -112,9 +112,7 @@ def denoiser_needs(train: TrainDenoiser, latent: work.LatentShape, workspace: Wo
 
 def latent_shape(params: Params, experiment: str) -> work.LatentShape:
     """c h w."""
-    network = params.autoencoder(params.experiment(experiment).autoencoder).network
-    side = params.clips.size // network.space_factor
-    return network.latent_channels, side, side
+    return params.autoencoder(params.experiment(experiment).autoencoder).network.latent_shape(params.clips.size)
 
 
 def _measured(task: Callable[[int], Task], example: Batch, batch_size: int, workspace: Workspace) -> dict[bool, Need]:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from lvdm.params import merged
+
 ROOT = Path(__file__).parents[2]
 TINY_RECIPE = {"num_videos": 30, "frames": 40, "num_long_videos": 2, "long_frames": 64, "size": 32}
 TRAINING = {"steps": 6, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2, "validate_every": 6}
@@ -32,15 +34,6 @@ TINY = {
     "sample": {"steps": 2, "num_clips": 6, "num_long_videos": 1, "long_frames": 32},
     "evaluate": {"num_clips": 6},
 }
-
-
-def merge(document: dict, changes: dict) -> None:
-    """Writes `changes` into `document`, section by section."""
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(document.get(key), dict):
-            merge(document[key], value)
-        else:
-            document[key] = value
 
 
 @dataclass(frozen=True)
@@ -72,8 +65,7 @@ class Project:
 
     def edit(self, changes: dict, file: str = "params.yaml") -> None:
         path = self.root / file
-        document = yaml.safe_load(path.read_text())
-        merge(document, changes)
+        document = merged(yaml.safe_load(path.read_text()), changes)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def drop(self, experiment: str) -> None:
