@@ -37,7 +37,7 @@ def _measurement(key: str, estimate: Estimate) -> dict[str, str]:
 
 
 def _title(key: str) -> str:
-    return f"{key} {'↓' if METRICS[key].lower_is_better else '↑'}"
+    return f"{key} {METRICS[key].arrow}"
 
 
 def _scores(result: Result) -> Metadata:

@@ -77,9 +77,8 @@ def markdown(board: Leaderboard, source: str) -> str:
 
 def _table(group: Group) -> list[str]:
     keys = group.metrics
-    arrows = {key: "↓" if METRICS[key].lower_is_better else "↑" for key in keys}
     lines = [
-        f"| experiment | {' | '.join(f'{key} {arrows[key]}' for key in keys)} |",
+        f"| experiment | {' | '.join(f'{key} {METRICS[key].arrow}' for key in keys)} |",
         f"|---|{'---:|' * len(keys)}",
     ]
     for row in group.rows:

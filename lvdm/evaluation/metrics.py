@@ -25,6 +25,11 @@ class Metric:
     measure: Literal["frechet", "kernel", "mean_gap", "caption", "identity"]
     lower_is_better: bool = True
 
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return "↓" if self.lower_is_better else "↑"
+
 
 METRICS: Mapping[str, Metric] = {
     metric.key: metric
