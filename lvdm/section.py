@@ -20,7 +20,7 @@ Count = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """Frozen, every key known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)

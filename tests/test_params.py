@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import re
 from contextlib import nullcontext
@@ -39,6 +40,7 @@ def changed(path: str, value: object) -> dict:
         ("sample.steps", "many", "sample.steps: expected a valid integer, unable to parse string as an integer, got"),
         ("sample.steps", 0, "sample.steps: expected greater than 0, got 0"),
         ("sample", 3, "sample: expected keys and their values, got 3"),
+        ("sample.guidance", math.inf, "sample.guidance: expected a finite number, got inf"),
         (
             "experiments.perturbed.sample.guidence",
             1,
