@@ -97,7 +97,7 @@ def _date(text: str) -> datetime.date:
 
 def _night(args: argparse.Namespace) -> Iterator[str]:
     outcomes = night(load_params(args.root / "params.yaml"), Workspace.at(args.root), args.date)
-    yield "\n".join(outcome.line() for outcome in outcomes)
+    yield "\n".join(outcome.line() for outcome in outcomes) or "params.yaml has no experiments: nothing to measure"
     check_none_failed(outcomes)
 
 

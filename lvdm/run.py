@@ -14,6 +14,7 @@ import logging
 from dataclasses import replace
 
 from lvdm.cost import cost_since, start_counting
+from lvdm.errors import WeightsError
 from lvdm.graph import STAGES
 from lvdm.made import KeptRun, Run
 from lvdm.params import Params
@@ -79,7 +80,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
 
 
 def _foretell(verb: str, params: Params, workspace: Workspace, name: str) -> None:
-    """Says which later stages will stop for want of videos, so that it does not come out after hours of training."""
+    """Says which later stages will stop for want of videos or of a text encoder, not after hours of training."""
     from lvdm.data.manifest import read_manifest
     from lvdm.planning.enough import shortcomings
 
@@ -87,6 +88,15 @@ def _foretell(verb: str, params: Params, workspace: Workspace, name: str) -> Non
     if workspace.validated.is_file():
         for line in shortcomings(params, read_manifest(workspace.validated), later):
             log.warning("%s", line)
+    for experiment in later:
+        text = params.experiment(experiment).train_denoiser.network.text
+        if text is not None and not (text.folder or "").startswith("s3://"):
+            from lvdm.models.text import find_text_encoder
+
+            try:
+                find_text_encoder(text, workspace)
+            except WeightsError as error:
+                log.warning("train_denoiser %s will stop: %s", experiment, error)
 
 
 def _maker(path: object, params: Params, workspace: Workspace) -> str:

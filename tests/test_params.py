@@ -143,6 +143,7 @@ def changed(path: str, value: object) -> dict:
         ("clips.size", 60, "clips.size: expected a multiple of 8 for autoencoder small: space_factor 8, got 60"),
         ("clips.frames", 18, "clips.frames: expected a multiple of 4 for autoencoder small: time_factor 4, got 18"),
         ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "views: expected each value once"),
+        ("sample.fps", 0.001, "sample.fps: expected greater than or equal to 0.1, got 0.001"),
         ("train_denoiser.network.condition", "text", "train_denoiser.network: expected a text encoder under text with"),
         ("train_denoiser.network.text", {"encoder": "minilm"}, "expected a text encoder under text with condition"),
         (
@@ -173,6 +174,14 @@ def test_the_latent_of_a_clip_is_divided_by_what_the_objective_scales_it_by(side
     expected = "clips.size: expected a multiple of 32 for autoencoder small: space_factor 8 times equivariance at 4"
     with nullcontext() if possible else pytest.raises(ParamsError, match=re.escape(expected)):
         parse_params(document)
+
+
+def test_an_expectation_is_switched_off_as_the_comment_says(tmp_path):
+    """A bare `off` is false to YAML 1.1."""
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("severities: {}", "severities: {no_drift: off}")
+    )
+    assert load_params(tmp_path / "params.yaml").validate_.severity("no_drift") == "off"
 
 
 def test_a_missing_section_is_named():

@@ -15,6 +15,7 @@ from lvdm.data.latents import LatentCache
 from lvdm.data.samples import SampleSet
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.making import made_with
+from lvdm.models import text
 from lvdm.models.autoencoder import IdentityAutoencoder
 from lvdm.models.checkpoint import load_autoencoder
 from lvdm.params import Params, parse_params
@@ -138,6 +139,8 @@ def test_a_finished_training_or_sampling_is_not_made_again_and_a_damaged_one_is(
 def test_what_will_stop_a_later_stage_is_said_before_the_first_training(workspace, caplog):
     params = tiny_params(IDENTITY, {}).model_copy(deep=True)
     params.experiments["apart"].train_denoiser.update(window=9, strides=[1, 8])
+    network = {"condition": "text", "text": {"encoder": "clip", "folder": "nowhere"}, "attention_levels": [0]}
+    params.experiments["all"].train_denoiser["network"] = network
     shutil.rmtree(workspace.state / "made" / "train_autoencoder", ignore_errors=True)
     with caplog.at_level("WARNING"):
         run_stage("train_autoencoder", params, workspace, "one")
@@ -146,6 +149,7 @@ def test_what_will_stop_a_later_stage_is_said_before_the_first_training(workspac
         "16; add longer videos, or lower window or the largest of strides",
         "evaluate will stop: protocol small measures 4 real clips, split test gives 3; lower evaluate.num_clips, or "
         "give more or longer videos",
+        f"train_denoiser all will stop: {workspace.root}/nowhere: no such folder; {text.REMEDY}",
     ]
     caplog.clear()
     with caplog.at_level("INFO"):

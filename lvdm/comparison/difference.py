@@ -129,7 +129,9 @@ def _effective(document: Mapping[str, Any], experiment: str) -> dict[str, Any]:
     """
     experiments = document.get("experiments") or {}
     if experiment not in experiments:
-        raise ParamsError("params.yaml: experiments", expected=f"one of {', '.join(experiments)}", got=experiment)
+        raise ParamsError(
+            "params.yaml: experiments", expected=f"one of {', '.join(experiments) or 'no entries yet'}", got=experiment
+        )
     entry = experiments[experiment]
     own_autoencoder = (document.get("autoencoders") or {}).get(entry.get("autoencoder")) or {}
     others = ("autoencoders", "experiments", "night")  # the night decides when numbers are made, not which

@@ -5,13 +5,19 @@ Not here: the expectations themselves; those are in lvdm/data/contract.py. This 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lvdm.section import Count, Section, distinct
 
-Severity = Literal["off", "warning", "critical"]  # shown, and on; nothing is trained
+
+def _as_written(value: Any) -> Any:
+    """A bare `off`, which YAML 1.1 reads as false."""
+    return "off" if value is False else value
+
+
+Severity = Annotated[Literal["off", "warning", "critical"], BeforeValidator(_as_written)]
 Flag = Literal["black", "frozen", "near-duplicate"]
 
 SEVERITIES: dict[str, Severity] = {  # by expectation, unless `validate.severities` says otherwise

@@ -262,7 +262,7 @@ class Sample(Section):
     overlap: Count  # latents given when a sequence is extended
     refine_strength: Fraction  # 1: gaps start from noise (paper); 0: gaps are their ends interpolated
     batch_size: Count  # windows denoised at once
-    fps: Positive  # of the mp4 files
+    fps: Annotated[float, Field(ge=0.1, le=1000)]  # of the mp4 files
     seed: Seed
 
     @model_validator(mode="after")
