@@ -29,6 +29,7 @@ from lvdm.workspace import Workspace
 
 BEFORE, LATER = 20, 50  # steps
 SAMPLE = {"steps": 20, "num_clips": 32, "num_long_videos": 1, "long_frames": 256}
+PARTS = ("memory", "steps", "sampling")
 TINY_SAMPLE = SAMPLE | {"steps": 2, "num_clips": 2, "long_frames": 64}
 
 
@@ -76,8 +77,8 @@ def memory_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
     )
 
 
-def time_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
-    """Of a step of each training, and of all that an experiment samples."""
+def step_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
+    """The time of a step of each training."""
     autoencoder, experiment = _names(params)
     settings, train = params.autoencoder(autoencoder), params.experiment(experiment).train_denoiser
     clips, windows = settings.training.batch_size, train.training.batch_size
@@ -86,7 +87,6 @@ def time_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
     latent = plan.latent_shape(params, experiment)
     of_denoiser = partial(work.denoiser_task, train, latent, workspace, windows)
     yield _steps(f"denoiser, a step of {windows}", of_denoiser, work.windows(train, latent), workspace.machine)
-    yield _sampling(params, workspace, experiment)
 
 
 def _steps(what: str, build: Callable[[], Task], example: Batch, machine: Machine) -> Said:
@@ -94,8 +94,9 @@ def _steps(what: str, build: Callable[[], Task], example: Batch, machine: Machin
     return Said(what, said, trials.seconds_a_step(build(), work.Noise(example), machine, BEFORE, LATER))
 
 
-def _sampling(params: Params, workspace: Workspace, name: str) -> Said:
-    """The making is timed when all is compiled, which a single step of each window sees to."""
+def sampling_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
+    """The time of all that an experiment samples, when all is compiled, which a single step of each window sees to."""
+    _, name = _names(params)
     said = plan.sampled(params, workspace, name)
     maker, requests = Maker(params, workspace.machine, plain=False), plan.requests_of(params, name)
     experiment = params.experiment(name)
@@ -103,7 +104,7 @@ def _sampling(params: Params, workspace: Workspace, name: str) -> Said:
     maker.videos(train, sample.model_copy(update={"steps": 1}), requests)
     start = now(workspace.machine.device)
     maker.videos(train, sample, requests)
-    return Said(f"sampling of {said.what}", said.seconds, now(workspace.machine.device) - start)
+    yield Said(f"sampling of {said.what}", said.seconds, now(workspace.machine.device) - start)
 
 
 def _names(params: Params) -> tuple[str, str]:
@@ -124,16 +125,18 @@ def printed(unit: str, rows: Iterable[Said]) -> list[float]:
 def main(arguments: list[str] | None = None) -> list[float]:
     """Prints both tables; returns what was said over what was found, row for row."""
     options = untrained.parser(__doc__)
-    options.add_argument("--part", nargs="+", choices=("memory", "time"), default=("memory", "time"))
+    options.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     args = options.parse_args(arguments)
     params, ratios = asked(untrained.params_of(args), TINY_SAMPLE if args.size == "tiny" else SAMPLE), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         if "memory" in args.part:
             eager = Workspace(Path(folder), Machine(precision="bf16-mixed"))
             ratios += printed("GiB", memory_rows(params, eager))
-        if "time" in args.part:
-            as_run = Workspace(Path(folder), untrained.machine_of(args, devices=1))
-            ratios += printed("seconds", time_rows(params, as_run))
+        as_run = Workspace(Path(folder), untrained.machine_of(args, devices=1))
+        if "steps" in args.part:
+            ratios += printed("seconds", step_rows(params, as_run))
+        if "sampling" in args.part:
+            ratios += printed("seconds", sampling_rows(params, as_run))
     return ratios
 
 
