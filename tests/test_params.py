@@ -115,6 +115,7 @@ def changed(path: str, value: object) -> dict:
             {"network": {"condition": "none"}, "objective": {"drop_condition": 0}},
             "experiments.perturbed: expected condition: label or text",
         ),
+        ("evaluate.num_clips", 1, "evaluate.num_clips: expected greater than or equal to 2, got 1"),
         (
             "evaluate.num_clips",
             33,

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import OPEN, PROTOCOLS, Split
-from lvdm.params.sections import Count, Positive, Seed
+from lvdm.params.sections import Positive, Seed
 from lvdm.section import Section
 
 
@@ -24,7 +24,8 @@ def _known_metric(key: str) -> str:
 class Evaluate(Section):
     protocol: Literal["small", "stylegan-v", "lvdm", "10k", "lvdm-long"]
     metrics: Annotated[tuple[Annotated[str, AfterValidator(_known_metric)], ...], Field(min_length=1)]
-    num_clips: Count | None = None  # on both sides; like the next two, only where the protocol leaves it open
+    # The next three are given only where the protocol leaves them open.
+    num_clips: Annotated[int, Field(ge=2)] | None = None  # on both sides
     split: Split | None = None  # of the real clips
     seed: Seed | None = None  # of the choice of real clips
     max_drift: Positive  # of the relative distance, beyond that of real video: more fails the gate

@@ -256,8 +256,6 @@ def test_two_clips_and_twice_as_many_real_ones_are_the_fewest(with_weights: Work
     assert set(metrics) <= set(evaluate(reals(0, 4), clips(0, 2), two, metrics, with_weights, CPU).estimates)
     with pytest.raises(ArtefactError, match=r"real clips: expected at least 4, .*, got 3"):
         evaluate(reals(0, 3), clips(0, 2), two, metrics, with_weights, CPU)
-    with pytest.raises(ArtefactError, match=r"evaluate\.num_clips: expected at least 2, got 1; raise it in params"):
-        evaluate(reals(0, 4), clips(0, 2), replace(PROTOCOL, num_clips=1), metrics, with_weights, CPU)
 
 
 def test_a_clip_of_another_shape_is_an_error(workspace: Workspace) -> None:
