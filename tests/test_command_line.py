@@ -77,6 +77,13 @@ def test_the_help_of_every_other_command_says_what_it_does_before_its_arguments(
     assert usage.startswith(f"usage: lvdm {command}") and says.endswith(".")
 
 
+def test_a_night_without_experiments_says_so(tmp_path, capsys):
+    document = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"experiments": {}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    assert main(["--root", str(tmp_path), "night"]) == 0
+    assert capsys.readouterr().out == "params.yaml has no experiments: nothing to measure\n"
+
+
 def test_what_is_wrong_is_one_line_and_exit_status_1(tmp_path):
     result = lvdm("--root", str(tmp_path), "ingest")
     assert result.returncode == 1

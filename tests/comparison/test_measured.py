@@ -128,6 +128,12 @@ def test_an_experiment_without_numbers_is_answered_with_those_that_have_some(pro
             measured("nobody", Snapshot(root))
 
 
+def test_where_nothing_is_measured_the_remedy_is_to_measure(tmp_path: Path) -> None:
+    said = "no experiment and no metric fd_tn2: expected something measured; `lvdm evaluate` does that"
+    with pytest.raises(ArtefactError, match=said):
+        list(lineages("fd_tn2", tmp_path))
+
+
 def test_without_dvc_lock_and_without_a_readable_one_a_line_says_so(tmp_path: Path) -> None:
     write_metrics(tmp_path, 1.0)
     with pytest.raises(ArtefactError, match=r"dvc.lock: not there; `dvc repro` writes it"):

@@ -202,6 +202,19 @@ def test_long_videos_that_are_too_few_for_the_protocol_are_an_error(workspace: W
         )
 
 
+def test_what_clips_are_is_which_frames_of_which_files_seen_in_which_way(params: Params) -> None:
+    protocol = protocol_of(params)
+    clips = sets.VideoClips((Path("a"), Path("b")), ("1", "2"), (sets.Window(0, 0), sets.Window(1, 8)), protocol)
+    others = [
+        replace(clips, checksums=("1", "3")),
+        replace(clips, windows=(sets.Window(0, 0), sets.Window(1, 9))),
+        replace(clips, windows=(sets.Window(0, 0), sets.Window(0, 8))),
+        *(replace(clips, protocol=replace(protocol, **{name: 5})) for name in ("clip_frames", "stride", "size")),
+    ]
+    assert len({clips.content, *(other.content for other in others)}) == 1 + len(others)
+    assert replace(clips, paths=(Path("c"), Path("d"))).content == clips.content, "wherever the files lie"
+
+
 def test_a_real_video_that_changed_since_it_was_ingested_is_measured_nowhere(
     workspace: Workspace, params: Params
 ) -> None:
