@@ -51,7 +51,8 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
 
     interpolator = denoiser() if train.separate_interpolator else None
     workspace.denoiser(name).mkdir(parents=True)
-    trained = TrainedDenoiser(train, vocabulary, prompts, fingerprint(files=[folder]), denoiser(), interpolator)
+    record = train, settings.network.latent_shape(params.clips.size), vocabulary, prompts, fingerprint(files=[folder])
+    trained = TrainedDenoiser(*record, denoiser(), interpolator)
     save_denoiser(workspace.denoiser(name), trained)
 
 
@@ -80,8 +81,8 @@ def main(arguments: list[str] | None = None) -> float:
     with tempfile.TemporaryDirectory() as folder:
         for frames in args.frames:
             document = yaml.safe_load(args.params.read_text())
-            document["sample"] |= {"num_clips": 1, "num_long_videos": 1, "long_frames": frames, "steps": args.steps}
-            document["evaluate"]["num_clips"] = 1
+            document["sample"] |= {"num_clips": 2, "num_long_videos": 1, "long_frames": frames, "steps": args.steps}
+            document["evaluate"]["num_clips"] = 2
             name, root = next(iter(document["experiments"])), Path(folder) / str(frames)
             write_untrained(root, document, name, {"accelerator": "cpu"})
             runs.append(measure(root, name))

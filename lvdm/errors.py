@@ -91,6 +91,12 @@ class OutOfMemory(LvdmError):
     """A GPU does not hold what it is given."""
 
 
+LESS_AT_ONCE = (
+    "end what else is on it, or pass less at once: of a training what `lvdm plan` says, else sample.batch_size or "
+    "encode_latents.chunk_frames"
+)
+
+
 @contextlib.contextmanager
 def refusals_told() -> Iterator[None]:
     """Raises an error of the system that a person can mend as RefusedBySystem: it is no matter of one item."""
@@ -106,5 +112,5 @@ def mendable(error: Exception) -> LvdmError | None:
         return error
     if (torch := sys.modules.get("torch")) and isinstance(error, torch.OutOfMemoryError):  # as loaded by who uses it
         what, *_ = str(error).split(" Of the allocated memory")
-        return OutOfMemory(what.rstrip("."), remedy="end what else is on it, or set what `lvdm plan` says")
+        return OutOfMemory(what.rstrip("."), remedy=LESS_AT_ONCE)
     return RefusedBySystem.of(error) if isinstance(error, OSError | SafetensorError) else None

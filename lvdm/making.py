@@ -26,19 +26,21 @@ from lvdm.data.sample_writer import SampleWriter
 from lvdm.data.samples import VideoSample
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sample_videos
+from lvdm.errors import ArtefactError, ParamsError
 from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import Autoencoder
-from lvdm.models.checkpoint import load_autoencoder, load_denoiser, read_denoiser_record
+from lvdm.models.checkpoint import DenoiserRecord, load_autoencoder, load_denoiser, read_denoiser_record
 from lvdm.models.condition import Prompt
 from lvdm.models.inference import ready
-from lvdm.params import Params
+from lvdm.params import Experiment, Params
 from lvdm.progress import progress
 from lvdm.prompting import understood
+from lvdm.section import parse
 from lvdm.sharing import Share, share_out
 from lvdm.transfers import sent
 from lvdm.workspace import Workspace
 
-DECODED_AT_ONCE = 8  # latents: bounds the memory, does not change the frames
+DECODED_AT_ONCE = 8  # latents: bounds the memory, changes no frame by more than rounding (docs/gpus.md)
 SEEDS_A_KIND = 1_000_000
 WHOLE = slice(None)  # every group of videos
 
@@ -78,6 +80,7 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     return {
         "sample": asked.model_dump(mode="json"),
         "ema_decay": train.training.ema_decay,  # sampled is the average of the weights
+        "arithmetic": workspace.machine.arithmetic,
         "denoiser": fingerprint(files=sorted(denoiser.iterdir())),
         "autoencoder": fingerprint(files=sorted(autoencoder.iterdir())),
         "time_factor": factor,
@@ -93,6 +96,27 @@ def as_request(sample: VideoSample, names: Sequence[str], time_factor: int) -> V
     """
     prompt = None if sample.prompt is None else names.index(sample.prompt)
     return VideoRequest(sample.seed, prompt, math.ceil(sample.frames / time_factor))
+
+
+def check_as_trained(experiment: Experiment, trained: DenoiserRecord, latent_shape: tuple[int, int, int]) -> None:
+    """Whether what params.yaml asks of samples now is what the denoiser was trained for, whatever it says of training.
+
+    Raises:
+        ArtefactError: latents have another (c, h, w), or the settings of `sample` need what was not trained.
+    """
+    what, again = f"the denoiser of {experiment.name}", f"run `lvdm train_denoiser {experiment.name}` again"
+    if latent_shape != trained.latent_shape:
+        raise ArtefactError(
+            f"{what}: latents of (c, h, w)",
+            expected=f"{trained.latent_shape}, as in training",
+            got=latent_shape,
+            remedy=f"set clips.size back, or run `lvdm encode_latents {experiment.autoencoder}`, then {again}",
+        )
+    try:
+        parse(Experiment, dict(experiment) | {"train_denoiser": trained.params})
+    except ParamsError as error:
+        remedy = f"change sample, or {again}"
+        raise ArtefactError(f"{what}, as it was trained", expected=error.expected, remedy=remedy) from None
 
 
 def made_below(scratch: Path) -> Path:
@@ -117,7 +141,7 @@ def made(
         share: which of the groups of videos that are made together (sampling.group_videos).
 
     Raises:
-        ArtefactError: networks are missing or do not belong together.
+        ArtefactError: networks are missing, do not belong together, or were trained for other samples than these.
         ParamsError: no plan exists for these lengths.
         WeightsError: the text encoder is not there, or another than in training.
     """
@@ -126,9 +150,10 @@ def made(
     trained.check_autoencoder(workspace.autoencoder(experiment.autoencoder))
     machine = workspace.machine
     autoencoder = ready(load_autoencoder(workspace.autoencoder(experiment.autoencoder)), machine, device)
+    check_as_trained(experiment, trained, autoencoder.config.latent_shape(params.clips.size))
     names, prompts = understood(trained, _texts(wanted), workspace)
     requests = [as_request(s, names, autoencoder.config.time_factor) for s in wanted]
-    spec = DenoiserSpec(trained.params, prompts, autoencoder.config.latent_shape(params.clips.size))
+    spec = DenoiserSpec(trained.params, prompts, trained.latent_shape)
     groups = group_videos(requests, trained.params, experiment.sample)[share]
     network = ready(trained.network, machine, device)
     interpolator = None if trained.interpolator is None else ready(trained.interpolator, machine, device)

@@ -22,7 +22,10 @@ from lvdm.workspace import Workspace
 def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:
     """Adds a parser for each, that `run` answers: `lines` of what was parsed gives the paragraphs."""
     lineage = add_command(commands, "lineage", "follow a number to the raw data, by dvc.lock and its history in Git")
-    lineage.add_argument("name", help="METRIC, EXPERIMENT or EXPERIMENT.METRIC; @REVISION after it looks there")
+    lineage.add_argument(
+        "name",
+        help="EXPERIMENT.METRIC, EXPERIMENT (all metrics) or METRIC (all experiments); @REVISION after it: of then",
+    )
     lineage.set_defaults(run=run, lines=_lineage)
 
     diff = add_command(commands, "diff", "by what two experiments differ, or one at two Git revisions")
@@ -30,7 +33,7 @@ def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.
         diff.add_argument(name, help="EXPERIMENT, or EXPERIMENT@REVISION")
     diff.set_defaults(run=run, lines=_diff)
 
-    data = add_command(commands, "data", "versions of the data: by what two differ, and accepting one")
+    data = add_command(commands, "data", "compare two versions of the data, or accept one")
     asked = data.add_subparsers(dest="asked", required=True, metavar="command")
     data_diff = add_command(asked, "diff", "which videos came, went, moved or changed, and which distributions drifted")
     version = "`accepted`, a manifest file, or a Git revision"
@@ -44,7 +47,7 @@ def add_questions(commands: argparse._SubParsersAction, run: Callable[[argparse.
     shared = add_command(
         commands, "shared", "list the runs that machines share on S3 (artifacts in machine.yaml), or remove old ones"
     )
-    what = "remove those published before this day, but for what lies here too, and files of no run"
+    what = "remove runs published before this day, except what this workspace has too, and old files that no run names"
     shared.add_argument("--remove-before", type=_date, metavar="YYYY-MM-DD", help=what)
     shared.set_defaults(run=run, lines=_shared)
 

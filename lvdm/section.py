@@ -96,30 +96,49 @@ def _one_line(section: type[Section], error: ValidationError, at: str, file: str
     if keys and keys[-1].startswith("literal["):  # the first of several types of a value, each of which says its own
         alternatives = [e for e in errors if e["loc"][:-1] == first["loc"][:-1]]
         keys.pop()
-    field = ".".join(([at] if at else []) + keys)
+    names, sections = _followed(section, keys)
+    field = ".".join(([at] if at else []) + names)
+    if first["type"].startswith("union_tag"):
+        kinds = ", ".join(kind for possible in sections for kind in _kinds(possible))
+        return ParamsError(f"{file}: {field}.kind", expected=f"one of {kinds}", got=first["ctx"].get("tag", "nothing"))
     if first["type"] == "extra_forbidden":
-        known = _known_keys(section, keys[:-1])
-        close = difflib.get_close_matches(keys[-1], known, n=1)
+        (inner, *_), last = _followed(section, keys[:-1])[1], keys[-1]
+        known = [f.alias or n for n, f in inner.model_fields.items()]
+        close = difflib.get_close_matches(last, known, n=1)
         return ParamsError(
             f"{file}: {field}: unknown key",
             expected=close[0] if close else f"one of {', '.join(known)}",
-            got=keys[-1],
+            got=last,
         )
     if first["type"] == "missing":
         remedy = "give it a value, or {} where a named entry changes nothing; `lvdm preset sprites` prints a whole file"
         return ParamsError(f"{file}: {field}: missing", remedy=remedy)
-    if first["type"] == "model_type":
+    if first["type"] in ("model_type", "model_attributes_type"):
         return ParamsError(f"{file}: {field or 'the file'}", expected="keys and their values", got=first["input"])
     said = (e["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for e in alternatives)
     got = None if isinstance(first["input"], dict) else first["input"]
     return ParamsError(f"{file}: {field or 'the file'}", expected=" or ".join(said), got=got)
 
 
-def _known_keys(section: type[Section], path: list[str]) -> list[str]:
-    for key in path:
-        annotation: Any = next((f.annotation for n, f in section.model_fields.items() if key in (n, f.alias)), section)
-        section = next((a for a in (annotation, *get_args(annotation)) if _is_section(a)), section)
-    return [f.alias or n for n, f in section.model_fields.items()]
+def _followed(section: type[Section], keys: list[str]) -> tuple[list[str], list[type[Section]]]:
+    """The keys as a person writes them, and the sections that may lie there.
+
+    Where there are several, of which `kind` says one, pydantic has that kind as a key between.
+    """
+    names, possible = list[str](), [section]
+    for key in keys:
+        if of_kind := [one for one in possible if len(possible) > 1 and key in _kinds(one)]:
+            possible = of_kind
+            continue
+        names.append(key)
+        fields = ((n, f) for one in possible for n, f in one.model_fields.items())
+        annotation: Any = next((f.annotation for n, f in fields if key in (n, f.alias)), None)
+        possible = [a for a in (annotation, *get_args(annotation)) if _is_section(a)] or possible
+    return names, possible
+
+
+def _kinds(section: type[Section]) -> tuple[str, ...]:
+    return get_args(section.model_fields["kind"].annotation)
 
 
 def _is_section(annotation: Any) -> bool:

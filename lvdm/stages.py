@@ -90,7 +90,7 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, beside=encoder)
     networks = training.train_networks(cache, settings, prompts, workspace.machine, scratch)
     in_turn = prompting.prompts_in_turn(settings.network, cache)
-    record = settings, prompts.vocabulary, in_turn, cache.made_by
+    record = settings, cache.shape, prompts.vocabulary, in_turn, cache.made_by
     trained = TrainedDenoiser(*record, networks.network, networks.interpolator)
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, trained)

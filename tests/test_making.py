@@ -151,6 +151,31 @@ def project(root: Path, devices: int = 1, **sample: Any) -> Path:
     return root
 
 
+@pytest.mark.parametrize(
+    ("section", "changes", "says"),
+    [
+        (
+            "clips",
+            {"size": 32},
+            r"latents of \(c, h, w\): expected \(4, 2, 2\), as in training, got \(4, 4, 4\); set clips",
+        ),
+        (
+            "sample",
+            {"overlap": 4},
+            "as it was trained: expected sample.overlap of at most 3, .*, not 4; change sample, or",
+        ),
+    ],
+)
+def test_what_a_denoiser_was_not_trained_for_is_not_sampled_from_it(tmp_path, section, changes, says):
+    root = project(tmp_path)
+    document = yaml.safe_load((root / "params.yaml").read_text())
+    document["train_denoiser"]["objective"]["max_given"] = 4  # since the training
+    document[section] |= changes
+    (root / "params.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(ArtefactError, match=f"the denoiser of perturbed.*{says}"):
+        make(root)
+
+
 def test_beside_samples_stands_how_and_by_what_they_were_made(tmp_path):
     root = project(tmp_path, scheme="autoregressive", refine_strength=1.0)
     params, workspace = load_params(root / "params.yaml"), Workspace.at(root)

@@ -77,7 +77,8 @@ def save_random_denoiser(name: str, params, workspace: Workspace) -> None:
             parameter += 0.05 * torch.randn_like(parameter)
     made_for = fingerprint(files=[workspace.autoencoder("small")])
     workspace.denoiser(name).mkdir(parents=True)
-    save_denoiser(workspace.denoiser(name), TrainedDenoiser(train, vocabulary, (), made_for, denoiser))
+    shape = params.autoencoder("small").network.latent_shape(params.clips.size)
+    save_denoiser(workspace.denoiser(name), TrainedDenoiser(train, shape, vocabulary, (), made_for, denoiser))
 
 
 def lvdm(root: Path, *arguments: str) -> int:

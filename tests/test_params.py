@@ -19,6 +19,7 @@ from lvdm.params import load_params, parse_params
 from lvdm.section import parse
 
 ROOT = Path(__file__).parents[1]
+KINDS = "folder, frame_folders, ucf101, sky_timelapse, faceforensics, mead, taichi_hd"
 DOCUMENT = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
@@ -71,13 +72,17 @@ def changed(path: str, value: object) -> dict:
         (
             "train_denoiser.objective.tasks.interpolate",
             0,
-            "experiments.perturbed: expected objective.tasks.interpolate",
+            "experiments.perturbed: expected train_denoiser.objective.tasks.interpolate",
         ),
-        ("train_denoiser.objective.tasks.predict", 0, "experiments.perturbed: expected objective.tasks.predict above"),
+        (
+            "train_denoiser.objective.tasks.predict",
+            0,
+            "experiments.perturbed: expected train_denoiser.objective.tasks.predict above",
+        ),
         (
             "experiments.perturbed.train_denoiser",
             {"separate_interpolator": True, "objective": {"tasks": {"predict": 0}}},
-            "experiments.perturbed: expected objective.tasks.predict above 0",
+            "experiments.perturbed: expected train_denoiser.objective.tasks.predict above 0",
         ),
         (
             "experiments.perturbed.train_denoiser",
@@ -92,13 +97,13 @@ def changed(path: str, value: object) -> dict:
         (
             "train_denoiser.objective.drop_condition",
             0,
-            "experiments.perturbed: expected objective.drop_condition above",
+            "experiments.perturbed: expected train_denoiser.objective.drop_condition above",
         ),
         ("experiments.perturbed.sample", {"scheme": "autoregressive", "refine_strength": 0.5}, "no gaps to refine"),
         (
             "experiments.perturbed",
             {"autoencoder": "small", "train_denoiser": {"strides": [1]}, "sample": {"refine_strength": 0.5}},
-            "experiments.perturbed: expected sample.refine_strength of 1 with one stride or autoregressive",
+            "experiments.perturbed: expected sample.refine_strength of 1 with one of strides or scheme",
         ),
         ("train_denoiser.window", 2, "train_denoiser: expected objective.max_given below window 2, not 3"),
         (
@@ -106,14 +111,32 @@ def changed(path: str, value: object) -> dict:
             {"autoencoder": "small", "sample": {}},
             "train_denoiser: missing; give it a value, or {} ",
         ),
-        ("sample.overlap", 4, "experiments.perturbed: expected sample.overlap of at most"),
-        ("sample.perturbation_level", 0.5, "experiments.perturbed: expected sample.perturbation_level of at most"),
-        ("train_denoiser.objective.raise_given", 0, "experiments.perturbed: expected objective.raise_given above 0"),
+        (
+            "sample.overlap",
+            4,
+            "expected sample.overlap of at most 3, which is train_denoiser.objective.max_given, not 4",
+        ),
+        (
+            "sample.perturbation_level",
+            0.5,
+            "perturbation_level of at most 0.25, which is train_denoiser.objective.perturbation.max_level, not 0.5",
+        ),
+        ("train_denoiser.objective.raise_given", 0, "expected train_denoiser.objective.raise_given above 0"),
         ("train_denoiser.network.condition", "none", "train_denoiser: expected objective.drop_condition of 0 with"),
         (
             "experiments.perturbed.train_denoiser",
             {"network": {"condition": "none"}, "objective": {"drop_condition": 0}},
-            "experiments.perturbed: expected condition: label or text",
+            "experiments.perturbed: expected sample.condition_guidance of 0, not 0.5, with train_denoiser.network",
+        ),
+        (
+            "experiments.perturbed.sample",
+            {"guidance": -0.8, "condition_guidance": -0.5},
+            "experiments.perturbed.sample: expected guidance + condition_guidance of at least -1, not -1.3",
+        ),
+        (
+            "experiments.perturbed.train_denoiser",
+            {"network": {"temporal_convolution": False, "attention_levels": []}},
+            "train_denoiser: expected network.temporal_convolution or network.attention_levels",
         ),
         ("evaluate.num_clips", 1, "evaluate.num_clips: expected greater than or equal to 2, got 1"),
         (
@@ -129,7 +152,7 @@ def changed(path: str, value: object) -> dict:
         (
             "evaluate.protocol",
             "stylegan-v",
-            "evaluate: expected no num_clips with protocol stylegan-v, which fixes it at 2048",
+            "evaluate: expected no line num_clips: protocol stylegan-v fixes it at 2048",
         ),
         (
             "evaluate",
@@ -143,7 +166,16 @@ def changed(path: str, value: object) -> dict:
         ),
         ("clips.size", 60, "clips.size: expected a multiple of 8 for autoencoder small: space_factor 8, got 60"),
         ("clips.frames", 18, "clips.frames: expected a multiple of 4 for autoencoder small: time_factor 4, got 18"),
-        ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "views: expected each value once"),
+        ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "ingest.layout.views: expected each value once"),
+        ("ingest.layout", {"kind": "ucf"}, f"ingest.layout.kind: expected one of {KINDS}, got 'ucf'"),
+        ("ingest.layout", {}, f"ingest.layout.kind: expected one of {KINDS}, got 'nothing'"),
+        ("ingest.layout", "ucf101", "ingest.layout: expected keys and their values, got 'ucf101'"),
+        ("ingest.layout", {"kind": "frame_folders"}, "ingest.layout.fps: missing"),
+        (
+            "ingest.layout",
+            {"kind": "frame_folders", "fsp": 3},
+            "ingest.layout.fsp: unknown key: expected fps, got 'fsp'",
+        ),
         ("sample.fps", 0.001, "sample.fps: expected greater than or equal to 0.1, got 0.001"),
         ("train_denoiser.network.condition", "text", "train_denoiser.network: expected a text encoder under text with"),
         ("train_denoiser.network.text", {"encoder": "minilm"}, "expected a text encoder under text with condition"),

@@ -83,8 +83,8 @@ class Contract:
         bits = self.validate.near_duplicate_bits
         if bits is None:
             return []
-        alike = f"looks as another of its split does (at most {bits} of 64 bits differ) and is of no group with it"
-        leak = f"looks as one of split train does (at most {bits} of 64 bits differ)"
+        alike = f"looks like another of its split (at most {bits} of 64 bits differ) and is of no group with it"
+        leak = f"looks like one of split train (at most {bits} of 64 bits differ)"
         return self._on(
             self._flag("no_near_duplicates", _none("seen_before"), f"no video {alike}", NEAR_DUPLICATE),
             self._flag("no_leaks", _none("seen_in_train"), f"no video of split test {leak}", LEAK),

@@ -27,7 +27,7 @@ NO_FRAMES = ("missing", "unreadable", "not-a-file", "empty", "not-a-video", "no-
 
 @dataclass(frozen=True)
 class Case:
-    """A video that is listed, with the other one if it looks as that does."""
+    """A video that is listed, with the other one if it looks like that."""
 
     video: str
     reason: str

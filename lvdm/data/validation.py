@@ -95,7 +95,7 @@ def _with_divisions(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_counterparts(manifest: pd.DataFrame, validate: Validate) -> pd.DataFrame:
-    """With the id of another that each video looks as: of its split and not of its group; of train if it is of test.
+    """With the id of another that each video looks like: of its split and not of its group; of train if it is of test.
 
     What a black or a frozen video looks like says too little to accuse another.
     """
@@ -192,7 +192,7 @@ def _detail(judgement: Judgement, row: Mapping[str, Any]) -> str:
     """What was found and what expected, in words."""
     code, column = judgement.expectation.code, judgement.expectation.column
     if code in COUNTERPARTS:
-        return f"looks as {row[COUNTERPARTS[str(code)]]} does"
+        return f"looks like {row[COUNTERPARTS[str(code)]]}"
     if code in ("two-splits", "group-in-two-splits"):
         return f"{'its bytes are' if code == 'two-splits' else 'its group is'} in both splits"
     return f"{column} {row[column]}, expected {judgement.expectation.description}"

@@ -23,7 +23,7 @@ from lvdm.params import DenoiserObjective
 from lvdm.transfers import sent
 
 # (z "b c t h w", level "b t", stride "b", condition of b windows) -> "b c t h w" in the network's own prediction
-Denoiser = Callable[[Tensor, Tensor, Tensor, Condition], Tensor]
+DenoiserFn = Callable[[Tensor, Tensor, Tensor, Condition], Tensor]
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lvdm.diffusion.frame_conditions import Denoiser, FrameConditions
+from lvdm.diffusion.frame_conditions import DenoiserFn, FrameConditions
 from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.models.condition import Condition
+
+ROUNDING = 1e-9  # 1 - 0.7 - 0.3 is a little more than 0
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Guidance:
     @property
     def of_passes(self) -> tuple[float, float, float]:
         """The weights of eps(z, c, y), eps(z) and eps(z, c), which sum to 1; a pass of weight 0 is not run."""
-        return 1 + self.frames + self.condition, -self.frames, -self.condition
+        conditional = 1 + self.frames + self.condition
+        return 0.0 if abs(conditional) < ROUNDING else conditional, -self.frames, -self.condition
 
     @property
     def num_passes(self) -> int:
@@ -38,7 +41,7 @@ class Guidance:
 
 
 def guided_prediction(
-    denoiser: Denoiser,
+    denoiser: DenoiserFn,
     z: Float[Tensor, "b c t h w"],
     conditions: FrameConditions,
     stride: Int[Tensor, "b"],

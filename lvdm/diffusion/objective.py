@@ -13,7 +13,7 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lvdm.diffusion.frame_conditions import Denoiser, FrameConditions, draw_frame_conditions
+from lvdm.diffusion.frame_conditions import DenoiserFn, FrameConditions, draw_frame_conditions
 from lvdm.diffusion.noise import draw_noise, draw_uniform
 from lvdm.diffusion.perturbation import add_perturbed_condition
 from lvdm.diffusion.schedule import Prediction, Schedule, target_of
@@ -55,7 +55,7 @@ class DenoisingLoss:
 
 
 def denoising_loss(
-    denoiser: Denoiser,
+    denoiser: DenoiserFn,
     latent: Float[Tensor, "b c t h w"],
     stride: Int[Tensor, "b"],
     condition: Condition,

@@ -68,8 +68,9 @@ class _Job:
 def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[range]:
     """Which requests, by index, are made together: in order, as many as fill a batch in their widest round.
 
-    More at once would take memory and save little. Nothing here knows how many devices there are: who divides the work
-    among several divides whole groups, so that the batches and with them the bits stay the same.
+    A long video fills one by itself: with more at once their key frames would share batches, but fewer devices would
+    have work. Nothing here knows how many there are: who divides the work among several divides whole groups, so that
+    the batches and with them the bits stay the same.
 
     Raises:
         ParamsError: no plan exists for these lengths, strides and overlap.
@@ -201,7 +202,7 @@ def _make(
     objective, window, parameter = spec.train_denoiser.objective, batch[0].window, next(denoiser.parameters())
     device, schedule = parameter.device, Schedule(objective.schedule)
     given = sent(torch.tensor(window.given), device).expand(len(batch), -1)
-    made = sent(torch.tensor([i for i, given in enumerate(window.given) if not given]), device)
+    made = sent(torch.tensor([i for i, is_given in enumerate(window.given) if not is_given]), device)
     stride = sent(torch.tensor([job.window.stride for job in batch]), device)
     condition = _condition(batch, spec.prompts, device)
     guidance = _guidance(sample, batch)

@@ -75,7 +75,7 @@ class Autoencoder(nn.Module, ABC):
         return self.reconstruct(latent * _per_channel(self.latent_std) + _per_channel(self.latent_mean), state)
 
     def encode_stream(self, chunks: Iterable[Float[Tensor, "b 3 _t h w"]]) -> Iterator[Float[Tensor, "b c _u i j"]]:
-        """The latents of a video that comes in chunks of any sizes: the numbers of the whole, in constant memory.
+        """The latents of a video that comes in chunks of any sizes: up to rounding those of the whole; constant memory.
 
         Frames wait for the chunk that completes their latent; at the end those that complete none are left out.
         """
@@ -88,7 +88,7 @@ class Autoencoder(nn.Module, ABC):
             waiting = frames[:, :, complete:].clone()
 
     def decode_stream(self, chunks: Iterable[Float[Tensor, "b c _u i j"]]) -> Iterator[Float[Tensor, "b 3 _t h w"]]:
-        """The video of latents that come in chunks of any sizes: the numbers of the whole, in constant memory."""
+        """The video of latents that come in chunks of any sizes: up to rounding that of the whole; constant memory."""
         state = CausalState()
         return (self.decode(chunk, state) for chunk in chunks)
 

@@ -26,7 +26,7 @@ from lvdm.section import parse
 from lvdm.workspace import need, write_json
 
 WEIGHTS, INTERPOLATOR, PARAMS = "model.safetensors", "interpolator.safetensors", "params.json"
-DENOISER_KEYS = {"train_denoiser", "latent_channels", "vocabulary", "prompts", "autoencoder"}
+DENOISER_KEYS = {"train_denoiser", "latent_shape", "vocabulary", "prompts", "autoencoder"}
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,14 @@ class DenoiserRecord:
     """What one has to know to sample with a denoiser, besides its weights."""
 
     params: TrainDenoiser  # its objective (schedule, prediction), window and strides too
+    latent_shape: tuple[int, int, int]  # c h w
     vocabulary: Vocabulary
     prompts: tuple[Prompt, ...]  # what samples are asked for, in turn
     autoencoder: str  # the fingerprint of the one whose latents it makes
 
     def check_autoencoder(self, folder: Path) -> None:
-        """
+        """Whether it is the autoencoder whose latents the denoiser makes.
+
         Raises:
             ArtefactError: the autoencoder of `folder` is missing or not the one whose latents the denoiser makes.
         """
@@ -72,16 +74,16 @@ def load_autoencoder(folder: Path) -> Autoencoder:
         ArtefactError: files are missing, unreadable, or not of one autoencoder.
     """
     path = folder / PARAMS
-    document = _document(path, "train_autoencoder", {"train_autoencoder"})
+    document = _document(path, f"train_autoencoder {folder.name}", {"train_autoencoder"})
     params = parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
-    return _with_weights(build_autoencoder(params.network), folder / WEIGHTS, "train_autoencoder")
+    return _with_weights(build_autoencoder(params.network), folder / WEIGHTS, f"train_autoencoder {folder.name}")
 
 
 def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
     """Writes a denoiser into the existing `folder`."""
     document = {
         "train_denoiser": trained.params.model_dump(mode="json"),
-        "latent_channels": trained.network.latent_channels,
+        "latent_shape": trained.latent_shape,
         "vocabulary": asdict(trained.vocabulary),
         "prompts": [asdict(prompt) for prompt in trained.prompts],
         "autoencoder": trained.autoencoder,
@@ -97,7 +99,14 @@ def read_denoiser_record(folder: Path) -> DenoiserRecord:
     Raises:
         ArtefactError: the record is missing or not one of a denoiser.
     """
-    return _recorded(folder)[0]
+    path = folder / PARAMS
+    document = _document(path, f"train_denoiser {folder.name}", DENOISER_KEYS)
+    params = parse(TrainDenoiser, document["train_denoiser"], file=str(path))
+    channels, height, width = document["latent_shape"]
+    said = document["vocabulary"]
+    vocabulary = Vocabulary(tuple(said["labels"]), said["text_encoder"], said["token_channels"])
+    prompts = tuple(Prompt(**prompt) for prompt in document["prompts"])
+    return DenoiserRecord(params, (channels, height, width), vocabulary, prompts, document["autoencoder"])
 
 
 def load_denoiser(folder: Path) -> TrainedDenoiser:
@@ -106,25 +115,14 @@ def load_denoiser(folder: Path) -> TrainedDenoiser:
     Raises:
         ArtefactError: files are missing, unreadable, or not of one denoiser.
     """
-    record, latent_channels = _recorded(folder)
+    record = read_denoiser_record(folder)
 
     def network(file: str) -> Denoiser:
-        empty = Denoiser(record.params.network, latent_channels, record.vocabulary)
-        return _with_weights(empty, folder / file, "train_denoiser")
+        empty = Denoiser(record.params.network, record.latent_shape[0], record.vocabulary)
+        return _with_weights(empty, folder / file, f"train_denoiser {folder.name}")
 
     interpolator = network(INTERPOLATOR) if record.params.separate_interpolator else None
     return TrainedDenoiser(**vars(record), network=network(WEIGHTS), interpolator=interpolator)
-
-
-def _recorded(folder: Path) -> tuple[DenoiserRecord, int]:
-    """The record of a denoiser, and how many channels its latents have."""
-    path = folder / PARAMS
-    document = _document(path, "train_denoiser", DENOISER_KEYS)
-    params = parse(TrainDenoiser, document["train_denoiser"], file=str(path))
-    said = document["vocabulary"]
-    vocabulary = Vocabulary(tuple(said["labels"]), said["text_encoder"], said["token_channels"])
-    prompts = tuple(Prompt(**prompt) for prompt in document["prompts"])
-    return DenoiserRecord(params, vocabulary, prompts, document["autoencoder"]), document["latent_channels"]
 
 
 def _save(folder: Path, network: nn.Module, document: dict[str, Any]) -> None:
@@ -136,13 +134,13 @@ def _save_weights(path: Path, network: nn.Module) -> None:
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
 
 
-def _document(path: Path, stage: str, keys: set[str]) -> dict[str, Any]:
+def _document(path: Path, run: str, keys: set[str]) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ArtefactError(f"{path}: not there", remedy=f"run `lvdm {stage}` first") from None
+        raise ArtefactError(f"{path}: not there", remedy=f"run `lvdm {run}` first") from None
     except ValueError as error:
-        raise ArtefactError(f"{path} is not JSON", got=str(error), remedy=f"run `lvdm {stage}` again") from None
+        raise ArtefactError(f"{path} is not JSON", got=str(error), remedy=f"run `lvdm {run}` again") from None
     found = set(document) if isinstance(document, dict) else set()
     if found != keys:
         raise ArtefactError(str(path), expected=f"the keys {sorted(keys)}", got=sorted(found))
@@ -152,8 +150,8 @@ def _document(path: Path, stage: str, keys: set[str]) -> dict[str, Any]:
 N = TypeVar("N", bound=nn.Module)
 
 
-def _with_weights(network: N, path: Path, stage: str) -> N:
-    again = f"run `lvdm {stage}` again"
+def _with_weights(network: N, path: Path, run: str) -> N:
+    again = f"run `lvdm {run}` again"
     try:
         weights = load_file(path)
     except FileNotFoundError:

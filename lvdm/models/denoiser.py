@@ -25,7 +25,7 @@ MAX_PERIOD = 10_000.0
 
 
 class Denoiser(nn.Module):
-    """Predicts, from noisy latents, the level of each, the stride between them and a prompt, one tensor like them.
+    """Predicts v, eps or x0, shaped like its input, from noisy latents, the level of each, their stride and a prompt.
 
     A backward pass comes through the body first, so that on several GPUs its gradients, most of all, are exchanged
     while those of the stem are computed.
@@ -118,7 +118,7 @@ def _down(
 
 
 class Level(nn.Module):
-    """The blocks of one resolution, behind the convolution that leads there and what the level before it has kept."""
+    """The blocks of one resolution, after the convolution that leads there and, on the way up, the skip connection."""
 
     def __init__(
         self,

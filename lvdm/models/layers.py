@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Factors = tuple[int, int, int]  # of time, height, width
+LEAST_NORM = 1e-3  # sqrt(channels) over it is a number of float16 up to 4,000 channels
 
 
 def channel_norm(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
@@ -25,7 +26,7 @@ def channel_norm(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
     """
     at_least_float32 = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=at_least_float32)
-    return x * (x.shape[1] ** 0.5 / norm.clamp(min=1e-4)).to(x.dtype)
+    return x * (x.shape[1] ** 0.5 / norm.clamp(min=LEAST_NORM)).to(x.dtype)
 
 
 class CausalState:
@@ -45,7 +46,7 @@ class CausalState:
 class CausalConvolution(nn.Conv3d):
     """A 3D convolution whose output frame t sees input frames up to t alone; the first frame stands for those before.
 
-    With a state, a video convolved in chunks gives the numbers of the whole.
+    With a state, a video convolved in chunks gives the numbers of the whole, up to rounding.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Factors):

@@ -24,6 +24,9 @@ from lvdm.workspace import Workspace
 REMEDY = "give train_denoiser.network.text.folder a folder with the tokenizer, config.json and weights of the encoder"
 
 
+READ = {".json", ".txt", ".model", ".safetensors", ".bin"}  # settings, vocabularies, weights; not what lies beside them
+
+
 class TextEncoder:
     """A text encoder in a folder of transformers; it is loaded when the first text needs it.
 
@@ -33,7 +36,7 @@ class TextEncoder:
 
     def __init__(self, config: Config, folder: Path, device: torch.device):
         self.config, self.folder, self.device = config, folder, device
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(path for path in folder.glob("[!.]*") if path.suffix in READ)
         self.fingerprint = fingerprint(config.encoder, MAX_TOKENS, files=files)
 
     @torch.inference_mode()

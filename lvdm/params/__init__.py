@@ -38,6 +38,7 @@ from lvdm.params.sections import (
 from lvdm.section import Section, parse, read_yaml
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+NAMES = "names of at most 63 small letters, digits, - and _, the first a letter or digit"
 
 __all__ = [
     "AutoencoderNetwork",
@@ -78,23 +79,33 @@ class Experiment(Section):
     def _sampled_as_trained(self) -> Experiment:
         objective, sample = self.train_denoiser.objective, self.sample
         if sample.overlap > objective.max_given:
-            raise ValueError("sample.overlap of at most train_denoiser.objective.max_given")
+            most = f"{objective.max_given}, which is train_denoiser.objective.max_given"
+            raise ValueError(f"sample.overlap of at most {most}, not {sample.overlap}")
         if sample.perturbation_level > objective.perturbation.max_level:
-            raise ValueError("sample.perturbation_level of at most objective.perturbation.max_level, as trained")
+            most = f"{objective.perturbation.max_level:g}, which is train_denoiser.objective.perturbation.max_level"
+            raise ValueError(f"sample.perturbation_level of at most {most}, not {sample.perturbation_level:g}")
         if sample.guidance != 0 and objective.raise_given == 0:
-            raise ValueError("objective.raise_given above 0, which trains the unconditional pass, or guidance of 0")
+            trains = "train_denoiser.objective.raise_given above 0, which trains the unconditional pass"
+            raise ValueError(f"{trains}, or sample.guidance of 0, not {sample.guidance:g}")
         conditional = self.train_denoiser.network.condition != "none"
         if sample.condition_guidance != 0 and not conditional:
-            raise ValueError("condition: label or text, or condition_guidance of 0")
+            given = sample.condition_guidance
+            raise ValueError(
+                f"sample.condition_guidance of 0, not {given:g}, with train_denoiser.network.condition: none"
+            )
         if conditional and (sample.guidance != 0 or sample.condition_guidance != 0) and objective.drop_condition == 0:
-            raise ValueError("objective.drop_condition above 0, which trains without a condition, or no guidance")
+            trains = "train_denoiser.objective.drop_condition above 0, which trains without a condition"
+            raise ValueError(f"{trains}, or sample.guidance and sample.condition_guidance of 0")
         if objective.tasks.predict == 0:
-            raise ValueError("objective.tasks.predict above 0, which extends videos")
+            raise ValueError("train_denoiser.objective.tasks.predict above 0, which extends videos")
         has_gaps = sample.scheme == "hierarchical" and len(self.train_denoiser.strides) > 1
         if sample.refine_strength < 1 and not has_gaps:
-            raise ValueError("sample.refine_strength of 1 with one stride or autoregressive: no gaps to refine")
+            raise ValueError(
+                "sample.refine_strength of 1 with one of strides or scheme: autoregressive: no gaps to refine"
+            )
         if has_gaps and objective.tasks.interpolate == 0:
-            raise ValueError("objective.tasks.interpolate above 0, which fills gaps, or one stride, or autoregressive")
+            trains = "train_denoiser.objective.tasks.interpolate above 0, which fills gaps"
+            raise ValueError(f"{trains}, or one of strides, or sample.scheme: autoregressive")
         return self
 
 
@@ -185,7 +196,7 @@ def _check_names(kind: str, names: Iterable[str]) -> None:
     known: dict[str, str] = {}
     for name in names:
         if not NAME_PATTERN.fullmatch(name):
-            raise ParamsError(f"params.yaml: {kind}", expected=f"names like {NAME_PATTERN.pattern}", got=name)
+            raise ParamsError(f"params.yaml: {kind}", expected=NAMES, got=name)
         if (other := known.setdefault(name.replace("-", "_"), name)) != name:
             expected = "names that differ by more than - and _"
             raise ParamsError(f"params.yaml: {kind}", expected=expected, got=f"{other} and {name}", remedy="rename one")

@@ -41,5 +41,5 @@ class Evaluate(Section):
         for name in self.given:
             if name not in OPEN[self.protocol]:
                 fixed = getattr(PROTOCOLS[self.protocol], name)
-                raise ValueError(f"no {name} with protocol {self.protocol}, which fixes it at {fixed}")
+                raise ValueError(f"no line {name}: protocol {self.protocol} fixes it at {fixed}")
         return self

@@ -68,7 +68,9 @@ class AutoencoderNetwork(Section):
             if (self.time_factor, self.space_factor, self.latent_channels) != (1, 1, 3):
                 raise ValueError("time_factor 1, space_factor 1 and latent_channels 3 with kind identity")
         elif 2 ** (len(self.channels) - 1) > max(self.time_factor, self.space_factor):
-            raise ValueError("at most one more level in channels than the factors can be halved")
+            factor = max(self.time_factor, self.space_factor)
+            most = f"at most {factor.bit_length()} numbers in channels, not {len(self.channels)}"
+            raise ValueError(f"{most}: each after the first halves, and no factor is above {factor}")
         return self
 
 
@@ -226,6 +228,8 @@ class TrainDenoiser(Section):
     def _consistent(self) -> TrainDenoiser:
         if self.strides[0] != 1 or list(self.strides) != sorted(set(self.strides)):
             raise ValueError("strides that begin with 1 and rise")
+        if not self.network.temporal_convolution and not self.network.attention_levels:
+            raise ValueError("network.temporal_convolution or network.attention_levels: else no frame sees another")
         if self.network.condition == "none" and self.objective.drop_condition > 0:
             raise ValueError("objective.drop_condition of 0 with condition: none, which has nothing to drop")
         if self.objective.max_given >= self.window:
@@ -252,7 +256,7 @@ class Sample(Section):
     sampler: Literal["ddpm", "ddim", "dpmpp2m"]
     steps: Count
     eta: Fraction  # of DDIM: 0 deterministic, 1 as noisy as DDPM
-    guidance: Annotated[float, Field(ge=-1)]  # w of unconditional guidance: 0 conditional, -1 unconditional
+    guidance: Annotated[float, Field(ge=-1)]  # w of unconditional guidance: 0 conditional, -1 unconditional if u is 0
     condition_guidance: Annotated[float, Field(ge=-1)]  # u: the same for the label or the text
     perturbation_level: Annotated[float, Field(ge=0, lt=1)]  # s of the given frames
     num_clips: Count
@@ -269,6 +273,8 @@ class Sample(Section):
     def _all_has_effect(self) -> Sample:
         if self.eta > 0 and self.sampler != "ddim":
             raise ValueError(f"eta 0 with {self.sampler}: eta is of ddim alone")
+        if (told := 1 + self.guidance + self.condition_guidance) < -1e-9:
+            raise ValueError(f"guidance + condition_guidance of at least -1, not {told - 1:g}")
         return self
 
 

@@ -1,6 +1,6 @@
 """Arithmetic of needs: memory and time by batch size, and the setting of a step that fits into a memory.
 
-Both are straight lines of the batch size, from two measured points. Not here: the measuring (trials.py).
+Both are straight lines of the batch size, or the larger of two. Not here: measuring and counting (trials.py, plan.py).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Larger:
 
 @dataclass(frozen=True)
 class Need:
-    """Of one pass with its optimiser step: bytes at the peak, and seconds; and bytes of all gradients."""
+    """Peak bytes and seconds of a forward and backward pass with its optimiser step, and the bytes of all gradients."""
 
     bytes: Line | Larger
     seconds: Line

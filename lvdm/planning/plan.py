@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ from lvdm.workspace import Workspace
 KEPT_A_PARAMETER = 22.0  # bytes: weight, gradient, two moments and average in fp32, and the weight in bfloat16
 GRADIENT = 4.0  # bytes of it
 HALF = 0.5  # activations are bfloat16; those that are counted are fp32
-NOTHING_FITS = trials.Trial(1e15, 0.0)
+NOTHING_FITS = Need(Line(math.inf, 0.0), Line(0.0, 0.0))
 LAUNCHES = 2.0  # a pass costs as much as so many examples more: relative, where no time is measured
 
 
@@ -136,7 +137,9 @@ def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
         if len(points) == 2:
             break
     else:  # at most one example fits: two are taken to need twice as much
-        points = [*points, (0, trials.Trial(0.0, 0.0))] if points else [(1, NOTHING_FITS), (0, NOTHING_FITS)]
+        if not points:
+            return NOTHING_FITS
+        points = [*points, (0, trials.Trial(0.0, 0.0))]
     (size, one), (other_size, other) = points
     memory = Line.through(size, one.bytes, other_size, other.bytes)
     return Need(memory, Line.through(size, one.seconds, other_size, other.seconds), one.gradients)

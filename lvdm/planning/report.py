@@ -5,6 +5,7 @@ Not here: how it comes about (plan.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -13,9 +14,10 @@ from lvdm.data.manifest import read_manifest
 from lvdm.params import Params
 from lvdm.planning import plan
 from lvdm.planning.enough import shortcomings
-from lvdm.planning.needs import GIB, Setting
+from lvdm.planning.needs import GIB, Setting, usable
 from lvdm.workspace import Workspace
 
+AT_ONCE = {"encode_latents": "encode_latents.chunk_frames", "sample": "sample.batch_size"}
 LARGEST = 141  # GB: what counts as a GPU where there is none
 
 
@@ -34,6 +36,8 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
     else:
         memory = LARGEST * 1e9
         yield "no GPU here: memory is counted, for one of bfloat16 without compiling; no times"
+    if machine.strategy == "fsdp":
+        yield "strategy fsdp: each line is of a GPU that holds a whole network; of several, each holds a share"
     if workspace.validated.is_file():
         yield from shortcomings(params, read_manifest(workspace.validated), params.experiments)
     found = []
@@ -41,22 +45,30 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
         as_set = Setting(one.training.batch_size, one.training.accumulate, machine.recompute)
         found.append(one)
         if not gigabytes:
-            yield _line(one.row(as_set, memory))
+            yield _line(one.row(as_set, memory), memory)
     if gigabytes:
         yield from plan.memories(found, gigabytes)
     elif measured:
         for made in plan.made(params, workspace):
-            yield f"{made.stage} {made.name}: {made.bytes / GIB:.3g} GiB, {duration(made.seconds)} for {made.what}"
+            says = f"{made.stage} {made.name}: {_needed(made.bytes, made.seconds, made.what)}"
+            yield f"{says}{'fits' if made.bytes <= usable(memory) else f'does not fit: lower {AT_ONCE[made.stage]}'}"
 
 
-def _line(row: plan.Row) -> str:
-    time = "" if row.seconds is None else f", {duration(row.seconds)} for all steps"
-    says = f"{row.stage} {row.name}: {row.setting}: {row.bytes / GIB:.3g} GiB{time}"
+def _line(row: plan.Row, memory: float) -> str:
+    says = f"{row.stage} {row.name}: {row.setting}: {_needed(row.bytes, row.seconds, 'all steps')}"
     if row.better is None:
-        return f"{says}; does not fit, and no setting does: make the network or the clips smaller"
+        remedy = "set strategy: fsdp on several, or make networks or clips smaller"
+        return f"{says}does not fit, and no setting on one GPU does: {remedy}"
     if row.better == row.setting:
-        return f"{says}; fits"
-    return f"{says}; better: {row.better}"
+        return f"{says}fits"
+    return f"{says}{'fits; faster' if row.bytes <= usable(memory) else 'does not fit; set'}: {row.better}"
+
+
+def _needed(needed: float, seconds: float | None, what: str) -> str:
+    if math.isinf(needed):
+        return ""
+    time = "" if seconds is None else f", {duration(seconds)} for {what}"
+    return f"{needed / GIB:.3g} GiB{time}; "
 
 
 def duration(seconds: float) -> str:

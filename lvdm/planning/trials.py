@@ -86,9 +86,9 @@ def seconds_a_step(
 def seconds_of_parts(
     task: Task, examples: Examples, machine: Machine, before: int, timed: int, parts: int = 1, at_least: float = 0.0
 ) -> list[float]:
-    """The seconds a step of one part of a training after the other, `timed` steps each, after `before` steps.
+    """The mean seconds a step of each of `parts` parts, `timed` steps each, after `before` steps that are not timed.
 
-    There are `parts` of them, and more until they have taken `at_least` seconds.
+    There are more parts if need be, until they have taken `at_least` seconds.
 
     Raises:
         torch.OutOfMemoryError: it does not fit.

@@ -136,7 +136,7 @@ class Layout(pl.Callback):
 
 
 class Trace(AfterStep):
-    """Rows of what the steps returned, each the mean since the row before: MAX_ROWS a run, and one a validation.
+    """A row every so many steps, about MAX_ROWS a run, and one a validation: the means since the row before.
 
     Kept in the saved state, so a run that went on after a kill has the whole trace. Of the first process's batches.
 
@@ -227,7 +227,8 @@ class AtomicFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """
+        """The state of a run.
+
         Raises:
             ArtefactError: the disk does not give back what was written.
         """

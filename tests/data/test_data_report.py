@@ -53,7 +53,7 @@ def written(workspace: Workspace, table: pd.DataFrame, rejected: pd.DataFrame, *
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory) -> Workspace:
-    """Twelve real videos, of which one is cut and one looks as another, held to the contract by the command."""
+    """Twelve real videos, of which one is cut and one looks like another, held to the contract by the command."""
     workspace = Workspace.at(tmp_path_factory.mktemp("judged"))
     names = [*(f"{i}.mp4" for i in range(11)), STRANGE]
     for seed, name in enumerate(names):
@@ -102,7 +102,7 @@ def test_the_page_shows_the_videos_that_are_listed_and_asks_no_server(judged):
         STRANGE,
         "truncated",
         "9 of 10 bytes",
-        "looks as 0.mp4 does: 0 of 64 bits differ",
+        "looks like 0.mp4: 0 of 64 bits differ",
         "Passed with warnings",
     ):
         assert words in page.text

@@ -1,4 +1,4 @@
-"""Against a comparison of all pairs: who looks as whom, whatever the hashes, the groups and the number of bits."""
+"""Against a comparison of all pairs: who looks like whom, whatever the hashes, the groups and the number of bits."""
 
 from __future__ import annotations
 

@@ -113,7 +113,9 @@ def test_both_guidances_add_up(network):
     assert torch.allclose(predict(network, z, frames_weight=w, condition_weight=u), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("w", "u", "passes"), [(0, 0, 1), (0.1, 0, 2), (0, 0.5, 2), (0.1, 0.5, 3), (-1, 0, 1)])
+@pytest.mark.parametrize(
+    ("w", "u", "passes"), [(0, 0, 1), (0.1, 0, 2), (0, 0.5, 2), (0.1, 0.5, 3), (-1, 0, 1), (-0.7, -0.3, 2)]
+)
 def test_passes_run_as_one_batch_and_none_without_weight(network, w, u, passes):
     counted = Counted(network)
     predict(counted, frames("z"), frames_weight=float(w), condition_weight=float(u))

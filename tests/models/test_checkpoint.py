@@ -26,6 +26,7 @@ from lvdm.params import TrainAutoencoder, TrainDenoiser, load_params
 
 LABELS = Vocabulary(labels=("blue circle", "red square"))
 PROMPTS = tuple(Prompt(label) for label in LABELS.labels)
+SHAPE = 4, 8, 8
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
 
@@ -66,7 +67,7 @@ def test_the_identity_autoencoder_comes_back(tmp_path):
 
 def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(params, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
+    trained = TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
     torch.nn.init.normal_(trained.network.body.head.conv.weight)
     save_denoiser(tmp_path, trained)
     loaded = load_denoiser(tmp_path)
@@ -79,7 +80,7 @@ def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     )
     assert torch.equal(loaded.network(*batch), trained.network(*batch))
     (tmp_path / "model.safetensors").unlink()
-    assert read_denoiser_record(tmp_path) == DenoiserRecord(params, LABELS, PROMPTS, "small")
+    assert read_denoiser_record(tmp_path) == DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "small")
 
 
 def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
@@ -97,12 +98,12 @@ def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
 
 def test_weights_of_a_version_whose_parts_had_other_names_are_one_line_with_the_remedy(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(params, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
+    trained = TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
     save_denoiser(tmp_path, trained)
     weights = load_file(tmp_path / "model.safetensors")
     renamed = {name.replace("head.conv", "last"): tensor for name, tensor in weights.items()}
     save_file(renamed, tmp_path / "model.safetensors")
-    with pytest.raises(ArtefactError, match=r"of an earlier version, .*: run `lvdm train_denoiser` again"):
+    with pytest.raises(ArtefactError, match=r"of an earlier version, .*: run `lvdm train_denoiser \S+` again"):
         load_denoiser(tmp_path)
 
 
@@ -122,7 +123,7 @@ def test_a_missing_file_is_an_error_that_names_it(saved, missing):
 
 def test_a_denoiser_without_its_autoencoder_says_which_stage_makes_it(tmp_path):
     params = small_denoiser()
-    trained = DenoiserRecord(params, LABELS, PROMPTS, "1234")
+    trained = DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "1234")
     with pytest.raises(ArtefactError, match="small: not there; run `lvdm train_autoencoder` first"):
         trained.check_autoencoder(tmp_path / "small")
     (tmp_path / "small").mkdir()
@@ -135,7 +136,7 @@ def test_a_separate_interpolator_comes_back_beside_its_predictor_or_its_lack_is_
     networks = [Denoiser(params.network, 4, LABELS) for _ in range(2)]
     for mean, network in enumerate(networks):
         torch.nn.init.normal_(network.body.head.conv.weight, mean=mean)
-    save_denoiser(tmp_path, TrainedDenoiser(params, LABELS, PROMPTS, "small", *networks))
+    save_denoiser(tmp_path, TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", *networks))
     loaded = load_denoiser(tmp_path)
     for network, again in zip(networks, (loaded.network, loaded.interpolator), strict=True):
         assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in network.state_dict().items())

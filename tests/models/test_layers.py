@@ -37,6 +37,12 @@ def test_the_norm_of_zeros_is_zero_and_has_a_gradient():
     assert x.grad is not None and x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-5, 1.0, 60_000.0])
+def test_the_norm_of_any_number_of_float16_is_one(value):
+    x = torch.full((1, 512, 1, 1, 1), value, dtype=torch.float16)
+    torch.testing.assert_close(channel_norm(x).float(), channel_norm(x.float()), atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("factors", [(1, 1, 1), (4, 8, 8), (2, 1, 2)])
 def test_depth_to_space_undoes_space_to_depth(factors):
     x = video(2, 3, 8, 16, 8)

@@ -83,7 +83,11 @@ def test_a_text_has_at_most_the_tokens_that_the_encoder_takes_and_the_empty_text
 def test_the_fingerprint_is_of_the_contents_and_not_of_the_place(tmp_path):
     one, same = write_encoder("t5", tmp_path / "one"), write_encoder("t5", tmp_path / "same")
     other = write_encoder("t5", tmp_path / "other", seed=1)
+    (same / ".DS_Store").write_bytes(b"of a file manager")
+    (same / "README.md").write_text("said beside it")
     assert found("t5", one).fingerprint == found("t5", same).fingerprint != found("t5", other).fingerprint
+    (same / "config.json").write_text((same / "config.json").read_text() + "\n")
+    assert found("t5", one).fingerprint != found("t5", same).fingerprint
 
 
 def test_a_network_of_which_tensors_are_missing_is_refused(tmp_path):

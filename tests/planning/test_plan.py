@@ -20,7 +20,7 @@ from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.layers import Blocks, recompute
 from lvdm.params import Params, parse_params
-from lvdm.planning import plan, trials, work
+from lvdm.planning import plan, report, trials, work
 from lvdm.planning.needs import GIB, Larger, Line, Need, Setting, settings, suggested, usable
 from lvdm.planning.report import duration, of_machine
 from lvdm.training.autoencoder import train_autoencoder
@@ -170,6 +170,31 @@ def test_what_does_not_fit_is_tried_at_smaller_sizes_and_one_example_that_fits_a
         assert need == Need(Line(10.0, 2.0), Line(1.0, 1.0))
     assert plan.need(partial(tried, 1), 16).bytes == Line(0.0, 12.0)
     assert suggested({False: plan.need(partial(tried, 0), 16)}, 16, 141e9) is None
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "size", "says"),
+    [
+        (42, 16, "42 GiB, 3 min for all steps; fits"),
+        (60, 4, "18 GiB, 3 min for all steps; fits; faster: batch_size: 16, accumulate: 1"),
+        (17, 4, "18 GiB, 3 min for all steps; does not fit; set: batch_size: 2, accumulate: 8"),
+        (10.4, 4, "18 GiB, 3 min for all steps; does not fit, and no setting on one GPU does: set strategy: fsdp on"),
+    ],
+)
+def test_a_line_says_whether_it_fits_and_what_would(params, gibibytes, size, says):
+    training = params.experiment("perturbed").train_denoiser.training
+    trained = plan.Trained("train_denoiser", "perturbed", training, NEEDS, 10, measured=True)
+    row = trained.row(Setting(size, 16 // size, False), gpu(gibibytes))
+    assert report._line(row, gpu(gibibytes)).startswith(f"train_denoiser perturbed: {row.setting}: {says}")
+
+
+def test_what_fits_nowhere_has_no_numbers(params):
+    training = params.experiment("perturbed").train_denoiser.training
+    trained = plan.Trained("train_denoiser", "perturbed", training, {False: plan.NOTHING_FITS}, 10, measured=True)
+    row = trained.row(Setting(4, 4, False), gpu(80))
+    assert report._line(row, gpu(80)).startswith(
+        "train_denoiser perturbed: batch_size: 4, accumulate: 4: does not fit,"
+    )
 
 
 def test_what_is_counted_without_a_gpu_grows_with_what_is_kept(params, workspace):
