@@ -72,7 +72,7 @@ ASKED = (
     *SCALING,
     Asked("sprites, no CUDA graphs", "context", f"{SPRITES} --mode default --profile", f"{STEP} 2 {TINY}"),
     Asked("sprites, not compiled", "context", f"{SPRITES} --no-compile --profile", f"{STEP} 2 {TINY}"),
-    Asked("data", ">= 10x training", "latent_cache --latents 200000", "latent_cache --latents 2000 --seconds 0.05"),
+    Asked("data", ">= 10x training", "latent_cache", "latent_cache --latents 2000 --shape 4 8 8 --seconds 0.05"),
 )
 
 

@@ -3,7 +3,8 @@
     python -m benchmarks.long_video            # 4,096 frames against 256, with the networks of ./params.yaml, untrained
     python -m benchmarks.long_video --help
 
-Memory and time do not depend on what the weights are, so they are random, and nothing has to be trained first.
+Memory and time do not depend on what the weights are, so they are random, and nothing has to be trained first. Where
+frames are made faster than they are written, as with so few steps, up to 256 MB of them wait, whatever the length.
 Not here: how good the videos are.
 """
 

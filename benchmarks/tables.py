@@ -38,7 +38,8 @@ def heading(device: torch.device, limits: Ceilings) -> list[str]:
         f"{name}, torch {torch.__version__}: bf16 matrix product {limits.flops / 1e12:.3g} TFLOP/s, "
         f"copy {limits.bandwidth / 1e12:.3g} TB/s, measured in this process",
         "official: the official code as shipped, measured elsewhere on an H200 with torch 2.11 (context, not this run)",
-        "plain: this project in fp32, eager, channels first in memory; error: largest, of this project against plain",
+        "plain: this project in fp32 (convolutions in TF32, as torch has it), eager, channels first in memory",
+        "error: largest, of this project against plain",
     ]
 
 

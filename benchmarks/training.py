@@ -100,14 +100,13 @@ def stepping(network: nn.Module, loss: Callable[[], Tensor], arithmetic: Callabl
 
 
 def plain_stepping(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """A step as the official code takes it: each weight by itself."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-6, betas=(0.9, 0.99), fused=False, foreach=False)
+    """A step as the official code takes it: AdamW as torch has it, nothing clipped, the average weight by weight."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-6, betas=(0.9, 0.99))
     average = [p.detach().clone() for p in network.parameters()]
 
     def step() -> None:
         optimiser.zero_grad()
         loss().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, foreach=False)
         optimiser.step()
         with torch.no_grad():
             for kept, parameter in zip(average, network.parameters(), strict=True):

@@ -48,15 +48,27 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def params_of(args: argparse.Namespace) -> Params:
-    """The parameters that `--size`, `--frames` and `--side` ask for.
+    """The parameters that `--size`, `--frames` and `--side` ask for; of the first experiment alone.
 
     Raises:
         SystemExit: there are none such.
     """
     try:
-        return parse_params(_document(args))
+        return _of_first_experiment(parse_params(_document(args)))
     except ParamsError as error:
         raise SystemExit(str(error)) from None
+
+
+def _of_first_experiment(params: Params) -> Params:
+    """With the first experiment and its autoencoder alone, what they change being changed for all."""
+    experiment = params.experiment(next(iter(params.experiments)))
+    autoencoder = experiment.autoencoder
+    document = params.model_dump(mode="json", by_alias=True)
+    document["train_autoencoder"] = params.autoencoder(autoencoder).model_dump(mode="json")
+    document |= experiment.model_dump(mode="json", include={"train_denoiser", "sample"})
+    document["autoencoders"] = {autoencoder: {"train_autoencoder": {}}}
+    document["experiments"] = {experiment.name: {"autoencoder": autoencoder, "train_denoiser": {}, "sample": {}}}
+    return parse_params(document)
 
 
 def _document(args: argparse.Namespace) -> dict[str, Any]:
