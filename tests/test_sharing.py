@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvdm.errors import ArtefactError, mendable
+from lvdm.errors import LESS_AT_ONCE, ArtefactError, mendable
 from lvdm.sharing import Share, share_out
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def err(share: Share) -> None:
     ("work", "says"),
     [
         (fill_the_disk, "No space left on device; free some space and run this again"),
-        (fill_the_gpu, "GPU 0 has 1.00 GiB free; end what else is on it, or set what `lvdm plan` says"),
+        (fill_the_gpu, f"GPU 0 has 1.00 GiB free; {LESS_AT_ONCE}"),
     ],
 )
 @pytest.mark.parametrize("num", [1, 2])

@@ -64,12 +64,12 @@ class Denoiser(nn.Module):
         stride: Int64[Tensor, " b"],
         condition: Condition,
     ) -> Float[Tensor, "b c t h w"]:
-        passed, told = self.stem(z, level, stride, condition)
-        return self.body(passed, told, condition)
+        skips, embedding = self.stem(z, level, stride, condition)
+        return self.body(skips, embedding, condition)
 
 
 class Stem(nn.Module):
-    """What the frames are told, and the finer half of the levels before the middle: a third of the operations."""
+    """The embedding of each frame, and the finer half of the way down: a third of the operations."""
 
     def __init__(self, condition: FrameCondition, before: Iterable[Level]):
         super().__init__()
@@ -82,39 +82,39 @@ class Stem(nn.Module):
         stride: Int64[Tensor, " b"],
         condition: Condition,
     ) -> tuple[list[Tensor], Float[Tensor, "b t e"]]:
-        """What each level makes, the finest first, and what the frames are told."""
-        told = self.condition(level, stride, condition)
+        """The output of each level, the finest first, and the embedding of each frame."""
+        embedding = self.condition(level, stride, condition)
         z = z.contiguous(memory_format=torch.channels_last_3d)
-        return _down(self.before, z, told, condition.texts), told
+        return _down(self.before, z, embedding, condition.texts), embedding
 
 
 class Body(nn.Module):
-    """The coarser half of the levels before the middle, the middle, and all levels after it."""
+    """The coarser half of the way down, the middle, and the way up, whose levels `after` lie the finest first."""
 
     def __init__(self, before: Iterable[Level], middle: Level, after: Iterable[Level], head: Head):
         super().__init__()
         self.before, self.middle, self.after, self.head = nn.ModuleList(before), middle, nn.ModuleList(after), head
 
     def forward(
-        self, passed: list[Tensor], told: Float[Tensor, "b t e"], condition: Condition
+        self, skips: list[Tensor], embedding: Float[Tensor, "b t e"], condition: Condition
     ) -> Float[Tensor, "b c t h w"]:
         texts = condition.texts
-        skips = [*passed, *_down(self.before, passed[-1], told, texts)]
-        x = self.middle(skips[-1], None, told, texts)
+        skips = [*skips, *_down(self.before, skips[-1], embedding, texts)]
+        x = self.middle(skips[-1], None, embedding, texts)
         for level in reversed(self.after):
-            x = level(x, skips.pop(), told, texts)
+            x = level(x, skips.pop(), embedding, texts)
         return self.head(x)
 
 
 def _down(
-    levels: Iterable[nn.Module], x: Float[Tensor, "b c t h w"], told: Float[Tensor, "b t e"], texts: Prompts
+    levels: Iterable[nn.Module], x: Float[Tensor, "b c t h w"], embedding: Float[Tensor, "b t e"], texts: Prompts
 ) -> list[Tensor]:
-    """What each level makes of the one before it."""
-    made = []
+    """The output of each level, which is the input of the next, and a skip connection."""
+    outputs = []
     for level in levels:
-        x = level(x, None, told, texts)
-        made.append(x)
-    return made
+        x = level(x, None, embedding, texts)
+        outputs.append(x)
+    return outputs
 
 
 class Level(nn.Module):
@@ -139,13 +139,13 @@ class Level(nn.Module):
         self,
         x: Float[Tensor, "b c t i j"],
         skip: Float[Tensor, "b k t h w"] | None,
-        condition: Float[Tensor, "b t e"],
+        embedding: Float[Tensor, "b t e"],
         texts: Prompts,
     ) -> Float[Tensor, "b d t h w"]:
         x = self.entrance(x)
         if skip is not None:
             x = torch.cat([resized(x, *skip.shape[3:]), skip], dim=1)
-        return self.blocks(x, condition, texts)
+        return self.blocks(x, embedding, texts)
 
 
 class Head(nn.Module):
@@ -160,7 +160,7 @@ class Head(nn.Module):
 
 
 class FrameCondition(nn.Module):
-    """One vector a frame: of its noise level, and of the stride and the label, if it knows labels, of its window."""
+    """An embedding a frame: of its noise level, and of the stride and the label, if it knows labels, of its window."""
 
     def __init__(self, channels: int, out_channels: int, num_labels: int):
         super().__init__()
@@ -197,27 +197,27 @@ class Block(nn.Module):
         self.text = CrossAttention(out_channels, token_channels, config.head_channels) if reads else None
 
     def forward(
-        self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"], texts: Prompts
+        self, x: Float[Tensor, "b c t h w"], embedding: Float[Tensor, "b t e"], texts: Prompts
     ) -> Float[Tensor, "b d t h w"]:
-        x = self.spatial(x, condition)
+        x = self.spatial(x, embedding)
         for mixer in self.mixers:
             x = mixer(x)
         return x if self.text is None else self.text(x, texts.tokens, texts.mask)
 
 
 class SpatialBlock(nn.Module):
-    """Two 3x3 convolutions with a residual; the condition of each frame scales and shifts between them (AdaGN)."""
+    """Two 3x3 convolutions with a residual; the embedding of each frame scales and shifts between them (AdaGN)."""
 
-    def __init__(self, in_channels: int, out_channels: int, condition_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, embedding_channels: int):
         super().__init__()
         self.in_conv = spatial_convolution(in_channels, out_channels)
-        self.modulation = zero_initialised(nn.Linear(condition_channels, 2 * out_channels))
+        self.modulation = zero_initialised(nn.Linear(embedding_channels, 2 * out_channels))
         self.out_conv = zero_initialised(spatial_convolution(out_channels, out_channels))
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else PointwiseConvolution(in_channels, out_channels)
 
-    def forward(self, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
-        scale, shift = rearrange(self.modulation(condition), "b t (two d) -> two b d t 1 1", two=2)
+    def forward(self, x: Float[Tensor, "b c t h w"], embedding: Float[Tensor, "b t e"]) -> Float[Tensor, "b d t h w"]:
+        scale, shift = rearrange(self.modulation(embedding), "b t (two d) -> two b d t 1 1", two=2)
         h = self.in_conv(F.silu(channel_norm(x)))
         h = self.out_conv(F.silu(channel_norm(h) * (1 + scale) + shift))
         return self.skip(x) + h
