@@ -249,12 +249,12 @@ def sampled(params: Params, workspace: Workspace, name: str) -> Made:
         ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
         for _ in range(2 if train.separate_interpolator else 1)
     ]
-    calls, chunks = calls_and_chunks(params, name)
+    calls, latents = calls_and_latents(params, name)
     needed = need(partial(_a_call, networks[0], train, latent, workspace), max(calls))
     config = params.autoencoder(experiment.autoencoder).network
     autoencoder = ready(woken(build_autoencoder(config)), machine, device)
     chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
-    seconds = sum(needed.seconds.at(rows) for rows in calls) + chunks * chunk.seconds
+    seconds = sum(needed.seconds.at(rows) for rows in calls) + latents / DECODED_AT_ONCE * chunk.seconds
     what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
     return Made("sample", name, what, max(needed.bytes.at(max(calls)), chunk.bytes), seconds)
 
@@ -265,10 +265,11 @@ def _a_call(
     return trials.call(work.denoising(denoiser, train, latent, size, workspace), workspace.machine.device)
 
 
-def calls_and_chunks(params: Params, name: str) -> tuple[list[int], int]:
-    """What an experiment samples: the rows of every call of its denoiser, and how many chunks are decoded."""
+def calls_and_latents(params: Params, name: str) -> tuple[list[int], int]:
+    """What an experiment samples: the rows of every call of its denoiser, and how many latents are decoded."""
     experiment, requests = params.experiment(name), requests_of(params, name)
-    return rows_of_calls(requests, experiment.train_denoiser, experiment.sample), sum(map(num_chunks, requests))
+    calls = rows_of_calls(requests, experiment.train_denoiser, experiment.sample)
+    return calls, sum(num_chunks(asked) * min(DECODED_AT_ONCE, asked.num_latents) for asked in requests)
 
 
 def requests_of(params: Params, name: str) -> list[VideoRequest]:

@@ -254,11 +254,11 @@ def test_sampling_takes_every_window_through_every_step_in_the_passes_that_guide
         plan_long_video(r.num_latents, train.window, train.strides, sample.overlap, sample.scheme) for r in requests
     ]
     windows = [window for each in planned for windows in each.rounds for window in windows]
-    calls, chunks = plan.calls_and_chunks(params, "perturbed")
+    calls, latents = plan.calls_and_latents(params, "perturbed")
     assert sample.guidance and len({any(window.given) for window in windows}) == 2
     assert sum(calls) == sample.steps * sum(passes[any(window.given)] for window in windows)
     assert max(calls) == passes[True] * sample.batch_size
-    assert chunks == sum(math.ceil(r.num_latents / 8) for r in requests)
+    assert latents == sum(min(8, r.num_latents) * math.ceil(r.num_latents / 8) for r in requests)
 
 
 def test_sampling_and_encoding_are_measured_for_every_entry(params, workspace):
