@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -125,39 +125,40 @@ def distances(params: Params, maker: Maker, sample: Sample, args: argparse.Names
 
 
 def long_row(params: Params, makers: Callable[[bool], Maker], sample: Sample, args: argparse.Namespace) -> Row:
-    """A guided video: key frames, then gaps. One run each, after one of a single step in which all is compiled."""
+    """Guided videos: key frames, then gaps. One run each, after one of a single step in which all is compiled."""
     train, device = params.train_denoiser, Machine().device
     factor = params.train_autoencoder.network.time_factor
-    request = VideoRequest(0, None, math.ceil(args.long_frames / factor))
+    requests = [VideoRequest(seed, None, math.ceil(args.long_frames / factor)) for seed in range(args.long_videos)]
 
     def measured(plain: bool) -> Measured:
         maker = makers(plain)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        maker.videos(train, sample.model_copy(update={"steps": 1}), [request])
+        maker.videos(train, sample.model_copy(update={"steps": 1}), requests)
         start = now(device)
-        maker.videos(train, sample, [request])
+        maker.videos(train, sample, requests)
         seconds = now(device) - start
         return Measured(seconds, peak=None if plain or device.type != "cuda" else torch.cuda.max_memory_allocated())
 
     official = untrained.is_official(params) and args.long_frames == 1024
     return Row(
-        f"{args.long_frames} frames, {sample.steps} steps, guidance {sample.guidance}, batch {sample.batch_size}",
+        f"{args.long_videos} x {args.long_frames} frames, {sample.steps} steps, guidance {sample.guidance}, "
+        f"batch {sample.batch_size}",
         ours=fitting(lambda: measured(False)),
         plain=fitting(lambda: measured(True)) if args.plain else None,
-        official=OFFICIAL_SECONDS["long"] if official else None,
-        least=_least_of_long(params, train, sample, request.num_latents),
+        official=OFFICIAL_SECONDS["long"] * len(requests) if official else None,
+        least=_least_of_long(params, train, sample, requests),
     )
 
 
-def _least_of_long(params: Params, train: TrainDenoiser, sample: Sample, num_latents: int) -> Work:
+def _least_of_long(params: Params, train: TrainDenoiser, sample: Sample, requests: Sequence[VideoRequest]) -> Work:
     """The operations of all windows and of the decoding, bytes left out."""
     factor, a_clip = params.train_autoencoder.network.time_factor, untrained.latent_shape(params)[1]
     clips = params.clips.model_copy(update={"frames": train.window * factor})
     a_pass = networks.least("denoiser", params.model_copy(update={"clips": clips}), 1)
-    passes = sum(rows_of_calls([VideoRequest(0, None, num_latents)], train, sample))
-    decoding = networks.least("decode", params, 1)
-    return Work(a_pass.flops * passes + decoding.flops * num_latents / a_clip, 0.0)
+    passes, decoding = sum(rows_of_calls(requests, train, sample)), networks.least("decode", params, 1)
+    latents = sum(request.num_latents for request in requests)
+    return Work(a_pass.flops * passes + decoding.flops * latents / a_clip, 0.0)
 
 
 def memory_rows(params: Params, maker: Maker, args: argparse.Namespace) -> Iterator[Row]:
@@ -190,6 +191,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     )
     options.add_argument("--against", type=int, default=250, help="steps whose result the solver's is compared with")
     options.add_argument("--long-frames", type=int, default=1024, help="(default: 1024)")
+    options.add_argument("--long-videos", type=int, default=1, help="of so many frames (default: 1)")
     options.add_argument(
         "--decode-frames", type=int, nargs="+", default=[64, 1024, 4096], help="(default: 64 1024 4096)"
     )

@@ -9,6 +9,7 @@ Not here: pixels (lvdm/making.py decodes) and the trained network's loading.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -36,6 +37,9 @@ from lvdm.params import Sample, TrainDenoiser
 from lvdm.progress import progress
 from lvdm.transfers import sent
 from lvdm.workspace import atomic_file
+
+TOGETHER = 4  # long videos: their key frames fill a GPU better than those of one
+GROUPS = 8  # of long videos, if there are so many: one a device
 
 
 @dataclass(frozen=True)
@@ -68,21 +72,22 @@ class _Job:
 def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[range]:
     """Which requests, by index, are made together: in order, as many as fill a batch in their widest round.
 
-    A long video fills one by itself: with more at once their key frames would share batches, but fewer devices would
-    have work. Nothing here knows how many there are: who divides the work among several divides whole groups, so that
-    the batches and with them the bits stay the same.
+    A long video fills it with its gaps alone, but its key frames are a window at a time: so where many are asked for,
+    up to TOGETHER of them share the batches of these, as long as there are GROUPS groups. For who divides the work
+    among several devices divides whole groups; nothing here knows how many there are, so that the batches and with
+    them the bits stay the same.
 
     Raises:
         ParamsError: no plan exists for these lengths, strides and overlap.
     """
-    plans = _plans(requests, train, sample)
+    plans, as_long = _plans(requests, train, sample), Counter(request.num_latents for request in requests)
     groups: list[range] = []
-    room = 0  # windows that the last batch of the widest round still takes
+    room = 0  # windows of the widest round that the last group still takes
     for index, request in enumerate(requests):
         widest = max(map(len, plans[request.num_latents].rounds))
         if widest > room:
             groups.append(range(index, index))
-            room = sample.batch_size
+            room = max(sample.batch_size, min(TOGETHER, as_long[request.num_latents] // GROUPS) * widest)
         groups[-1] = range(groups[-1].start, index + 1)
         room -= widest
     return groups
