@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.process import ROOT, environment
 from benchmarks.scaling import GOALS
+from lvdm.git import git
 from lvdm.workspace import atomic_file
 
 
@@ -83,12 +84,6 @@ def machine() -> tuple[str, int]:
     return "CPU", max(asked.devices for asked in ASKED)
 
 
-def commit() -> str:
-    """Of the repository, empty outside one."""
-    said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return said.stdout.strip()
-
-
 def run(arguments: list[str], seconds: float) -> tuple[int, str]:
     """Runs a benchmark, showing what it says as it comes; returns its exit status and that. It is ended in time."""
     command = [sys.executable, "-m", f"benchmarks.{arguments[0]}", *arguments[1:]]
@@ -117,7 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--only", nargs="+", choices=[asked.name for asked in ASKED], help="these alone")
     options.add_argument("--tiny", action="store_true", help="at sizes for a CPU, to see that all of it runs")
     args = options.parse_args(arguments)
-    end, (on, devices), at, missing = time.monotonic() + 60 * args.minutes, machine(), commit(), 0
+    end, (on, devices), missing = time.monotonic() + 60 * args.minutes, machine(), 0
+    at = (git(ROOT, "describe", "--always", "--dirty") or "no commit").strip()
     for asked in ASKED:
         if (args.only and asked.name not in args.only) or asked.devices > devices:
             continue
