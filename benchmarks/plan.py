@@ -21,7 +21,7 @@ from benchmarks import untrained
 from benchmarks.sampling import Maker
 from lvdm.machine import Machine
 from lvdm.params import Params, parse_params
-from lvdm.planning import plan, trials, work
+from lvdm.planning import counting, plan, trials, work
 from lvdm.planning.needs import GIB, Need
 from lvdm.planning.trials import now
 from lvdm.training.task import Batch, Task
@@ -66,13 +66,13 @@ def memory_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
     yield from rows(
         "autoencoder",
         settings.training.batch_size,
-        plan.counted_autoencoder(settings, params),
+        counting.counted_autoencoder(settings, params),
         plan.autoencoder_needs(settings, params, workspace),
     )
     yield from rows(
         "denoiser",
         train.training.batch_size,
-        plan.counted_denoiser(train, latent, workspace),
+        counting.counted_denoiser(train, latent, workspace),
         plan.denoiser_needs(train, latent, workspace),
     )
 

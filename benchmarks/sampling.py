@@ -87,7 +87,8 @@ def clips_row(params: Params, makers: Callable[[bool], Maker], sample: Sample, a
     """A batch of clips, each one window, nothing given, hence one pass a step."""
     requests = [VideoRequest(seed, None, untrained.latent_shape(params)[1]) for seed in range(args.batch)]
     device = Machine().device
-    what = f"{args.batch} clips, {sample.steps} steps of {sample.sampler}, with decoding"
+    eta = f", eta {sample.eta:g}" if sample.sampler == "ddim" else ""
+    what = f"{args.batch} clips, {sample.steps} steps of {sample.sampler}{eta}, with decoding"
 
     def measured(plain: bool) -> tuple[Measured, Tensor]:
         maker, title = makers(plain), what if args.profile and not plain else ""
@@ -96,7 +97,8 @@ def clips_row(params: Params, makers: Callable[[bool], Maker], sample: Sample, a
         return result, torch.stack(list(maker.latents(short(params), sample, requests)))
 
     ours, plain = fitting(lambda: measured(False)), fitting(lambda: measured(True)) if args.plain else None
-    official = untrained.is_official(params) and (args.batch, sample.steps, sample.sampler) == (8, 50, "ddim")
+    asked = (args.batch, sample.steps, sample.sampler, sample.eta)
+    official = untrained.is_official(params) and asked == (8, 50, "ddim", 1.0)
     passes, decoding = (networks.least(part, params, args.batch) for part in ("denoiser", "decode"))
     return Row(
         what,

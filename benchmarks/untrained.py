@@ -61,6 +61,8 @@ def params_of(args: argparse.Namespace) -> Params:
 
 def _of_first_experiment(params: Params) -> Params:
     """With the first experiment and its autoencoder alone, what they change being changed for all."""
+    if not params.experiments:
+        raise ParamsError("params.yaml: experiments", expected="one at the least, which is measured")
     experiment = params.experiment(next(iter(params.experiments)))
     autoencoder = experiment.autoencoder
     document = params.model_dump(mode="json", by_alias=True)

@@ -22,7 +22,7 @@ from lvdm import presets, progress
 from lvdm.errors import LvdmError, ParamsError, ValidationFailed, mendable
 from lvdm.graph import STAGES, Stage
 from lvdm.orphan import DIES_WITH, watch_over_orderer
-from lvdm.params import load_params
+from lvdm.params import Params, load_params
 from lvdm.questions import add_command, add_questions
 from lvdm.ranks import is_first_process
 from lvdm.run import run_stage
@@ -265,14 +265,11 @@ def _teach(stage: Stage, root: Path) -> str:
     name = f"<{stage.over.removesuffix('s')}>" if stage.over else ""
     workspace, paths = Workspace(root), {}
     with contextlib.suppress(LvdmError):  # without a params.yaml, help is shorter
-        params = load_params(root / "params.yaml")
-        entry = next(iter(stage.names(params)), "")
-        titles = {entry: name} if entry else {}
-        if stage.over == "experiments" and entry:
-            titles[params.experiment(entry).autoencoder] = "<autoencoder>"
+        params = _with_titles(load_params(root / "params.yaml"))
         for title, found in (("reads", stage.inputs), ("writes", stage.outputs)):
-            relative = (str(path.relative_to(root)) for path in found(workspace, params, entry))
-            paths[title] = ", ".join(_with_titles(path, titles) for path in relative)
+            paths[title] = ", ".join(
+                str(path.relative_to(root)) for path in found(workspace, _with_titles(params), name)
+            )
     verb = f"{stage.verb}@{name}" if name else stage.verb
     lines = [f"{stage.summary[0].upper()}{stage.summary[1:]}.", ""]
     lines += [f"{title:<7} {found}" for title, found in paths.items() if found]
@@ -283,10 +280,15 @@ def _teach(stage: Stage, root: Path) -> str:
     return "\n".join(lines)
 
 
-def _with_titles(path: str, titles: dict[str, str]) -> str:
-    for entry, title in titles.items():
-        path = re.sub(rf"\b{re.escape(entry)}\b", title, path)
-    return path
+def _with_titles(params: Params) -> Params:
+    """With the first autoencoder and the first experiment alone, called what stands for all of them."""
+    autoencoder, experiment = "<autoencoder>", "<experiment>"
+    entries = [entry.model_copy(update={"autoencoder": autoencoder}) for entry in params.experiments.values()]
+    named = {
+        "autoencoders": dict(zip([autoencoder], params.autoencoders.values(), strict=False)),
+        "experiments": dict(zip([experiment], entries, strict=False)),
+    }
+    return params.model_copy(update=named)
 
 
 def _sections(text: str, sections: tuple[str, ...]) -> list[str]:

@@ -80,7 +80,6 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     return {
         "sample": asked.model_dump(mode="json"),
         "ema_decay": train.training.ema_decay,  # sampled is the average of the weights
-        "arithmetic": workspace.machine.arithmetic,
         "denoiser": fingerprint(files=sorted(denoiser.iterdir())),
         "autoencoder": fingerprint(files=sorted(autoencoder.iterdir())),
         "time_factor": factor,
@@ -99,7 +98,7 @@ def as_request(sample: VideoSample, names: Sequence[str], time_factor: int) -> V
 
 
 def check_as_trained(experiment: Experiment, trained: DenoiserRecord, latent_shape: tuple[int, int, int]) -> None:
-    """Whether what params.yaml asks of samples now is what the denoiser was trained for, whatever it says of training.
+    """Refuses samples for which the denoiser was not trained, whatever params.yaml says of training now.
 
     Raises:
         ArtefactError: latents have another (c, h, w), or the settings of `sample` need what was not trained.
@@ -174,7 +173,8 @@ def make_samples(wanted: Sequence[VideoSample], params: Params, workspace: Works
     """Makes what is not made yet of the samples `wanted` of an experiment, on all devices of the machine.
 
     Raises:
-        ArtefactError: networks are missing or do not belong together, or a process of several died.
+        ArtefactError: networks are missing, do not belong together, or were trained for other samples than these; or a
+            process of several died.
         ParamsError: no plan exists for these lengths, or the machine has not what machine.yaml asks for.
         WeightsError: the text encoder is not there, or another than in training.
     """

@@ -100,7 +100,7 @@ def _one_line(section: type[Section], error: ValidationError, at: str, file: str
     field = ".".join(([at] if at else []) + names)
     if first["type"].startswith("union_tag"):
         kinds = ", ".join(kind for possible in sections for kind in _kinds(possible))
-        return ParamsError(f"{file}: {field}.kind", expected=f"one of {kinds}", got=first["ctx"].get("tag", "nothing"))
+        return ParamsError(f"{file}: {field}.kind", expected=f"one of {kinds}", got=first["ctx"].get("tag"))
     if first["type"] == "extra_forbidden":
         (inner, *_), last = _followed(section, keys[:-1])[1], keys[-1]
         known = [f.alias or n for n, f in inner.model_fields.items()]

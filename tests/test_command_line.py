@@ -45,14 +45,21 @@ def test_the_help_of_a_stage_says_what_it_reads_and_writes_and_shows_its_paramet
     assert all(f"{section}:" in text for section in STAGES[verb].sections)
 
 
-def test_the_help_of_a_stage_has_a_place_for_the_entry_and_leaves_paths_that_hold_its_letters(tmp_path, capsys):
+@pytest.mark.parametrize(("autoencoder", "experiment"), [("a", "e"), ("same", "same"), ("latents", "denoiser")])
+def test_the_help_of_a_stage_has_a_place_for_the_entries_whatever_they_are_called(
+    tmp_path, capsys, autoencoder, experiment
+):
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
-    document["autoencoders"] = {"a": {"train_autoencoder": {}}}
-    document["experiments"] = {"e": {"autoencoder": "a", "train_denoiser": {}, "sample": {}}}
+    document["autoencoders"] = {autoencoder: {"train_autoencoder": {}}}
+    document["experiments"] = {experiment: {"autoencoder": autoencoder, "train_denoiser": {}, "sample": {}}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
-    with pytest.raises(SystemExit, match="0"):
-        main(["--root", str(tmp_path), "train_autoencoder", "--help"])
-    assert "artifacts/autoencoder/<autoencoder>" in capsys.readouterr().out
+    for verb, said in (
+        ("train_autoencoder", "writes  artifacts/autoencoder/<autoencoder>"),
+        ("train_denoiser", "reads   artifacts/latents/<autoencoder>\nwrites  artifacts/denoiser/<experiment>\n"),
+    ):
+        with pytest.raises(SystemExit, match="0"):
+            main(["--root", str(tmp_path), verb, "--help"])
+        assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("root", ["--root={}", "--root {}"])

@@ -168,7 +168,7 @@ def changed(path: str, value: object) -> dict:
         ("clips.frames", 18, "clips.frames: expected a multiple of 4 for autoencoder small: time_factor 4, got 18"),
         ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "ingest.layout.views: expected each value once"),
         ("ingest.layout", {"kind": "ucf"}, f"ingest.layout.kind: expected one of {KINDS}, got 'ucf'"),
-        ("ingest.layout", {}, f"ingest.layout.kind: expected one of {KINDS}, got 'nothing'"),
+        ("ingest.layout", {}, f"ingest.layout.kind: expected one of {KINDS}"),
         ("ingest.layout", "ucf101", "ingest.layout: expected keys and their values, got 'ucf101'"),
         ("ingest.layout", {"kind": "frame_folders"}, "ingest.layout.fps: missing"),
         (

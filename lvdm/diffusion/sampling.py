@@ -38,8 +38,8 @@ from lvdm.progress import progress
 from lvdm.transfers import sent
 from lvdm.workspace import atomic_file
 
-TOGETHER = 4  # long videos: their key frames fill a GPU better than those of one
-GROUPS = 8  # of long videos, if there are so many: one a device
+TOGETHER = 4  # videos whose key frames share batches, where one alone fills a batch with its gaps
+GROUPS = 8  # that such sharing leaves at least
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class _Job:
 def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample: Sample) -> list[range]:
     """Which requests, by index, are made together: in order, as many as fill a batch in their widest round.
 
-    A long video fills it with its gaps alone, but its key frames are a window at a time: so where many are asked for,
-    up to TOGETHER of them share the batches of these, as long as there are GROUPS groups. For who divides the work
-    among several devices divides whole groups; nothing here knows how many there are, so that the batches and with
-    them the bits stay the same.
+    A long video fills it with its gaps alone, but its key frames are a window at a time: so of many such, up to
+    TOGETHER share the batches of these, if that leaves GROUPS groups. For who divides the work among several devices
+    divides whole groups; nothing here knows how many there are, so that the batches and with them the bits stay the
+    same.
 
     Raises:
         ParamsError: no plan exists for these lengths, strides and overlap.
@@ -87,7 +87,8 @@ def group_videos(requests: Sequence[VideoRequest], train: TrainDenoiser, sample:
         widest = max(map(len, plans[request.num_latents].rounds))
         if widest > room:
             groups.append(range(index, index))
-            room = max(sample.batch_size, min(TOGETHER, as_long[request.num_latents] // GROUPS) * widest)
+            together = min(TOGETHER, sample.batch_size, as_long[request.num_latents] // GROUPS)
+            room = max(sample.batch_size, together * widest)
         groups[-1] = range(groups[-1].start, index + 1)
         room -= widest
     return groups

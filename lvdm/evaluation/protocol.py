@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test", "train+test"]
 
+FEWEST = 2  # clips that have a covariance
 AS_TRAINED = 0  # filled in from clips:, because a model must be measured at the stride and size that it was trained at
 AS_MADE = 0  # as many or as long as the samples are
 SEEN = (

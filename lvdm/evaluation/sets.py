@@ -21,12 +21,10 @@ from lvdm.data.samples import SampleSet
 from lvdm.data.video import check_unchanged, read_frames
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.extraction import ClipSet
-from lvdm.evaluation.protocol import Protocol, Split
+from lvdm.evaluation.protocol import FEWEST, Protocol, Split
 from lvdm.fingerprints import fingerprint
 
 Said = Literal["label", "caption"]
-
-FEWEST = 2  # clips that have a covariance
 
 
 @dataclass(frozen=True)

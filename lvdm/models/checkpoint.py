@@ -40,12 +40,12 @@ class DenoiserRecord:
     autoencoder: str  # the fingerprint of the one whose latents it makes
 
     def check_autoencoder(self, folder: Path) -> None:
-        """Whether it is the autoencoder whose latents the denoiser makes.
+        """Refuses an autoencoder other than the one whose latents the denoiser makes.
 
         Raises:
             ArtefactError: the autoencoder of `folder` is missing or not the one whose latents the denoiser makes.
         """
-        if (got := fingerprint(files=[need(folder, "train_autoencoder")])) != self.autoencoder:
+        if (got := fingerprint(files=[need(folder, f"train_autoencoder {folder.name}")])) != self.autoencoder:
             raise ArtefactError(
                 f"{folder}: not the autoencoder that the denoiser was trained with",
                 expected=self.autoencoder,
@@ -143,7 +143,8 @@ def _document(path: Path, run: str, keys: set[str]) -> dict[str, Any]:
         raise ArtefactError(f"{path} is not JSON", got=str(error), remedy=f"run `lvdm {run}` again") from None
     found = set(document) if isinstance(document, dict) else set()
     if found != keys:
-        raise ArtefactError(str(path), expected=f"the keys {sorted(keys)}", got=sorted(found))
+        remedy = f"it is of an earlier version: run `lvdm {run}` again"
+        raise ArtefactError(str(path), expected=f"the keys {sorted(keys)}", got=sorted(found), remedy=remedy)
     return document
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Factors = tuple[int, int, int]  # of time, height, width
-LEAST_NORM = 1e-3  # sqrt(channels) over it is a number of float16 up to 4,000 channels
+LEAST_NORM, LEAST_IN_HALF = 1e-4, 1e-3  # sqrt(channels) over the latter is in reach of float16 up to 4,000 channels
 
 
 def channel_norm(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
@@ -26,7 +26,8 @@ def channel_norm(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
     """
     at_least_float32 = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=at_least_float32)
-    return x * (x.shape[1] ** 0.5 / norm.clamp(min=LEAST_NORM)).to(x.dtype)
+    least = LEAST_IN_HALF if x.dtype == torch.float16 else LEAST_NORM
+    return x * (x.shape[1] ** 0.5 / norm.clamp(min=least)).to(x.dtype)
 
 
 class CausalState:

@@ -5,6 +5,8 @@ Not here: keeping what they say (lvdm/data/texts.py) and how a denoiser reads it
 
 from __future__ import annotations
 
+import contextlib
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from lvdm.workspace import Workspace
 REMEDY = "give train_denoiser.network.text.folder a folder with the tokenizer, config.json and weights of the encoder"
 
 
-READ = {".json", ".txt", ".model", ".safetensors", ".bin"}  # settings, vocabularies, weights; not what lies beside them
+WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
+VOCABULARIES = {"vocab.txt", "merges.txt"}
 
 
 class TextEncoder:
@@ -36,8 +39,7 @@ class TextEncoder:
 
     def __init__(self, config: Config, folder: Path, device: torch.device):
         self.config, self.folder, self.device = config, folder, device
-        files = sorted(path for path in folder.glob("[!.]*") if path.suffix in READ)
-        self.fingerprint = fingerprint(config.encoder, MAX_TOKENS, files=files)
+        self.fingerprint = fingerprint(config.encoder, MAX_TOKENS, files=_files_of(folder))
 
     @torch.inference_mode()
     def encode(self, text: str) -> Float32[Tensor, "n d"]:
@@ -96,3 +98,13 @@ def find_text_encoder(config: Config, workspace: Workspace) -> TextEncoder:
     if not folder.is_dir():
         raise WeightsError(f"{folder}: no such folder", remedy=REMEDY)
     return TextEncoder(config, folder, workspace.machine.device)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """What transformers reads of a folder: settings, tokenizer and weights, whatever else lies beside them."""
+    files = {path for path in folder.glob("[!.]*") if path.suffix in (".json", ".model") or path.name in VOCABULARIES}
+    weights = [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else list(folder.glob("[!.]*.bin"))
+    if (folder / SHARDS).is_file() and not (folder / WEIGHTS).is_file():
+        with contextlib.suppress(ValueError, LookupError, AttributeError):  # of a broken list transformers says so
+            weights = [folder / shard for shard in json.loads((folder / SHARDS).read_text())["weight_map"].values()]
+    return sorted(path for path in files.union(weights) if path.is_file())

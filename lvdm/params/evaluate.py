@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.evaluation.metrics import METRICS
-from lvdm.evaluation.protocol import OPEN, PROTOCOLS, Split
+from lvdm.evaluation.protocol import FEWEST, OPEN, PROTOCOLS, Split
 from lvdm.params.sections import Positive, Seed
 from lvdm.section import Section
 
@@ -25,7 +25,7 @@ class Evaluate(Section):
     protocol: Literal["small", "stylegan-v", "lvdm", "10k", "lvdm-long"]
     metrics: Annotated[tuple[Annotated[str, AfterValidator(_known_metric)], ...], Field(min_length=1)]
     # The next three are given only where the protocol leaves them open.
-    num_clips: Annotated[int, Field(ge=2)] | None = None  # on both sides
+    num_clips: Annotated[int, Field(ge=FEWEST)] | None = None  # on both sides
     split: Split | None = None  # of the real clips
     seed: Seed | None = None  # of the choice of real clips
     max_drift: Positive  # of the relative distance, beyond that of real video: more fails the gate

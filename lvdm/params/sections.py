@@ -273,8 +273,8 @@ class Sample(Section):
     def _all_has_effect(self) -> Sample:
         if self.eta > 0 and self.sampler != "ddim":
             raise ValueError(f"eta 0 with {self.sampler}: eta is of ddim alone")
-        if (told := 1 + self.guidance + self.condition_guidance) < -1e-9:
-            raise ValueError(f"guidance + condition_guidance of at least -1, not {told - 1:g}")
+        if (both := round(self.guidance + self.condition_guidance, 9)) < -1:
+            raise ValueError(f"guidance + condition_guidance of at least -1, not {both:g}")
         return self
 
 

@@ -2,12 +2,11 @@
 
 Where there is a GPU, short runs are measured; elsewhere the memory of training is counted, as on a GPU in bf16-mixed
 without compiling, and no time is given. Times are of the steps alone, without saving, validation and compiling.
-Not here: the arithmetic (needs.py), the runs (trials.py, work.py).
+Not here: the arithmetic (needs.py), the runs (trials.py, work.py), the counting (counting.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,28 +15,22 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from lvdm.data.frames import as_clip
 from lvdm.diffusion.sampling import VideoRequest, rows_of_calls
 from lvdm.making import DECODED_AT_ONCE, as_request, num_chunks, samples_to_make
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.condition import Prompt
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
-from lvdm.models.layers import Blocks, recompute, woken
+from lvdm.models.layers import woken
 from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
-from lvdm.planning import trials, work
-from lvdm.planning.needs import Larger, Line, Need, Setting, seconds_a_step, suggested
+from lvdm.planning import counting, trials, work
+from lvdm.planning.needs import Line, Need, Setting, seconds_a_step, suggested
 from lvdm.training.autoencoder import check_strategy
 from lvdm.training.task import Batch, Task
 from lvdm.workspace import Workspace
 
-KEPT_A_PARAMETER = 22.0  # bytes: weight, gradient, two moments and average in fp32, and the weight in bfloat16
-GRADIENT = 4.0  # bytes of it
-HALF = 0.5  # activations are bfloat16; those that are counted are fp32
 NOTHING_FITS = Need(Line(math.inf, 0.0), Line(0.0, 0.0))
-LAUNCHES = 2.0  # a pass costs as much as so many examples more: relative, where no time is measured
 
 
 @dataclass(frozen=True)
@@ -87,14 +80,16 @@ def trainings(params: Params, workspace: Workspace) -> Iterator[Trained]:
         key: Any = (settings.network, settings.objective, settings.training.batch_size)
         if key not in known:
             known[key] = (
-                autoencoder_needs(settings, params, workspace) if measured else counted_autoencoder(settings, params)
+                autoencoder_needs(settings, params, workspace)
+                if measured
+                else counting.counted_autoencoder(settings, params)
             )
         yield Trained("train_autoencoder", name, settings.training, known[key], settings.training.steps, measured)
     for name in params.experiments:
         train, latent = params.experiment(name).train_denoiser, latent_shape(params, name)
         key = (train.network, train.window, train.training.batch_size, latent)
         if key not in known:
-            known[key] = (denoiser_needs if measured else counted_denoiser)(train, latent, workspace)
+            known[key] = (denoiser_needs if measured else counting.counted_denoiser)(train, latent, workspace)
         networks = 2 if train.separate_interpolator else 1
         yield Trained("train_denoiser", name, train.training, known[key], networks * train.training.steps, measured)
 
@@ -124,16 +119,25 @@ def _measured(task: Callable[[int], Task], example: Batch, batch_size: int, work
     return {again: need(partial(tried, again), batch_size) for again in (False, True)}
 
 
+def _tried(trial: Callable[[], trials.Trial]) -> trials.Trial | None:
+    """None if it does not fit."""
+    try:
+        return trial()
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
 def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
     """From the batch size that is set and half of it; what does not fit is tried at smaller sizes, down to one."""
     points: list[tuple[int, trials.Trial]] = []
     sizes = [2, 1] if batch_size == 1 else [batch_size >> halvings for halvings in range(batch_size.bit_length())]
     for size in sizes:
-        with contextlib.suppress(torch.OutOfMemoryError):
-            points.append((size, tried(size)))
-        if torch.cuda.is_available():
-            gc.collect()
-            torch.cuda.empty_cache()
+        if (trial := _tried(partial(tried, size))) is not None:
+            points.append((size, trial))
         if len(points) == 2:
             break
     else:  # at most one example fits: two are taken to need twice as much
@@ -145,85 +149,16 @@ def need(tried: Callable[[int], trials.Trial], batch_size: int) -> Need:
     return Need(memory, Line.through(size, one.seconds, other_size, other.seconds), one.gradients)
 
 
-def counted_autoencoder(settings: TrainAutoencoder, params: Params) -> dict[bool, Need]:
-    """Of the autoencoder alone, without optional terms."""
-    with torch.device("meta"):
-        network, clip = build_autoencoder(settings.network), as_clip(work.clip_of(params.clips)["frames"][None])
-    return _counted(network, lambda: network.reconstruct(network.moments(clip)[0]))
-
-
-def counted_denoiser(train: TrainDenoiser, latent: work.LatentShape, workspace: Workspace) -> dict[bool, Need]:
-    known = work.vocabulary(train.network, workspace)
-    with torch.device("meta"):
-        network, z = Denoiser(train.network, latent[0], known), work.windows(train, latent)["latent"][None]
-        given = z, torch.zeros(1, train.window), torch.ones(1, dtype=torch.int64)
-        condition = work.AnyPrompt(known).condition({"latent": z})
-    return _counted(network, lambda: network(*given, condition))
-
-
-def _counted(network: nn.Module, forward: Callable[[], Tensor]) -> dict[bool, Need]:
-    """What is kept for the backward pass of one example, on the device meta: shapes alone.
-
-    The peak is at the end of the forward pass, where the gradients of the step before are still there, or in the
-    backward pass, where these are gone, but one block at a time is computed again.
-    """
-    needs, block = {}, HALF * kept_in_a_block(network, forward)
-    parameters = sum(p.numel() for p in network.parameters())
-    for again in (False, True):
-        if again:
-            recompute(network)
-        slower = 4 / 3 if again else 1.0
-        kept = HALF * kept_bytes(network, forward)
-        forward_pass = Line(KEPT_A_PARAMETER * parameters, kept)
-        backward_pass = Line((KEPT_A_PARAMETER - GRADIENT) * parameters, kept + (block if again else 0))
-        passes = Larger(forward_pass, backward_pass)
-        needs[again] = Need(passes, Line(LAUNCHES * slower, slower), GRADIENT * parameters)
-    return needs
-
-
-def kept_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> int:
-    """Bytes that a forward pass keeps for the backward one, each storage once, parameters left out."""
-    with _keeping(network) as kept:
-        forward()
-    return kept()
-
-
-def kept_in_a_block(network: nn.Module, forward: Callable[[], Tensor]) -> int:
-    """The most of these bytes that a single block keeps."""
-    begun, most = list[int](), [0]
-    blocks = [block for module in network.modules() if isinstance(module, Blocks) for block in module]
-    with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(_keeping(network))
-        for block in blocks:
-            stack.callback(block.register_forward_pre_hook(lambda *_: begun.append(kept())).remove)
-            stack.callback(block.register_forward_hook(lambda *_: most.append(kept() - begun.pop())).remove)
-        forward()
-    return max(most)
-
-
-@contextlib.contextmanager
-def _keeping(network: nn.Module) -> Iterator[Callable[[], int]]:
-    """Within the block, how many bytes are kept so far."""
-    storages: dict[int, Any] = {}
-    own = {p.untyped_storage()._cdata for p in network.parameters()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield lambda: sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in own)
-
-
 @dataclass(frozen=True)
 class Made:
-    """Inference of an entry: bytes at the peak, and seconds of all of `what`."""
+    """Inference of an entry: bytes at the peak, and seconds of all of `what`; `smaller` is what makes it fit."""
 
     stage: str
     name: str
     what: str
     bytes: float
     seconds: float
+    smaller: str
 
 
 def made(params: Params, workspace: Workspace) -> Iterator[Made]:
@@ -232,9 +167,10 @@ def made(params: Params, workspace: Workspace) -> Iterator[Made]:
     for name in params.autoencoders:
         network, frames = params.autoencoder(name).network, params.encode_latents.chunk_frames
         autoencoder = woken(build_autoencoder(network)).to(device).eval()  # encoding compiles nothing
-        trial = trials.call(work.encoding(autoencoder, params.clips.size, frames, workspace), device)
+        trial = _tried(partial(trials.call, work.encoding(autoencoder, params.clips.size, frames, workspace), device))
         what = f"{frames} frames in one of at most {max(1, machine.loaders)} processes, but for reading them"
-        yield Made("encode_latents", name, what, trial.bytes, trial.seconds)
+        needed = (trial.bytes, trial.seconds) if trial else (math.inf, 0.0)
+        yield Made("encode_latents", name, what, *needed, "lower encode_latents.chunk_frames")
     for name in params.experiments:
         yield sampled(params, workspace, name)
 
@@ -253,10 +189,13 @@ def sampled(params: Params, workspace: Workspace, name: str) -> Made:
     needed = need(partial(_a_call, networks[0], train, latent, workspace), max(calls))
     config = params.autoencoder(experiment.autoencoder).network
     autoencoder = ready(woken(build_autoencoder(config)), machine, device)
-    chunk = trials.call(work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device)
+    trial = _tried(partial(trials.call, work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device))
+    chunk = trial or trials.Trial(math.inf, 0.0)
     seconds = sum(needed.seconds.at(rows) for rows in calls) + latents / DECODED_AT_ONCE * chunk.seconds
     what = f"{sample.num_clips} clips and {sample.num_long_videos} long videos, but for writing them"
-    return Made("sample", name, what, max(needed.bytes.at(max(calls)), chunk.bytes), seconds)
+    denoising = needed.bytes.at(max(calls))
+    smaller = "lower sample.batch_size" if denoising >= chunk.bytes else "make clips.size smaller"
+    return Made("sample", name, what, max(denoising, chunk.bytes), seconds, smaller)
 
 
 def _a_call(
@@ -266,7 +205,9 @@ def _a_call(
 
 
 def calls_and_latents(params: Params, name: str) -> tuple[list[int], int]:
-    """What an experiment samples: the rows of every call of its denoiser, and how many latents are decoded."""
+    """What an experiment samples: the rows of every call of its denoiser, and how many latents are decoded, those
+    that fill the last chunk of a video included.
+    """
     experiment, requests = params.experiment(name), requests_of(params, name)
     calls = rows_of_calls(requests, experiment.train_denoiser, experiment.sample)
     return calls, sum(num_chunks(asked) * min(DECODED_AT_ONCE, asked.num_latents) for asked in requests)

@@ -17,7 +17,6 @@ from lvdm.planning.enough import shortcomings
 from lvdm.planning.needs import GIB, Setting, usable
 from lvdm.workspace import Workspace
 
-AT_ONCE = {"encode_latents": "encode_latents.chunk_frames", "sample": "sample.batch_size"}
 LARGEST = 141  # GB: what counts as a GPU where there is none
 
 
@@ -37,7 +36,7 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
         memory = LARGEST * 1e9
         yield "no GPU here: memory is counted, for one of bfloat16 without compiling; no times"
     if machine.strategy == "fsdp":
-        yield "strategy fsdp: each line is of a GPU that holds a whole network; of several, each holds a share"
+        yield "strategy fsdp: the lines of training are of one GPU that holds all; several hold a share each"
     if workspace.validated.is_file():
         yield from shortcomings(params, read_manifest(workspace.validated), params.experiments)
     found = []
@@ -51,13 +50,13 @@ def of_machine(params: Params, workspace: Workspace, gigabytes: Sequence[int] | 
     elif measured:
         for made in plan.made(params, workspace):
             says = f"{made.stage} {made.name}: {_needed(made.bytes, made.seconds, made.what)}"
-            yield f"{says}{'fits' if made.bytes <= usable(memory) else f'does not fit: lower {AT_ONCE[made.stage]}'}"
+            yield f"{says}{'fits' if made.bytes <= usable(memory) else f'does not fit: {made.smaller}'}"
 
 
 def _line(row: plan.Row, memory: float) -> str:
     says = f"{row.stage} {row.name}: {row.setting}: {_needed(row.bytes, row.seconds, 'all steps')}"
     if row.better is None:
-        remedy = "set strategy: fsdp on several, or make networks or clips smaller"
+        remedy = "more GPUs with strategy: fsdp, or smaller networks or clips"
         return f"{says}does not fit, and no setting on one GPU does: {remedy}"
     if row.better == row.setting:
         return f"{says}fits"

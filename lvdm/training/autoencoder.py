@@ -150,7 +150,7 @@ def compile_autoencoder(network: VideoAutoencoder, objective: AutoencoderObjecti
 
 
 def check_strategy(objective: AutoencoderObjective, machine: Machine) -> None:
-    """Whether the objective can be trained under the machine's strategy.
+    """Refuses an objective that cannot be trained under the machine's strategy.
 
     Raises:
         ParamsError: there is an adversarial term under FSDP, which has no gradients of a whole layer.

@@ -99,7 +99,7 @@ class Task(pl.LightningModule):
         checkpoint["examples_a_step"] = self.examples_a_step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Whether a run that goes on sees as many examples a step as before.
+        """Refuses to go on with another number of examples a step.
 
         Raises:
             ArtefactError: it is of a run whose steps saw another number of examples.

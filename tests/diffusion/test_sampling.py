@@ -252,12 +252,14 @@ def test_groups_fill_a_batch_in_their_widest_round_and_cover_all_in_order(spec, 
 
 @pytest.mark.parametrize(("count", "together"), [(8, 1), (16, 2), (31, 3), (32, 4), (100, 4)])
 def test_many_long_videos_share_the_batches_of_their_key_frames_and_leave_eight_groups(spec, sample, count, together):
-    long, changed = VideoRequest(0, None, 18), updated(sample, batch_size=2, guidance=0.0)
+    long, changed = VideoRequest(0, None, 18), updated(sample, batch_size=4, guidance=0.0)
     groups = group_videos([long] * count, spec.train_denoiser, changed)
     assert [len(group) for group in groups[:-1]] == [together] * (len(groups) - 1) and len(groups) >= 8
     assert sum(map(len, groups)) == count
+    alone = group_videos([long] * count, spec.train_denoiser, updated(sample, batch_size=1))
+    assert len(alone) == count, "a batch of one window is shared by none"
     calls = rows_of_calls([long] * 32, spec.train_denoiser, changed)
-    assert len(calls) == sample.steps * (8 * 2 * 2 + 32 * 5 // 2)  # key windows, four at a time by two; gaps by two
+    assert len(calls) == sample.steps * (8 * 2 + 32 * 5 // 4)  # two rounds of key windows, and the gaps, by fours
 
 
 def test_groups_made_apart_are_the_bits_of_all_together(network, spec, sample, tmp_path):

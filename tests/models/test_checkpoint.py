@@ -124,11 +124,17 @@ def test_a_missing_file_is_an_error_that_names_it(saved, missing):
 def test_a_denoiser_without_its_autoencoder_says_which_stage_makes_it(tmp_path):
     params = small_denoiser()
     trained = DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "1234")
-    with pytest.raises(ArtefactError, match="small: not there; run `lvdm train_autoencoder` first"):
+    with pytest.raises(ArtefactError, match="small: not there; run `lvdm train_autoencoder small` first"):
         trained.check_autoencoder(tmp_path / "small")
     (tmp_path / "small").mkdir()
     with pytest.raises(ArtefactError, match="not the autoencoder that the denoiser was trained with"):
         trained.check_autoencoder(tmp_path / "small")
+
+
+def test_a_record_of_an_earlier_version_is_one_line_with_the_remedy(saved):
+    (saved / "params.json").write_text(json.dumps({"autoencoder": {}}))
+    with pytest.raises(ArtefactError, match=r"expected the keys .* earlier version: run `lvdm train_autoencoder \S+`"):
+        load_autoencoder(saved)
 
 
 def test_a_separate_interpolator_comes_back_beside_its_predictor_or_its_lack_is_an_error(tmp_path):

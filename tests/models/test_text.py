@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,35 @@ def test_a_text_has_at_most_the_tokens_that_the_encoder_takes_and_the_empty_text
 def test_the_fingerprint_is_of_the_contents_and_not_of_the_place(tmp_path):
     one, same = write_encoder("t5", tmp_path / "one"), write_encoder("t5", tmp_path / "same")
     other = write_encoder("t5", tmp_path / "other", seed=1)
-    (same / ".DS_Store").write_bytes(b"of a file manager")
-    (same / "README.md").write_text("said beside it")
     assert found("t5", one).fingerprint == found("t5", same).fingerprint != found("t5", other).fingerprint
-    (same / "config.json").write_text((same / "config.json").read_text() + "\n")
-    assert found("t5", one).fingerprint != found("t5", same).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("file", "is_read"),
+    [
+        *[(name, True) for name in ("config.json", "tokenizer.json", "spiece.model", "vocab.txt", "model.safetensors")],
+        *[(name, False) for name in ("LICENSE.txt", "._model.safetensors", "pytorch_model.bin", "onnx/model.json")],
+    ],
+)
+def test_the_fingerprint_is_of_the_files_that_are_read_and_of_no_other(tmp_path, file, is_read):
+    folder = write_encoder("t5", tmp_path / "encoder")
+    before = found("t5", folder).fingerprint
+    (folder / file).parent.mkdir(exist_ok=True)
+    with (folder / file).open("ab") as opened:
+        opened.write(b"\n")
+    assert (found("t5", folder).fingerprint != before) == is_read
+
+
+def test_the_fingerprint_of_weights_in_shards_is_of_them_wherever_they_lie(tmp_path):
+    folder = write_encoder("t5", tmp_path / "encoder")
+    (folder / "shards").mkdir()
+    (folder / "model.safetensors").rename(folder / "shards/1.safetensors")
+    index = {"metadata": {}, "weight_map": {"shared.weight": "shards/1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = found("t5", folder).fingerprint
+    with (folder / "shards/1.safetensors").open("ab") as opened:
+        opened.write(b"\n")
+    assert found("t5", folder).fingerprint != before
 
 
 def test_a_network_of_which_tensors_are_missing_is_refused(tmp_path):

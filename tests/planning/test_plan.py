@@ -20,7 +20,7 @@ from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.layers import Blocks, recompute
 from lvdm.params import Params, parse_params
-from lvdm.planning import plan, report, trials, work
+from lvdm.planning import counting, plan, report, trials, work
 from lvdm.planning.needs import GIB, Larger, Line, Need, Setting, settings, suggested, usable
 from lvdm.planning.report import duration, of_machine
 from lvdm.training.autoencoder import train_autoencoder
@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_tried_at_smaller_sizes_and_one_example_that_fits_a
         (42, 16, "42 GiB, 3 min for all steps; fits"),
         (60, 4, "18 GiB, 3 min for all steps; fits; faster: batch_size: 16, accumulate: 1"),
         (17, 4, "18 GiB, 3 min for all steps; does not fit; set: batch_size: 2, accumulate: 8"),
-        (10.4, 4, "18 GiB, 3 min for all steps; does not fit, and no setting on one GPU does: set strategy: fsdp on"),
+        (10.4, 4, "18 GiB, 3 min for all steps; does not fit, and no setting on one GPU does: more GPUs with strategy"),
     ],
 )
 def test_a_line_says_whether_it_fits_and_what_would(params, gibibytes, size, says):
@@ -201,19 +201,19 @@ def test_what_is_counted_without_a_gpu_grows_with_what_is_kept(params, workspace
     """Kept by hand: x of two tensors is what multiplying them keeps."""
     layer = torch.nn.Linear(3, 5, device="meta")
     x = torch.empty(7, 3, device="meta")
-    assert plan.kept_bytes(layer, lambda: layer(x).square()) == 4 * 7 * (3 + 5)
+    assert counting.kept_bytes(layer, lambda: layer(x).square()) == 4 * 7 * (3 + 5)
 
 
 def test_of_what_is_computed_again_the_largest_block_is_there_at_a_time():
     """Of each layer its input, 3 x 7 or 5 x 7 numbers; the square keeps what no block does."""
     blocks = Blocks([torch.nn.Conv3d(3, 5, 1, device="meta"), torch.nn.Conv3d(5, 5, 1, device="meta")])
     x = torch.empty(1, 3, 1, 1, 7, device="meta", requires_grad=True)
-    assert plan.kept_in_a_block(blocks, lambda: blocks(x).square()) == 4 * 7 * 5
+    assert counting.kept_in_a_block(blocks, lambda: blocks(x).square()) == 4 * 7 * 5
 
 
 def test_what_is_counted_is_22_bytes_a_parameter_or_18_and_a_block_and_half_of_what_fp32_keeps(params, workspace):
     train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
-    needs = plan.counted_denoiser(train, latent, workspace)
+    needs = counting.counted_denoiser(train, latent, workspace)
     with torch.device("meta"):
         known = work.vocabulary(train.network, workspace)
         network, z = Denoiser(train.network, latent[0], known), work.windows(train, latent)["latent"][None]
@@ -223,10 +223,10 @@ def test_what_is_counted_is_22_bytes_a_parameter_or_18_and_a_block_and_half_of_w
     def forward() -> torch.Tensor:
         return network(*given, condition)
 
-    p, block = sum(parameter.numel() for parameter in network.parameters()), plan.kept_in_a_block(network, forward)
-    whole = plan.kept_bytes(network, forward)
+    p, block = sum(parameter.numel() for parameter in network.parameters()), counting.kept_in_a_block(network, forward)
+    whole = counting.kept_bytes(network, forward)
     recompute(network)
-    part = plan.kept_bytes(network, forward)
+    part = counting.kept_bytes(network, forward)
     assert part < whole
     clip = torch.empty(1, 3, params.clips.frames, params.clips.size, params.clips.size, device="meta")
     with torch.device("meta"):
@@ -265,6 +265,17 @@ def test_sampling_and_encoding_are_measured_for_every_entry(params, workspace):
     found = list(plan.made(params, workspace))
     assert [one.stage for one in found] == ["encode_latents"] + ["sample"] * len(params.experiments)
     assert all(one.bytes > 0 and one.seconds > 0 for one in found)
+
+
+def test_what_does_not_fit_is_a_line_and_those_after_it_come(params, workspace, monkeypatch):
+    def full(*_: object, **__: object) -> trials.Trial:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(trials, "call", full)
+    found = list(plan.made(params, workspace))
+    assert [one.stage for one in found] == ["encode_latents"] + ["sample"] * len(params.experiments)
+    assert all(one.bytes == math.inf for one in found)
+    assert [one.smaller for one in found[:2]] == ["lower encode_latents.chunk_frames", "lower sample.batch_size"]
 
 
 def test_encoding_is_measured_as_the_stage_does_it_which_compiles_nothing(params, tmp_path):
