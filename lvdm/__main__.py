@@ -267,9 +267,7 @@ def _teach(stage: Stage, root: Path) -> str:
     with contextlib.suppress(LvdmError):  # without a params.yaml, help is shorter
         params = _with_titles(load_params(root / "params.yaml"))
         for title, found in (("reads", stage.inputs), ("writes", stage.outputs)):
-            paths[title] = ", ".join(
-                str(path.relative_to(root)) for path in found(workspace, _with_titles(params), name)
-            )
+            paths[title] = ", ".join(str(path.relative_to(root)) for path in found(workspace, params, name))
     verb = f"{stage.verb}@{name}" if name else stage.verb
     lines = [f"{stage.summary[0].upper()}{stage.summary[1:]}.", ""]
     lines += [f"{title:<7} {found}" for title, found in paths.items() if found]
