@@ -279,14 +279,14 @@ def _teach(stage: Stage, root: Path) -> str:
 
 
 def _with_titles(params: Params) -> Params:
-    """With the first autoencoder and the first experiment alone, called what stands for all of them."""
+    """With at most one autoencoder and one experiment, called what stands for all of them."""
     autoencoder, experiment = "<autoencoder>", "<experiment>"
-    entries = [entry.model_copy(update={"autoencoder": autoencoder}) for entry in params.experiments.values()]
-    named = {
-        "autoencoders": dict(zip([autoencoder], params.autoencoders.values(), strict=False)),
-        "experiments": dict(zip([experiment], entries, strict=False)),
-    }
-    return params.model_copy(update=named)
+    autoencoders, experiments = dict[str, object](), dict[str, object]()
+    for entry in params.autoencoders.values():
+        autoencoders[autoencoder] = entry
+    for other in params.experiments.values():
+        experiments[experiment] = other.model_copy(update={"autoencoder": autoencoder})
+    return params.model_copy(update={"autoencoders": autoencoders, "experiments": experiments})
 
 
 def _sections(text: str, sections: tuple[str, ...]) -> list[str]:

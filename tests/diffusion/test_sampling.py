@@ -4,13 +4,16 @@ import itertools
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
+from lvdm import presets
 from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, rows_of_calls, sample_videos
 from lvdm.diffusion.schedule import Schedule
 from lvdm.errors import ArtefactError
 from lvdm.models.condition import Prompts
+from lvdm.params import parse_params
 
 from .conftest import LATENT_SHAPE, NUM_LABELS, PROMPTS
 
@@ -260,6 +263,14 @@ def test_many_long_videos_share_the_batches_of_their_key_frames_and_leave_eight_
     assert len(alone) == count, "a batch of one window is shared by none"
     calls = rows_of_calls([long] * 32, spec.train_denoiser, changed)
     assert len(calls) == sample.steps * (8 * 2 + 32 * 5 // 4)  # two rounds of key windows, and the gaps, by fours
+
+
+@pytest.mark.parametrize(("count", "calls"), [(1, 900), (8, 7200), (32, 9600)])
+def test_the_calls_for_videos_of_1024_frames_at_the_papers_sizes_are_those_of_the_docs(count, calls):
+    params = parse_params(yaml.safe_load(presets.render("sky_timelapse")))
+    experiment = params.experiment(next(iter(params.experiments)))
+    requests = [VideoRequest(seed, None, 1024 // 4) for seed in range(count)]
+    assert len(rows_of_calls(requests, experiment.train_denoiser, experiment.sample)) == calls
 
 
 def test_groups_made_apart_are_the_bits_of_all_together(network, spec, sample, tmp_path):
