@@ -97,17 +97,22 @@ def clips_row(params: Params, makers: Callable[[bool], Maker], sample: Sample, a
         return result, torch.stack(list(maker.latents(short(params), sample, requests)))
 
     ours, plain = fitting(lambda: measured(False)), fitting(lambda: measured(True)) if args.plain else None
-    asked = (args.batch, sample.steps, sample.sampler, sample.eta)
-    official = untrained.is_official(params) and asked == (8, 50, "ddim", 1.0)
     passes, decoding = (networks.least(part, params, args.batch) for part in ("denoiser", "decode"))
     return Row(
         what,
         ours=ours[0] if ours else None,
         plain=replace(plain[0], peak=None) if plain else None,  # the fast networks are on the device too
-        official=OFFICIAL_SECONDS["clips"] if official else None,
+        official=official_clips(params, sample, args.batch),
         least=passes * sample.steps + decoding,
         error=relative_error([ours[1]], [plain[1]]) if ours and plain else None,
     )
+
+
+def official_clips(params: Params, sample: Sample, batch: int) -> float | None:
+    """Seconds of the official code for a batch of clips, if they are the ones of which its time is known."""
+    asked = (batch, sample.steps, sample.sampler, sample.eta)
+    known = untrained.is_official(params) and asked == (8, 50, "ddim", 1.0)
+    return OFFICIAL_SECONDS["clips"] if known else None
 
 
 def distances(params: Params, maker: Maker, sample: Sample, args: argparse.Namespace) -> list[str]:

@@ -29,3 +29,14 @@ def test_the_least_work_of_a_long_video_counts_each_pass_of_each_window():
     refined = asked.model_copy(update={"refine_strength": 0.5, "guidance": -1.0})  # 2 of 3 steps, unconditional alone
     long = sampling._least_of_long(params, params.train_denoiser, refined, [VideoRequest(0, None, 16)])
     assert long.flops == one * (3 * key_windows + 2 * gaps) + decoding * 16 / 5
+
+
+def test_the_official_time_stands_beside_clips_of_its_own_kind_alone():
+    params = untrained.params_of(untrained.parser("").parse_args([]))
+    sample = params.sample.model_copy(update={"sampler": "ddim", "steps": 50, "eta": 1.0})
+    assert sampling.official_clips(params, sample, 8) == 2.84
+    for other in ({"eta": 0.0}, {"steps": 49}, {"sampler": "dpmpp2m"}):
+        assert sampling.official_clips(params, sample.model_copy(update=other), 8) is None
+    assert sampling.official_clips(params, sample, 4) is None
+    tiny = untrained.params_of(untrained.parser("").parse_args(["--size", "tiny"]))
+    assert sampling.official_clips(tiny, sample, 8) is None

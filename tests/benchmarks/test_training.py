@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from benchmarks import networks, training, untrained
 
@@ -28,3 +30,15 @@ def test_a_step_costs_at_least_three_passes_of_multiply_adds_and_the_optimisers_
 def test_sizes_that_the_networks_do_not_divide_are_refused_in_one_line():
     with pytest.raises(SystemExit, match=r"^params.yaml: clips.size: expected a multiple of 8 [^\n]*, got 36$"):
         training.main(["--size", "tiny", "--side", "36"])
+
+
+def test_the_plain_step_clips_nothing_and_leaves_the_optimiser_as_torch_has_it(monkeypatch):
+    """As the official code does: the rival of a ratio has no handicap."""
+    given, clipped = [], []
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *args, **kwargs: given.append(kwargs) or adamw(*args, **kwargs))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: clipped.append(args))
+    network = nn.Linear(2, 2)
+    training.plain_stepping(network, lambda: network(torch.ones(1, 2)).square().sum())()
+    assert given == [{"lr": 1e-6, "betas": (0.9, 0.99)}]
+    assert not clipped
