@@ -98,6 +98,10 @@ def _check(prompt: Prompt, workspace: Workspace, name: str) -> None:
             remedy = next((f"ask with {o}" for o, c in ANSWERS.items() if c == condition), "ask with --frames alone")
             what = f"{option}: the denoiser of {name} was trained with condition: {condition}"
             raise ParamsError(what, remedy=f"{remedy}, or train one with condition: {ANSWERS[option]}")
+    if condition != "none" and not _options(prompt) and record.params.objective.drop_condition == 0:
+        option = next(o for o, c in ANSWERS.items() if c == condition)
+        what = f"nothing asked for: the denoiser of {name} was not trained for that (drop_condition: 0)"
+        raise ParamsError(what, remedy=f"ask with {option}")
     if prompt.label is not None and prompt.label not in labels:
         raise ParamsError("--label", expected=f"one of {', '.join(labels)}", got=prompt.label)
 

@@ -5,6 +5,7 @@ Not here: the encoder of texts (lvdm/models/text.py) and how a denoiser is told 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lvdm.data.latents import Entry, LatentCache
 from lvdm.data.texts import EncodedTexts, encode_texts
+from lvdm.diffusion.noise import generator_of
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.models.checkpoint import DenoiserRecord
 from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary, padded
@@ -22,6 +24,7 @@ from lvdm.params import DenoiserNetwork
 from lvdm.workspace import Workspace
 
 NULL_TEXT = ""
+MOST_PROMPTS = 10_000  # that are kept with a denoiser: as many as any protocol has clips
 
 
 @runtime_checkable
@@ -94,21 +97,39 @@ def training_prompts(network: DenoiserNetwork, cache: LatentCache, workspace: Wo
 
 
 def prompts_in_turn(network: DenoiserNetwork, cache: LatentCache) -> tuple[Prompt, ...]:
-    """What samples are asked for, in turn: every label, or the captions of held-out videos, which training never saw.
+    """What samples are asked for, in turn: what the videos are asked for, as often as these are.
 
-    Where no held-out video has a caption, those of training.
+    They are the labels of training, or the captions of held-out videos, which training never saw; where no held-out
+    video has a caption, those of training.
     """
     match network.condition:
         case "none":
             return ()
         case "label":
-            return tuple(Prompt(label, None) for label in cache.labels)
+            return _spread([Prompt(video.label) for video in cache.split("train") if video.label is not None])
         case "text":
-            said = [
+            held_out, of_training = (
                 [Prompt(video.label, video.caption) for video in cache.split(split) if video.caption is not None]
                 for split in ("test", "train")
-            ]
-            return tuple(dict.fromkeys(said[0] or said[1]))
+            )
+            return _spread(held_out or of_training)
+
+
+def _spread(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """In an order whose every part has each prompt about as often as the whole: some samples are asked for as all are.
+
+    Of a prompt that is there n times, the k-th comes at (k + u) / n of the order, u drawn uniformly for each prompt
+    (systematic sampling).
+    """
+    counts = Counter(prompts)
+    starts = torch.rand(len(counts), generator=generator_of("prompts"), dtype=torch.float64).tolist()
+    places = [
+        ((k + start) / count, number)
+        for number, (start, count) in enumerate(zip(starts, counts.values(), strict=True))
+        for k in range(count)
+    ]
+    each = list(counts)
+    return tuple(each[number] for _, number in sorted(places)[:MOST_PROMPTS])
 
 
 def understood(record: DenoiserRecord, texts: Sequence[str], workspace: Workspace) -> tuple[tuple[str, ...], Prompts]:

@@ -31,6 +31,7 @@ TEXT = {"encoder": "t5", "folder": "encoder"}
 CONDITIONS = {
     "none": {"network": {"condition": "none"}, "objective": {"drop_condition": 0.0}},
     "label": {"network": {"condition": "label"}},
+    "always": {"network": {"condition": "label"}, "objective": {"drop_condition": 0.0}},
     "text": {"network": {"condition": "text", "text": TEXT}},
 }
 
@@ -47,7 +48,7 @@ def root(tmp_path: Path) -> Path:
         name: {
             "autoencoder": "small",
             "train_denoiser": train_denoiser,
-            "sample": {} if name != "none" else {"condition_guidance": 0.0},
+            "sample": {"guidance": 0.0, "condition_guidance": 0.0} if "objective" in train_denoiser else {},
         }
         for name, train_denoiser in CONDITIONS.items()
     }
@@ -66,7 +67,7 @@ def root(tmp_path: Path) -> Path:
 
 def save_random_denoiser(name: str, params, workspace: Workspace) -> None:
     train, vocabulary = params.experiment(name).train_denoiser, Vocabulary()
-    if name == "label":
+    if train.network.condition == "label":
         vocabulary = Vocabulary(labels=("blue circle", "red square"))
     if name == "text":
         encoder = find_text_encoder(train.network.text, workspace)
@@ -157,6 +158,7 @@ def test_no_two_requests_write_the_same_file(root):
         (["text", "--label", "a"], "condition: text; ask with --prompt"),
         (["label", "--label", "a"], "--label: expected one of blue circle, red square, got 'a'"),
         (["text", "--frames", "8", "--out", __file__], "--out: expected a folder, or the name of one"),
+        (["always", "--frames", "8"], "nothing asked for: the denoiser of always was not trained for that (drop_cond"),
         (["text", "--seed", "1"], "lvdm sample --seed: expected --prompt, --label or --frames beside it"),
         (["text", "--frames", "8", "--resume"], "lvdm sample --resume: expected no --prompt, --label or --frames"),
     ],

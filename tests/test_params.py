@@ -165,6 +165,8 @@ def changed(path: str, value: object) -> dict:
             "train_autoencoder.objective.equivariance.factors: expected each value once",
         ),
         ("clips.size", 60, "clips.size: expected a multiple of 8 for autoencoder small: space_factor 8, got 60"),
+        ("clips.frames", 1, "clips.frames: expected greater than or equal to 2, got 1"),  # nothing moves in one
+        ("clips.size", 65, "clips.size: expected a multiple of 2, got 65"),  # H.264 would pad it
         ("clips.frames", 18, "clips.frames: expected a multiple of 4 for autoencoder small: time_factor 4, got 18"),
         ("ingest.layout", {"kind": "mead", "views": ["top", "top"]}, "ingest.layout.views: expected each value once"),
         ("ingest.layout", {"kind": "ucf"}, f"ingest.layout.kind: expected one of {KINDS}, got 'ucf'"),

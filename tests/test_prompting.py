@@ -81,12 +81,25 @@ def test_without_condition_nothing_is_asked_for(cache, workspace):
     assert prompts_in_turn(network_of("none"), cache) == ()
 
 
-def test_samples_are_asked_for_by_every_label_or_by_held_out_captions(cache, workspace):
-    assert prompts_in_turn(network_of("label"), cache) == (Prompt("blue"), Prompt("red"))
-    assert prompts_in_turn(network_of("text"), cache) == (Prompt("red", "a red square"),)
+def test_samples_are_asked_for_by_labels_of_training_or_by_held_out_captions(cache, workspace):
+    assert sorted(prompt.label for prompt in prompts_in_turn(network_of("label"), cache)) == ["blue", "red"]
+    assert prompts_in_turn(network_of("text"), cache) == (Prompt("red", "a red square"),) * 2
     only_train = cache_of(workspace, VIDEOS[:3])
     of_training = (Prompt("red", "a red square moves"), Prompt("blue", "a blue square"))
-    assert prompts_in_turn(network_of("text"), only_train) == of_training
+    assert set(prompts_in_turn(network_of("text"), only_train)) == set(of_training)
+
+
+def test_every_part_of_what_samples_are_asked_for_has_labels_as_often_as_training_has(workspace):
+    """Not the first names of the alphabet, nor rare ones as often as others: real clips are not so either."""
+    labels = ["a"] * 40 + ["b"] * 10 + [f"rare {i}" for i in range(50)]
+    videos = [(f"{i}", label, None, "train") for i, label in enumerate(labels)]
+    asked = [prompt.label for prompt in prompts_in_turn(network_of("label"), cache_of(workspace, videos))]
+    assert sorted(asked) == sorted(labels)
+    for start in range(0, 100, 20):
+        part = asked[start : start + 20]
+        assert abs(part.count("a") - 8) <= 3 and abs(part.count("b") - 2) <= 1
+    rare = [int(label.split()[1]) for label in asked if label.startswith("rare")]
+    assert 10 < sum(rare[:25]) / 25 < 40 and rare != sorted(rare)
 
 
 @pytest.mark.parametrize(("condition", "column"), [("label", "label"), ("text", "caption")])

@@ -100,10 +100,11 @@ class SampleWriter:
         with self._changed:
             self._changed.notify_all()
 
-    def _failed(self) -> list[Future[None]]:
-        return [writing for writing in self._unfinished if writing.done() and writing.exception()]
+    def _failed(self) -> bool:
+        return any(writing.done() and writing.exception() for writing in self._unfinished)
 
     def _raise_what_failed(self) -> None:
-        for writing in self._failed():
+        ended = [writing for writing in self._unfinished if writing.done()]  # looked at once: others may end meanwhile
+        for writing in ended:
             writing.result()
-        self._unfinished = [writing for writing in self._unfinished if not writing.done()]
+        self._unfinished = [writing for writing in self._unfinished if writing not in ended]

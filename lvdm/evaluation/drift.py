@@ -145,7 +145,8 @@ def measure_drift(
 
     Each real video is measured against the others; where less than two reach as far, the curve is of all, and shorter.
     An extractor without a network ("static", "motion") gives its value as it is. `clips` are short real clips, of as
-    many frames as a window, to which the windows of many videos have a Frechet distance.
+    many frames as a window and none of the videos of `real`, to which the windows of many videos have a Frechet
+    distance.
     """
     if problem := _too_little(real, fake):
         log.warning("drift: not available: %s", problem)
@@ -165,7 +166,7 @@ def measure_drift(
             _mean(_reaching(of_fake, [relative_distance(v, rest) for v, rest in zip(of_real, others, strict=True)])),
         )
         if clips is not None and len(clips) >= len(of_fake) >= ENOUGH:
-            reference = extract(extractor, clips, workspace)[: len(of_fake)].flatten(0, 1)[:, None]
+            reference = _over_frames(extractor, clips, workspace)[: len(of_fake), None]
             whole = _reaching(of_fake, of_real)[: len(of_fake)]
             alike = whole if len(whole) == len(of_fake) else []  # fewer would have another floor
             curves[f"fd_{extractor.name}"] = Pair(*(frechet_curve(side, reference) for side in (of_fake, alike)))
@@ -191,9 +192,13 @@ def frechet_curve(videos: Sequence[Float64[Tensor, "_ d"]], reference: Features)
     return Curve(tuple(one.value for one in found), tuple(without))
 
 
+def _over_frames(extractor: Extractor, clips: ClipSet, workspace: Workspace) -> Float64[Tensor, "n d"]:
+    """The features of each clip, the mean over its frames where a network sees these one by one."""
+    return extract(extractor, clips, workspace).double().mean(dim=1)
+
+
 def _by_video(extractor: Extractor, windows: Windows, workspace: Workspace) -> list[Float64[Tensor, "_ d"]]:
-    features = extract(extractor, windows.clips, workspace).double().mean(dim=1)  # over its frames
-    return list(features.split(list(windows.counts)))
+    return list(_over_frames(extractor, windows.clips, workspace).split(list(windows.counts)))
 
 
 def _reaching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> list[Tensor]:

@@ -28,7 +28,7 @@ from lvdm.evaluation.identity import Identity, measure_identity
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import Protocol, protocol_of
 from lvdm.evaluation.result import Result
-from lvdm.evaluation.sets import VideoClips, Window, as_seen, of_split
+from lvdm.evaluation.sets import VideoClips, Window, as_seen, of_other_videos, of_split
 from lvdm.fingerprints import sha256
 from lvdm.params import Params
 from lvdm.workspace import Workspace, need
@@ -68,7 +68,7 @@ def measure_long_videos(
 
     The real ones are the longest there are: of the labels of the samples where two of these reach as far as the samples
     do, of any label where two of those do, else again of those labels if there are two.
-    `clips` are the short real clips of the protocol.
+    `clips` are the short real clips of the protocol; those of the real videos themselves are left out.
 
     Raises:
         ArtefactError: fewer, shorter or other long videos than the protocol measures; a real one changed since ingest.
@@ -80,13 +80,14 @@ def measure_long_videos(
     rows = _chosen(manifest, protocol, long, reach)
     fake = [_made(samples.folder, sample, min(sample.frames, reach), protocol) for sample in long]
     real = [replace(video, frames=min(len(video), reach)) for video in _real(rows, protocol, workspace)]
-    alike = clips if protocol.clip_frames == WINDOW else None
+    if clips is not None:
+        clips = of_other_videos(clips, set(rows["checksum"]), len(long)) if protocol.clip_frames == WINDOW else None
     drift = measure_drift(
         _windows(real, protocol),
         _windows(fake, protocol),
         _extractors(params, workspace),
         workspace,
-        alike,
+        clips,
     )
     continuity = measure_continuity(real, fake, joins_of(samples))
     return LongVideos(drift, continuity, _identity(fake, manifest, params, workspace))
@@ -149,7 +150,7 @@ def _long(samples: SampleSet, protocol: Protocol) -> list[VideoSample]:
 def _made(folder: Path, sample: VideoSample, frames: int, protocol: Protocol) -> VideoFrames:
     """The first `frames` of a long sample, whose last one is looked for too."""
     path = need(folder / sample.file, f"sample {folder.name}")
-    side = protocol.size + protocol.size % 2  # of H.264 it is even
+    side = protocol.size
     if (shape := read_frames(path, [0, sample.frames - 1]).shape[1:3]) != (side, side):
         remedy = "where clips of params.yaml changed, make what came before anew: `dvc repro`"
         got = "{}x{}".format(*shape)

@@ -14,7 +14,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from lvdm.data.frames import as_clip, as_frames
 from lvdm.errors import WeightsError
@@ -23,6 +22,7 @@ from lvdm.evaluation.extraction import ClipSet, extract
 from lvdm.evaluation.features import load_extractor
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.perceptual import load_perceptual
+from lvdm.evaluation.ssim import ssim
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.workspace import Workspace
 
@@ -53,13 +53,12 @@ def measure_reconstruction(
     numbers.
     """
     device = autoencoder.latent_mean.device
-    ssim = StructuralSimilarityIndexMeasure(data_range=(-1.0, 1.0)).to(device)
     perceptual = {}
     for name in PERCEPTUAL:
         with _left_out_without_network(name):
             perceptual[name] = load_perceptual(name, workspace).to(device)
     sums = dict.fromkeys(perceptual, 0.0)
-    ratios, before, after = [], [], []
+    ratios, similarities, before, after = [], [], [], []
     for frames in clips:
         original = as_clip(frames.to(device))[None]
         with workspace.machine.autocast():  # as latents are encoded and decoded; what measures them is in float32
@@ -67,17 +66,15 @@ def measure_reconstruction(
         result = result.clamp(-1, 1).float()
         pair = [rearrange(x, "1 c t h w -> t c h w") for x in (result, original)]
         ratios.append(psnr(*pair))
-        ssim.update(*pair)
+        similarities.append(ssim(*(127.5 * (images.double().cpu() + 1) for images in pair)))
         for name, network in perceptual.items():
             sums[name] += network(result, original).item()
         before.append(frames)
         after.append(as_frames(result[0]).cpu())
     if not before:
         return Reconstruction({}, before, after)
-    similarity = ssim.compute()
-    assert isinstance(similarity, Tensor)  # not the pair that torchmetrics gives when asked for more
     means = {name: total / len(before) for name, total in sums.items()}
-    numbers = {"psnr": torch.cat(ratios).mean().item(), "ssim": similarity.item(), **means}
+    numbers = {"psnr": torch.cat(ratios).mean().item(), "ssim": torch.cat(similarities).mean().item(), **means}
     return Reconstruction(numbers | frechet_distances(before, after, workspace), before, after)
 
 

@@ -5,7 +5,7 @@ Not here: measuring them (measuring.py), reading the files (lvdm/data).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -105,6 +105,15 @@ def _real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Sa
     captions = _captions([rows[said][window.video] for window in windows])
     clips = VideoClips(tuple(root / path for path in rows["path"]), tuple(rows["checksum"]), windows, protocol)
     return ClipSet(clips, captions, clips.content)
+
+
+def of_other_videos(clips: ClipSet, checksums: Collection[str], count: int) -> ClipSet:
+    """The first `count` real clips of none of these videos, or fewer: of a video its own clips are too near."""
+    videos = clips.clips
+    assert isinstance(videos, VideoClips)
+    windows = [window for window in videos.windows if videos.checksums[window.video] not in checksums]
+    others = replace(videos, windows=tuple(windows[:count]))
+    return ClipSet(others, None, others.content)
 
 
 def of_split(manifest: pd.DataFrame, split: Split) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Iterator
@@ -169,3 +170,22 @@ def test_of_a_video_whose_making_fails_nothing_is_kept_and_of_those_before_it_al
         writer._unfinished[0].result(timeout=60)
         writer.write(long(1), failing())
     assert set(files(tmp_path)) == {long(0).file}
+
+
+def test_an_error_that_comes_while_errors_are_looked_for_is_not_lost(tmp_path):
+    moment = threading.Event()
+    with pytest.raises(RefusedBySystem, match="No space left"), SampleWriter(tmp_path, Refused(moment)) as writer:
+        writer.write(long(0), chunks())
+        [writing] = writer._unfinished
+
+        class Ending(list):
+            """The writing ends after it was looked at for the first time."""
+
+            def __iter__(self) -> Iterator:
+                yield writing
+                moment.set()
+                with contextlib.suppress(RefusedBySystem):
+                    writing.result(timeout=60)
+
+        writer._unfinished = Ending([writing])
+        writer._raise_what_failed()

@@ -25,6 +25,15 @@ class Colour(torch.nn.Module):
         return frames.float().mean(dim=(1, 2, 3))
 
 
+class PerFrame(torch.nn.Module):
+    """The mean colour of each frame, as Inception sees them one by one."""
+
+    num_features = 3
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames[0].float().mean(dim=(1, 2))
+
+
 @pytest.fixture
 def extractors(workspace: Workspace) -> list[Extractor]:
     return [Extractor("colour", "none", Colour(), CPU), load_extractor("static", workspace, CPU)]
@@ -172,3 +181,16 @@ def test_many_videos_have_a_frechet_distance_a_window_that_sees_the_one_that_is_
     more = ClipSet([*clips.clips, *[torch.full((WINDOW, 16, 16, 3), 255, dtype=torch.uint8)] * 8])
     again = measure_drift(long_videos(600, 4, 48), windows(*videos), extractors, workspace, more).curves
     assert again["fd_colour"].fake.values == fake.values, "as many real clips as there are videos"
+
+
+def test_a_network_that_sees_single_frames_compares_means_over_a_window_with_means_over_a_clip(
+    workspace: Workspace,
+) -> None:
+    """Not with single frames, which vary more."""
+    per_frame = Extractor("colour", "none", PerFrame(), CPU)
+    levels = torch.randint(0, 256, (64, WINDOW), generator=torch.Generator().manual_seed(0)).tolist()
+    clips, videos = ClipSet([grey(of) for of in levels[:32]]), windows(*(grey(of) for of in levels[32:]))
+    measured = measure_drift(long_videos(0, 4, WINDOW), videos, [per_frame], workspace, clips)
+    real, fake = (torch.tensor(side).double().mean(dim=1) for side in (levels[:32], levels[32:]))
+    expected = 3 * ((real.mean() - fake.mean()) ** 2 + (real.std() - fake.std()) ** 2)  # of three equal colours
+    assert measured.curves["fd_colour"].fake.values[0] == pytest.approx(expected.item(), rel=1e-6)

@@ -249,3 +249,13 @@ def test_a_long_sample_that_is_not_the_one_of_the_index_is_an_error(
         write_video(path, [moving_square(99, frames, size).numpy()], 8.0)
     with pytest.raises(LvdmError, match=rf"0000\.mp4: .*{said}"):
         long_videos.measure_long_videos(made, rows, params, workspace)
+
+
+def test_real_clips_of_other_videos_are_of_none_that_is_held_against_them(workspace: Workspace, params: Params) -> None:
+    """A video is nearer to its own clips than any other, and the best of models, can be."""
+    rows = manifest(workspace.root, *[(70, "a", "test")] * 5)
+    clips = sets.real_clips(rows, protocol_of(params), workspace.root, "label")["test"]
+    others = sets.of_other_videos(clips, set(rows["checksum"][:2]), 4)
+    assert len(others) == 4 and len(clips) > 6
+    assert {others.clips.paths[window.video].name for window in others.clips.windows} == {"2.mp4", "3.mp4", "4.mp4"}
+    assert len(sets.of_other_videos(clips, set(rows["checksum"]), 4)) == 0
