@@ -139,14 +139,19 @@ class Windows:
 
 
 def measure_drift(
-    real: Windows, fake: Windows, extractors: Sequence[Extractor], workspace: Workspace, clips: ClipSet | None = None
+    real: Windows,
+    fake: Windows,
+    extractors: Sequence[Extractor],
+    workspace: Workspace,
+    clips: ClipSet | None = None,
+    apart: bool = True,
 ) -> Drift:
     """Curves over the windows that all fake videos have, and those that all real ones have which reach as far.
 
     Each real video is measured against the others; where less than two reach as far, the curve is of all, and shorter.
     An extractor without a network ("static", "motion") gives its value as it is. `clips` are short real clips, of as
-    many frames as a window and none of the videos of `real`, to which the windows of many videos have a Frechet
-    distance.
+    many frames as a window, to which the windows of many videos have a Frechet distance: those of `real` too if the
+    clips are `apart`, of other videos, since a video is nearer to its own clips than any other can be.
     """
     if problem := _too_little(real, fake):
         log.warning("drift: not available: %s", problem)
@@ -168,7 +173,7 @@ def measure_drift(
         if clips is not None and len(clips) >= len(of_fake) >= ENOUGH:
             reference = _over_frames(extractor, clips, workspace)[: len(of_fake), None]
             whole = _reaching(of_fake, of_real)[: len(of_fake)]
-            alike = whole if len(whole) == len(of_fake) else []  # fewer would have another floor
+            alike = whole if apart and len(whole) == len(of_fake) else []  # fewer would have another floor
             curves[f"fd_{extractor.name}"] = Pair(*(frechet_curve(side, reference) for side in (of_fake, alike)))
     return Drift(curves)
 

@@ -68,7 +68,8 @@ def measure_long_videos(
 
     The real ones are the longest there are: of the labels of the samples where two of these reach as far as the samples
     do, of any label where two of those do, else again of those labels if there are two.
-    `clips` are the short real clips of the protocol; those of the real videos themselves are left out.
+    `clips` are the short real clips of the protocol; those of the real videos themselves are left out, where enough are
+    left.
 
     Raises:
         ArtefactError: fewer, shorter or other long videos than the protocol measures; a real one changed since ingest.
@@ -80,14 +81,17 @@ def measure_long_videos(
     rows = _chosen(manifest, protocol, long, reach)
     fake = [_made(samples.folder, sample, min(sample.frames, reach), protocol) for sample in long]
     real = [replace(video, frames=min(len(video), reach)) for video in _real(rows, protocol, workspace)]
-    if clips is not None:
-        clips = of_other_videos(clips, set(rows["checksum"]), len(long)) if protocol.clip_frames == WINDOW else None
+    if protocol.clip_frames != WINDOW:
+        clips = None
+    others = of_other_videos(clips, set(rows["checksum"]), len(long)) if clips is not None else None
+    apart = others is not None and len(others) == len(long)
     drift = measure_drift(
         _windows(real, protocol),
         _windows(fake, protocol),
         _extractors(params, workspace),
         workspace,
-        clips,
+        others if apart else clips,
+        apart,
     )
     continuity = measure_continuity(real, fake, joins_of(samples))
     return LongVideos(drift, continuity, _identity(fake, manifest, params, workspace))

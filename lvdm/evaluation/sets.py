@@ -108,7 +108,7 @@ def _real_clips(manifest: pd.DataFrame, protocol: Protocol, root: Path, said: Sa
 
 
 def of_other_videos(clips: ClipSet, checksums: Collection[str], count: int) -> ClipSet:
-    """The first `count` real clips of none of these videos, or fewer: of a video its own clips are too near."""
+    """The first `count` real clips of none of these videos, or fewer."""
     videos = clips.clips
     assert isinstance(videos, VideoClips)
     windows = [window for window in videos.windows if videos.checksums[window.video] not in checksums]

@@ -181,6 +181,10 @@ def test_many_videos_have_a_frechet_distance_a_window_that_sees_the_one_that_is_
     more = ClipSet([*clips.clips, *[torch.full((WINDOW, 16, 16, 3), 255, dtype=torch.uint8)] * 8])
     again = measure_drift(long_videos(600, 4, 48), windows(*videos), extractors, workspace, more).curves
     assert again["fd_colour"].fake.values == fake.values, "as many real clips as there are videos"
+    real = long_videos(600, 32, 48)
+    assert lengths(measure_drift(real, windows(*videos), extractors, workspace, clips).curves["fd_colour"]) == (3, 3)
+    of_them = measure_drift(real, windows(*videos), extractors, workspace, clips, apart=False).curves
+    assert lengths(of_them["fd_colour"]) == (3, 0)
 
 
 def test_a_network_that_sees_single_frames_compares_means_over_a_window_with_means_over_a_clip(
