@@ -21,7 +21,7 @@ from lvdm import presets
 from lvdm.models.attention import SelfAttention
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Condition, Prompts, Vocabulary
-from lvdm.models.denoiser import Denoiser, FrameCondition, SpatialBlock, TemporalConvolution
+from lvdm.models.denoiser import Denoiser, FrameEmbedding, SpatialBlock, TemporalConvolution
 from lvdm.params import AutoencoderNetwork, DenoiserNetwork, parse_params
 
 LATENT = (4, 4, 32, 32)  # c t h w of 16x256x256
@@ -153,7 +153,7 @@ def _row(title: str, ours: Size, theirs: Size) -> str:
 
 
 def _kind(module: nn.Module) -> str | None:
-    layers = zip(KINDS[:4], (SpatialBlock, TemporalConvolution, SelfAttention, FrameCondition), strict=True)
+    layers = zip(KINDS[:4], (SpatialBlock, TemporalConvolution, SelfAttention, FrameEmbedding), strict=True)
     return next((kind for kind, layer in layers if isinstance(module, layer)), None)
 
 

@@ -20,8 +20,8 @@ from lvdm.machine import Machine
 from lvdm.models.autoencoder import VideoAutoencoder
 from lvdm.models.condition import Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
-from lvdm.models.layers import woken
 from lvdm.params import AutoencoderNetwork, Params, TrainDenoiser, load_params, parse_params
+from lvdm.planning.work import without_zeros
 
 TINY_DENOISER = {"channels": 8, "channel_multipliers": [1, 2], "num_blocks": 1, "attention_levels": [1]}
 OFFICIAL_FRAMES, OFFICIAL_SIDE = 16, 256  # of a clip of the official code
@@ -96,12 +96,12 @@ def machine_of(
 
 def denoiser(train: TrainDenoiser, latent_channels: int) -> Denoiser:
     torch.manual_seed(0)
-    return woken(Denoiser(train.network, latent_channels, Vocabulary()))
+    return without_zeros(Denoiser(train.network, latent_channels, Vocabulary()))
 
 
 def autoencoder(config: AutoencoderNetwork) -> VideoAutoencoder:
     torch.manual_seed(0)
-    return woken(VideoAutoencoder(config))
+    return without_zeros(VideoAutoencoder(config))
 
 
 def plain(network: Any, device: torch.device) -> Any:

@@ -203,7 +203,6 @@ STAGES: dict[str, Stage] = {
                 "data/sprites.py",
                 "data/video.py",
                 "evaluation",
-                "sharing.py",
             ),
             inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),  # and networks of metrics: made.py
             outputs=lambda w, p, n: (w.metrics(n), w.curve("evaluate", n)),

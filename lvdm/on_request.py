@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lvdm import making
 from lvdm.data.samples import VideoSample, frames_of
+from lvdm.data.sources import VIDEO_SUFFIXES
 from lvdm.data.video import write_video
 from lvdm.errors import ParamsError
 from lvdm.fingerprints import fingerprint
@@ -107,6 +108,8 @@ def _check(prompt: Prompt, workspace: Workspace, name: str) -> None:
 
 
 def _make_folder(out: str) -> None:
+    if Path(out).suffix.lower() in VIDEO_SUFFIXES and not Path(out).is_dir():
+        raise ParamsError("--out", expected="a folder: each video in it is named by its prompt and seed", got=out)
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:

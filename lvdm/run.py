@@ -12,6 +12,7 @@ import functools
 import importlib
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from lvdm.cost import cost_since, start_counting
 from lvdm.errors import WeightsError
@@ -54,6 +55,8 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
         run = Run.of(verb, params, workspace, name, inputs)
         shared, kept = SharedRun.of(run), KeptRun.of(run)
         if shared and not resume and shared.fetch() and (report := run.report()):
+            if kept:
+                kept.keep()  # it is not made here either when the place cannot be asked, or is no longer named
             workspace.clear_scratch(verb, name)
             return report
         if shared:
@@ -99,7 +102,7 @@ def _foretell(verb: str, params: Params, workspace: Workspace, name: str) -> Non
                 log.warning("train_denoiser %s will stop: %s", experiment, error)
 
 
-def _maker(path: object, params: Params, workspace: Workspace) -> str:
+def _maker(path: Path, params: Params, workspace: Workspace) -> str:
     for stage in STAGES.values():
         for name in stage.names(params):
             made = (*stage.outputs(workspace, params, name), workspace.report(stage.verb, name).parent)

@@ -12,7 +12,7 @@ from assets.diffusion import denoiser, samples
 from assets.evaluation import leaderboard, metrics
 from assets.nightly import night, promotion
 from pipelines import jobs
-from pipelines.reaper import reap_dead_runs
+from pipelines.reaper import reap, reap_dead_runs, reaping_executor
 from pipelines.resources import DvcRunner
 from pipelines.schedules import every_night
 
@@ -31,11 +31,13 @@ defs = dg.Definitions(
     ],
     schedules=[every_night],
     sensors=[reap_dead_runs],
+    executor=reaping_executor,
 )
 
 
 def run_leg(leg: jobs.Leg, instance: dg.DagsterInstance, *, echo: bool = False) -> dg.ExecuteInProcessResult:
     """Runs one leg in this process, as a run that `instance` remembers; `echo` tells a terminal how it goes."""
+    reap(instance)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return defs.resolve_job_def(leg.job).execute_in_process(
         instance=instance,

@@ -21,14 +21,12 @@ def main() -> int:
         from assets.catalog import ROOT
         from pipelines.definitions import run_leg
         from pipelines.jobs import legs
-        from pipelines.reaper import reap
     except LvdmError as error:
         print(f"lvdm: {error}", file=sys.stderr)
         return 1
     os.environ.setdefault("DAGSTER_HOME", str(ROOT))
     row, start = list(legs()), time.monotonic()
     with dg.DagsterInstance.get() as instance:
-        reap(instance)
         for number, leg in enumerate(row, 1):
             print(f"[{number}/{len(row)}] {leg} ({time.monotonic() - start:.0f} s so far)", flush=True)
             result = run_leg(leg, instance, echo=True)

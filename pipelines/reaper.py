@@ -22,6 +22,22 @@ def reap(instance: dg.DagsterInstance) -> list[str]:
     return [run.run_id for run in dead]
 
 
+@dg.executor(
+    name="multiprocess",
+    config_schema=dg.multiprocess_executor.get_config_field(),
+    requirements=dg.multiple_process_executor_requirements(),
+)
+def reaping_executor(context: dg.InitExecutorContext) -> dg.Executor:
+    """Each step in a process of its own, as Dagster has it, once dead runs have given up the slots they hold.
+
+    Else a run in a terminal, beside which no sensor looks after anything, would wait for them for ever.
+    """
+    reap(context.instance)
+    create = dg.multiprocess_executor.executor_creation_fn
+    assert create is not None
+    return create(context)
+
+
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,

@@ -159,6 +159,7 @@ def test_no_two_requests_write_the_same_file(root):
         (["label", "--label", "a"], "--label: expected one of blue circle, red square, got 'a'"),
         (["text", "--frames", "8", "--out", __file__], "--out: expected a folder, or the name of one"),
         (["always", "--frames", "8"], "nothing asked for: the denoiser of always was not trained for that (drop_cond"),
+        (["text", "--frames", "8", "--out", "red.mp4"], "--out: expected a folder: each video in it is named"),
         (["text", "--seed", "1"], "lvdm sample --seed: expected --prompt, --label or --frames beside it"),
         (["text", "--frames", "8", "--resume"], "lvdm sample --resume: expected no --prompt, --label or --frames"),
     ],

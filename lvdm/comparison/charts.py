@@ -22,7 +22,7 @@ COLOURS = ("#2a6fdb", "#d1495b", "#2e933c", "#8a5a00", "#6f42c1", "#00798c")
 GREY = "#8a8f98"
 WIDTH = 7.2  # inches
 DISTANCE = "distance from real windows"
-QUANTITIES = {"static": "share of static frames", "motion": "mean |frame difference|, grey levels", "": DISTANCE}
+QUANTITIES = {"static": "share of static frames", "motion": "mean |frame difference|, grey levels"}
 
 
 def chart_metrics(group: Group) -> str:
@@ -52,13 +52,13 @@ def chart_metrics(group: Group) -> str:
 def chart_drift(tables: Mapping[str, Path]) -> str:
     """Along the long videos of each experiment: the curve of `evaluate`, with its interval where there is one.
 
-    `tables` has the CSV of each, as `evaluate` writes it: (curve,) frame, fake, (fake_low, fake_high,) real. '' without
+    `tables` has the CSV of each, as `evaluate` writes it: curve, frame, fake, fake_low, fake_high, real. '' without
     curves; one of another quantity than that of most is left out. A panel has no more curves than there are colours.
     """
     from matplotlib.figure import Figure
 
     read = {name: _columns(path) for name, path in tables.items() if path.is_file()}
-    quantities = {name: columns.get("curve", [""])[0] for name, columns in read.items() if columns}
+    quantities = {name: columns["curve"][0] for name, columns in read.items() if columns}
     if not quantities:
         return ""
     ((quantity, _),) = Counter(quantities.values()).most_common(1)
@@ -71,8 +71,7 @@ def chart_drift(tables: Mapping[str, Path]) -> str:
         for name, colour in zip(part, COLOURS[: len(part)], strict=True):
             columns = curves[name]
             axes.plot(columns["frame"], columns["fake"], label=name, color=colour, linewidth=1.6)
-            if "fake_low" in columns:
-                axes.fill_between(columns["frame"], columns["fake_low"], columns["fake_high"], color=colour, alpha=0.2)
+            axes.fill_between(columns["frame"], columns["fake_low"], columns["fake_high"], color=colour, alpha=0.2)
         axes.plot(real["frame"], real["real"], label="real", color=GREY, linewidth=1.6)
         axes.set_ylabel(QUANTITIES.get(quantity, f"{DISTANCE}, {quantity}"), fontsize=8)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -31,8 +32,9 @@ def captions_of(source: Source, workspace: Workspace) -> dict[str, dict[str, str
     """
     table = _find(source.folder)
     rows = {} if table is None else _read(table)
-    said = {video.id: rows.get(video.id, dict.fromkeys(COLUMNS)) for video in source.videos}
-    if stray := [path for path in rows if path not in said]:
+    said = {video.id: rows.get(_composed(video.id), dict.fromkeys(COLUMNS)).copy() for video in source.videos}
+    names = {_composed(video.id) for video in source.videos}
+    if stray := [path for path in rows if path not in names]:
         if said and len(stray) == len(rows):
             what = f"{table}: no row is about a video of the source"
             raise SourceError(what, expected=f"paths like {next(iter(said))}", got=stray[0])
@@ -43,6 +45,11 @@ def captions_of(source: Source, workspace: Workspace) -> dict[str, dict[str, str
         if said[video.id]["caption"] is None and beside.is_file():
             said[video.id]["caption"] = beside.read_text(errors="replace").strip() or None
     return said
+
+
+def _composed(name: str) -> str:
+    """Of letters with accents as one character each: file systems of Apple keep them as two, tables seldom do."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _find(folder: Path) -> Path | None:
@@ -66,7 +73,7 @@ def _read(path: Path) -> dict[str, dict[str, str | None]]:
     said: dict[str, dict[str, str | None]] = {}
     for number, row in enumerate(rows, 1):
         texts = {c: _text(row.get(c), f"{path}: row {number}, column {c}") for c in ("path", *COLUMNS)}
-        name = (texts.pop("path") or "").removeprefix("./")
+        name = _composed((texts.pop("path") or "").removeprefix("./"))
         if name in said:
             raise SourceError(f"{path}: rows with one path", got=name, remedy="keep one of them")
         said[name] = texts
@@ -77,7 +84,8 @@ def _columns_and_rows(path: Path) -> tuple[list[str], list[dict[str, object]]]:
     """What the file says, each cell of its own type: that of a whole column would change with a gap elsewhere."""
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False).fillna("")  # a gap: of a row that is too short
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+            table = table.fillna("")  # a gap: of a row that is too short
             return list(table.columns), table.to_dict("records")
         if path.suffix == ".jsonl":
             with path.open(encoding="utf-8") as file:

@@ -56,7 +56,7 @@ class Contract:
         v, span, size = self.validate, self.clips.span, "size-out-of-range"
         rates, sides = f"{v.min_fps:g} to {v.max_fps:g} frames a second", f"of {v.min_side} to {v.max_side} pixels"
         dark, still = (f"of at least {least:g} of 255" for least in (v.min_brightness, v.min_motion))
-        two_groups, copies = "no group of videos is in two splits", "no two files of equal bytes; the first is kept"
+        two_groups, copies = "no group of videos is in two splits", "no two files of equal bytes; one is kept"
         return self._on(
             self._row("decodable", _none("error"), "every video decodes", "undecodable"),
             self._row("enough_frames", _within("frames", span), f"at least {span} frames", "too-short"),

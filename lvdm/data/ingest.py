@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 def build_manifest(ingest: Ingest, workspace: Workspace) -> pd.DataFrame:
     """Collects the source, probes every video of it and writes `workspace.manifest`. Equal input gives equal bytes.
 
-    A video whose split neither table nor layout names gets it from a hash of the seed and its group, or else its
-    checksum: groups are never divided, and new videos never move old ones.
+    A video whose split neither table nor layout names gets that of an equal one, or else a hash of the seed and
+    its group, or of its checksum, says it: groups are never divided, and new videos never move old ones.
 
     Raises:
         SourceError: the source or its captions table cannot be read.
@@ -40,9 +40,11 @@ def build_manifest(ingest: Ingest, workspace: Workspace) -> pd.DataFrame:
         row = {"id": video.id, "path": video.path} | found | asdict(video.told) | written
         if found.get("codec") == "images":
             row["fps"], row["duration"] = source.fps, found["frames"] / source.fps
-        if row["split"] is None and found.get("source_checksum"):
-            row["split"] = _split(ingest, row["group"] or found["source_checksum"])
         rows.append(row)
+    named = {row["source_checksum"]: row["split"] for row in rows if row["split"] and row.get("source_checksum")}
+    for row in rows:
+        if row["split"] is None and (content := row.get("source_checksum")):
+            row["split"] = named.get(content) or _split(ingest, row["group"] or content)
     manifest = as_manifest(pa.Table.from_pylist(rows, schema=SCHEMA))
     logger.info("%d videos, %d of them cannot be read", len(manifest), manifest["error"].notna().sum())
     write_manifest(manifest, workspace.manifest)

@@ -120,9 +120,7 @@ class SampleSet:
 
     @property
     def made_with(self) -> dict[str, Any]:
-        """What made it (see making.made_with); empty for a sample set of before this was written."""
-        if not (self.folder / MADE_WITH).is_file():
-            return {}
+        """What made it (see making.made_with)."""
         with self._whole(MADE_WITH) as path:
             return dict(json.loads(path.read_text()))
 

@@ -135,15 +135,16 @@ def _drift_table(changes: Difference | None) -> pd.DataFrame:
 
 
 def _rejected(manifest: pd.DataFrame, judged: Sequence[Judgement]) -> pd.DataFrame:
-    """The rows that an expectation rejects. An undecodable row has its own reason alone; of equal files the first that
-    nothing else rejects is kept."""
+    """The rows that an expectation rejects. An undecodable row has its own reason alone; of equal files that nothing
+    else rejects the one of which most is said is kept, or else the first."""
     rejecting = [judgement for judgement in judged if judgement.expectation.rejects]
     rows = _rows(manifest, rejecting)
     reasons: dict[str, dict[str, str]] = {}
     kept: dict[str, str] = {}
     for judgement in sorted(rejecting, key=lambda j: j.expectation.code == DUPLICATE):
-        for video in judgement.unexpected:
-            row, code = rows[video], str(judgement.expectation.code)
+        code, found = str(judgement.expectation.code), judgement.unexpected
+        for video in sorted(found, key=lambda v: _unsaid(rows[v])) if code == DUPLICATE else found:
+            row = rows[video]
             why = reasons.get(video, {})
             if not pd.isna(row["error"]):
                 reasons[video] = {row["error"]: str(row["detail"])}
@@ -159,6 +160,10 @@ def _rejected(manifest: pd.DataFrame, judged: Sequence[Judgement]) -> pd.DataFra
         for v, why in ((v, reasons[v]) for v in manifest["id"] if v in reasons)
     ]
     return pd.DataFrame(listed, columns=["id", "path", "reason", "detail"])
+
+
+def _unsaid(row: Mapping[str, object]) -> int:
+    return sum(pd.isna(row[column]) for column in ("label", "caption", "group"))
 
 
 def _flagged(manifest: pd.DataFrame, judged: Sequence[Judgement], rejected: set[str]) -> pd.DataFrame:

@@ -121,10 +121,9 @@ class Drift:
         with atomic_file(path) as beside, beside.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["curve", "frame", "fake", "fake_low", "fake_high", "real"])
-            nothing = (math.nan, math.nan)
-            fake = [(v, *(i or nothing)) for v, i in zip(first.fake.values, first.fake.intervals(), strict=True)]
-            pairs = zip_longest(fake, first.real.values)
             nan = math.nan
+            fake = [(v, *(i or (nan, nan))) for v, i in zip(first.fake.values, first.fake.intervals(), strict=True)]
+            pairs = zip_longest(fake, first.real.values)
             rows.writerows(
                 [name, i * WINDOW, *(f or (nan, nan, nan)), nan if r is None else r] for i, (f, r) in enumerate(pairs)
             )

@@ -1,4 +1,4 @@
-"""Intervals over clips by the delete-a-group jackknife.
+"""Intervals over clips or videos by the delete-a-group jackknife.
 
 The interval says where the number would lie, at this many samples, had other ones been made by the same model; what so
 many samples alone cost is not in it, and that is the floor. A bootstrap would not do: clips drawn twice make a set look

@@ -44,7 +44,7 @@ class Estimate:
 
     value: float
     floor: float  # the value between two disjoint sets of real clips, `floor_n` each; of a caption metric: on real ones
-    interval: Interval | None  # 95 %, over the fake clips; None: too few to tell
+    interval: Interval | None  # 95 %, over the fake clips or long videos; None: too few to tell
     n_real: int  # clips, or long videos
     n_fake: int
     floor_n: int
@@ -94,7 +94,7 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """The result at `path`, also one that an earlier version wrote, whose numbers had no interval.
+        """The result at `path`.
 
         Raises:
             ArtefactError: no such file, or it is no result.
@@ -111,7 +111,7 @@ class Result:
         try:
             document = json.loads(text)
             values, floor = document.pop("metrics"), document.pop("floor")
-            beside = document.pop("estimates", None) or {key: _before(key, document["protocol"]) for key in values}
+            beside = document.pop("estimates")
             estimates = {key: {**beside[key], "value": values[key], "floor": floor[key]} for key in values}
             if not estimates.keys() & METRICS.keys():
                 raise ValueError("none of its metrics is known")
@@ -131,17 +131,3 @@ def _first(error: ValidationError) -> str:
     """The first thing wrong: where, and what."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def _before(key: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """What stood in the protocol before there were estimates."""
-    n, features = protocol["num_clips"], METRICS[key].features
-    return {
-        "interval": None,
-        "n_real": protocol.get("n_real", n),
-        "n_fake": protocol.get("n_fake", n),
-        "floor_n": protocol.get("floor_n", n),
-        "better": better(key),
-        "extractor": features,
-        "sha256": protocol.get(f"extractor_{features}", "none"),
-    }

@@ -41,7 +41,7 @@ class Denoiser(nn.Module):
         self.config, self.latent_channels = config, latent_channels
         token_channels = vocabulary.token_channels
         widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
-        condition = FrameCondition(config.channels, 4 * config.channels, len(vocabulary.labels))
+        condition = FrameEmbedding(config.channels, 4 * config.channels, len(vocabulary.labels))
         first = spatial_convolution(latent_channels, widths[0])
         downs = [spatial_convolution(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(widths)]
         ups = [spatial_convolution(coarse, fine) for fine, coarse in itertools.pairwise(widths)]
@@ -71,7 +71,7 @@ class Denoiser(nn.Module):
 class Stem(nn.Module):
     """The embedding of each frame, and the finer half of the way down: a third of the operations."""
 
-    def __init__(self, condition: FrameCondition, before: Iterable[Level]):
+    def __init__(self, condition: FrameEmbedding, before: Iterable[Level]):
         super().__init__()
         self.condition, self.before = condition, nn.ModuleList(before)
 
@@ -159,7 +159,7 @@ class Head(nn.Module):
         return self.conv(F.silu(channel_norm(x)))
 
 
-class FrameCondition(nn.Module):
+class FrameEmbedding(nn.Module):
     """An embedding a frame: of its noise level, and of the stride and the label, if it knows labels, of its window."""
 
     def __init__(self, channels: int, out_channels: int, num_labels: int):

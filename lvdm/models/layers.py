@@ -135,13 +135,3 @@ def zero_initialised(layer: L) -> L:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-@torch.no_grad()
-def woken(network: L) -> L:
-    """`network` with N(0, 0.02) where it begins as zeros: a GPU multiplies zeros faster than what training makes."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        if not parameter.is_meta and not parameter.any():
-            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return network

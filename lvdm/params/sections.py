@@ -29,7 +29,7 @@ class Transcode(Section):
 
 
 class Ingest(Section):
-    source: Annotated[str, Field(min_length=1)]  # builtin, a folder, or s3://bucket/prefix
+    source: Annotated[str, Field(min_length=1)]  # builtin, freedoom-walk, a folder, or s3://bucket/prefix
     layout: Layout
     test_fraction: Fraction  # of the videos whose split no table names
     seed: Seed
@@ -192,7 +192,7 @@ class Tasks(Section):
 
 
 class TrainedPerturbation(Section):
-    """Conditional latent perturbation as trained: given frames at a level drawn from [0, max_level]."""
+    """Conditional latent perturbation as trained: given frames at a level drawn from [0, max_level)."""
 
     max_level: Annotated[float, Field(ge=0, lt=1)]
     alpha: NonNegative  # the seed's z + alpha * Perturb(c); 0 is the paper

@@ -22,10 +22,10 @@ from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.condition import Prompt
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.inference import ready
-from lvdm.models.layers import woken
 from lvdm.params import Params, TrainAutoencoder, TrainDenoiser, Training
 from lvdm.planning import counting, trials, work
 from lvdm.planning.needs import Line, Need, Setting, seconds_a_step, suggested
+from lvdm.planning.work import without_zeros
 from lvdm.training.autoencoder import check_strategy
 from lvdm.training.task import Batch, Task
 from lvdm.workspace import Workspace
@@ -166,7 +166,7 @@ def made(params: Params, workspace: Workspace) -> Iterator[Made]:
     machine, device = workspace.machine, workspace.machine.device
     for name in params.autoencoders:
         network, frames = params.autoencoder(name).network, params.encode_latents.chunk_frames
-        autoencoder = woken(build_autoencoder(network)).to(device).eval()  # encoding compiles nothing
+        autoencoder = without_zeros(build_autoencoder(network)).to(device).eval()  # encoding compiles nothing
         trial = _tried(partial(trials.call, work.encoding(autoencoder, params.clips.size, frames, workspace), device))
         what = f"{frames} frames in one of at most {max(1, machine.loaders)} processes, but for reading them"
         needed = (trial.bytes, trial.seconds) if trial else (math.inf, 0.0)
@@ -182,13 +182,13 @@ def sampled(params: Params, workspace: Workspace, name: str) -> Made:
     train, sample = experiment.train_denoiser, experiment.sample
     known = work.vocabulary(train.network, workspace)
     networks = [  # both are there, and one computes
-        ready(woken(Denoiser(train.network, latent[0], known)), machine, device)
+        ready(without_zeros(Denoiser(train.network, latent[0], known)), machine, device)
         for _ in range(2 if train.separate_interpolator else 1)
     ]
     calls, latents = calls_and_latents(params, name)
     needed = need(partial(_a_call, networks[0], train, latent, workspace), max(calls))
     config = params.autoencoder(experiment.autoencoder).network
-    autoencoder = ready(woken(build_autoencoder(config)), machine, device)
+    autoencoder = ready(without_zeros(build_autoencoder(config)), machine, device)
     trial = _tried(partial(trials.call, work.decoding(autoencoder, latent, DECODED_AT_ONCE, workspace), device))
     chunk = trial or trials.Trial(math.inf, 0.0)
     seconds = sum(needed.seconds.at(rows) for rows in calls) + latents / DECODED_AT_ONCE * chunk.seconds

@@ -105,7 +105,7 @@ def seconds_of_parts(
     task.training_params = task.training_params.model_copy(update=ENDLESS)
     task.__dict__["training_step"] = watched
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
-        fit(task, examples, task.training_params, machine, Path(folder))
+        fit(task, examples, machine, Path(folder))
     return [(end - start) / timed for start, end in itertools.pairwise(moments)]
 
 

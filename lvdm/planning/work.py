@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lvdm.data.latents import Entry
@@ -19,7 +20,6 @@ from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, VideoAutoencoder, build_autoencoder
 from lvdm.models.condition import MAX_TOKENS, Condition, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
-from lvdm.models.layers import woken
 from lvdm.models.text import find_text_encoder
 from lvdm.params import Clips, DenoiserNetwork, TrainAutoencoder, TrainDenoiser
 from lvdm.training.autoencoder import AutoencoderTraining, compile_autoencoder
@@ -28,6 +28,17 @@ from lvdm.training.task import Batch
 from lvdm.workspace import Workspace
 
 LatentShape = tuple[int, int, int]  # c h w
+N = TypeVar("N", bound=nn.Module)
+
+
+@torch.no_grad()
+def without_zeros(network: N) -> N:
+    """`network` with N(0, 0.02) where it begins as zeros: a GPU multiplies zeros faster than what training makes."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if not parameter.is_meta and not parameter.any():
+            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return network
 
 
 class Noise(Dataset[Batch]):
@@ -92,7 +103,7 @@ def autoencoder_task(params: TrainAutoencoder, workspace: Workspace, batch_size:
         playing = params.objective.adversarial.model_copy(update={"start": 0})
         params = params.model_copy(update={"objective": params.objective.model_copy(update={"adversarial": playing})})
     training = params.training.model_copy(update={"batch_size": batch_size})
-    params, network = params.model_copy(update={"training": training}), woken(build_autoencoder(params.network))
+    params, network = params.model_copy(update={"training": training}), without_zeros(build_autoencoder(params.network))
     assert isinstance(network, VideoAutoencoder)
     if workspace.machine.compile:
         compile_autoencoder(network, params.objective, _alone(workspace))
@@ -110,7 +121,7 @@ def denoiser_task(
     """
     training = params.training.model_copy(update={"batch_size": batch_size})
     known = vocabulary(params.network, workspace)
-    network = woken(Denoiser(params.network, latent[0], known))
+    network = without_zeros(Denoiser(params.network, latent[0], known))
     if workspace.machine.compile:
         compile_denoiser(network, _alone(workspace))
     return DenoiserTraining(network, params.model_copy(update={"training": training}), AnyPrompt(known))

@@ -190,7 +190,7 @@ def train_autoencoder(
         if machine.compile:
             compile_autoencoder(autoencoder, params.objective, machine)
         task = AutoencoderTraining(autoencoder, params, perceptual, held_out)
-        history = fit(task, clips, params.training, machine, scratch)
+        history = fit(task, clips, machine, scratch)
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
     with machine.autocast():  # the latents that are whitened are those that encoding makes

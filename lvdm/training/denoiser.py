@@ -177,5 +177,5 @@ def train_denoiser(
     if machine.compile:
         compile_denoiser(network, machine)
     task = DenoiserTraining(network, params, prompts, held_out)
-    history = fit(task, windows, params.training, machine, scratch)
+    history = fit(task, windows, machine, scratch)
     return network.eval().requires_grad_(False), history

@@ -57,7 +57,7 @@ def initialised(build: Callable[[], N], seed: int) -> N:
         return build()
 
 
-def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scratch: Path) -> History:
+def fit(task: Task, dataset: Examples, machine: Machine, scratch: Path) -> History:
     """Trains the network that `task` was made with, in place: it ends with the averaged weights, on the run's device.
 
     The state of the run lies in `scratch`, and a run that finds one there goes on from it.
@@ -67,6 +67,7 @@ def fit(task: Task, dataset: Examples, training: Training, machine: Machine, scr
         LvdmError: the loss is not finite.
         ParamsError: the machine has not what machine.yaml asks for.
     """
+    training = task.training_params
     if training.validate_every and not task.held_out:
         logger.info("no held-out examples: training goes without validation")
     if machine.recompute:

@@ -95,6 +95,21 @@ def write_table(workspace: Workspace, suffix: str, rows: list[dict]) -> None:
         pq.write_table(pa.Table.from_pylist(rows), path)
 
 
+def test_a_copy_that_no_table_names_is_in_the_split_of_the_video_that_one_names(workspace):
+    fill(workspace, 6)
+    for i in range(6):
+        shutil.copyfile(workspace.root / "raw" / f"{i}.mp4", workspace.root / "raw" / f"a copy of {i}.mp4")
+    write_table(workspace, "csv", [{"path": f"{i}.mp4", "split": "test"} for i in range(6)])
+    assert set(build_manifest(ingest(), workspace)["split"]) == {"test"}
+
+
+def test_a_name_is_known_however_its_accents_are_written_and_blanks_after_commas_are_none_of_the_cells(workspace):
+    raw = workspace.root / "raw"
+    video(raw / "e\u0301.mp4", frames=4)
+    (raw / "captions.csv").write_text("path, label\n\u00e9.mp4, life\n")
+    assert build_manifest(ingest(), workspace)["label"].tolist() == ["life"]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_a_table_says_label_caption_and_split(workspace, suffix):
     fill(workspace, 3)

@@ -101,6 +101,12 @@ def test_of_equal_files_the_first_good_one_is_kept(workspace):
     assert "1.mp4" in validation.rejected.set_index("id").at["2.mp4", "detail"]
 
 
+def test_of_equal_files_the_one_of_which_a_table_says_most_is_kept(workspace):
+    label = [None, "cat", "cat", "cat", "cat", "cat"]
+    validation = judged(workspace, manifest(checksum=["x", "x", "y", "z", "v", "w"], label=label))
+    assert reasons(validation) == {"0.mp4": "duplicate"}
+
+
 def test_a_split_that_is_none_rejects_the_row(workspace):
     split = ["train", "valid", "train", "train", "test", "test"]
     assert reasons(judged(workspace, manifest(split=split))) == {"1.mp4": "unknown-split"}

@@ -306,11 +306,3 @@ def test_a_result_survives_its_file_and_a_foreign_file_is_refused(tmp_path: Path
         (tmp_path / "b.json").write_bytes(content)
         with pytest.raises(ArtefactError, match=r"b\.json: not a result of `lvdm evaluate`: .*; run `lvdm evaluate b`"):
             Result.read(tmp_path / "b.json")
-
-
-def test_a_result_of_before_intervals_is_read(tmp_path: Path) -> None:
-    protocol = {"num_clips": 8, "n_real": 8, "n_fake": 8, "floor_n": 4, "extractor_i3d": "bec6"}
-    document = {"metrics": {"fvd": 1.5}, "floor": {"fvd": 0.5}, "measured": {}, "protocol": protocol}
-    (tmp_path / "a.json").write_text(json.dumps(document | {"not_available": {}, "drift": {}}))
-    expected = Estimate(1.5, 0.5, None, 8, 8, 4, "lower", "i3d", "bec6")
-    assert Result.read(tmp_path / "a.json").estimates == {"fvd": expected}

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import EngineEventData
 
 from assets.data import manifest, validated
@@ -119,6 +120,19 @@ def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not():
         assert reap(instance) == [], "nothing says yet which process works on it"
         instance.report_engine_event("started", dead, EngineEventData({"pid": dg.MetadataValue.text("4194304")}))
         assert reap(instance) == [dead.run_id]
+        assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_in_a_terminal_ends_dead_runs_before_it_waits_for_what_they_hold():
+    from pipelines.definitions import defs
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("run_experiment")
+        dead = instance.create_run_for_job(defs.resolve_job_def("everything"), status=dg.DagsterRunStatus.STARTED)
+        instance.report_engine_event("started", dead, EngineEventData({"pid": dg.MetadataValue.text("4194304")}))
+        config = {"max_concurrent": 1, "retries": {"enabled": {}}, "start_method": {"spawn": {}}}
+        context = dg.InitExecutorContext(InMemoryJob(job), job.executor_def, config, instance)
+        job.executor_def.executor_creation_fn(context)
         assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
 
 

@@ -12,7 +12,7 @@ import yaml
 from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
-from lvdm.machine import load_machine
+from lvdm.machine import Machine, load_machine
 from lvdm.made import Run
 from lvdm.models.pretrained import NETWORKS
 from lvdm.params import parse_params
@@ -80,6 +80,27 @@ def test_what_one_machine_encoded_another_has_to_the_byte_through_faults_and_enc
     assert "attempt 1 of 8" in caplog.text and SECRET not in caplog.text
     write_videos(two, 0, 1, 2, 4)
     assert run_stage("encode_latents", params(), two, "small").cost != ours.cost, "of other videos, they are made"
+
+
+def test_a_training_that_was_fetched_counts_as_made_here_when_the_place_is_no_longer_named(
+    tmp_path, s3, monkeypatch, caplog
+):
+    def training(params, workspace, name):
+        trained.append(workspace.root.name)
+        workspace.autoencoder(name).mkdir(parents=True, exist_ok=True)
+        (workspace.autoencoder(name) / "model.safetensors").write_text(f"weights {len(trained)}")
+        return Report("train_autoencoder", name, metrics={})
+
+    trained: list[str] = []
+    monkeypatch.setattr("lvdm.stages.train_autoencoder", training)
+    for name in ("one", "two"):
+        workspace = machine(project(tmp_path / name, 0, 1).root, "s3://raw/fetched-counts")
+        workspace.videos.mkdir()
+        run_stage("train_autoencoder", params(), workspace, "small")
+    alone = dataclasses.replace(workspace, machine=Machine(accelerator="cpu"))
+    run_stage("train_autoencoder", params(), alone, "small")
+    assert trained == ["one"]
+    assert (alone.autoencoder("small") / "model.safetensors").read_text() == "weights 1"
 
 
 @pytest.mark.parametrize("file", ["report.json", "provenance.json"])

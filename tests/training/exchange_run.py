@@ -68,4 +68,4 @@ if __name__ == "__main__":
         task = Kept(Parts(), training)
         task.folder = folder / f"{accumulate}"
         task.folder.mkdir(parents=True, exist_ok=True)
-        fit(task, Noise(), training, Machine(accelerator="cpu", devices=devices), task.folder / "state")
+        fit(task, Noise(), Machine(accelerator="cpu", devices=devices), task.folder / "state")

@@ -94,7 +94,7 @@ def test_what_trains_is_compiled_and_what_is_validated_is_not(tmp_path):
 
     network, training = Line(), small_params(steps=3, validate_every=1).training
     network.compile(backend=backend)
-    rows = fit(Mean(network, training, [Noise()[0]]), Noise(), training, MACHINE, tmp_path)
+    rows = fit(Mean(network, training, [Noise()[0]]), Noise(), MACHINE, tmp_path)
     assert passed == [True] * 3
     assert all("validation_loss" in row for row in rows)
 

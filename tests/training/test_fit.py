@@ -284,7 +284,7 @@ def test_what_is_computed_in_training_is_of_the_precision_asked_for_on_a_cpu_too
         seen: list[torch.dtype] = []
         network.encoder.last.register_forward_hook(lambda *call, seen=seen: seen.append(call[-1].dtype))
         params = small_params(steps=1)
-        fit(AutoencoderTraining(network, params), Noise(), params.training, at(precision), tmp_path / precision)
+        fit(AutoencoderTraining(network, params), Noise(), at(precision), tmp_path / precision)
         assert seen == [dtype]
 
 
