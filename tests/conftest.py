@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,3 +37,22 @@ def pytest_runtest_setup() -> None:
     """Torch seeds itself anew in every process: a test that draws without a seed would be another one in every run."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What is flushed to the disk and what gets its final name, in order: ("flushed", its name) or ("renamed", ...)."""
+    done: list[tuple[str, str]] = []
+
+    def noting(what: str, function: Callable[..., Any], name: Callable[[Any], str]) -> Callable[..., Any]:
+        def call(subject: Any, *arguments: Any) -> Any:
+            done.append((what, name(subject)))
+            return function(subject, *arguments)
+
+        return call
+
+    flushed = noting("flushed", os.fsync, lambda descriptor: Path(f"/proc/self/fd/{descriptor}").readlink().name)
+    monkeypatch.setattr(os, "fsync", flushed)
+    for function in (Path.replace, Path.rename):
+        monkeypatch.setattr(Path, function.__name__, noting("renamed", function, lambda path: path.name))
+    return done

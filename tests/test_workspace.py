@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,21 @@ def test_a_folder_whose_writing_fails_leaves_the_old_one_and_nothing_beside_it(t
         raise RuntimeError("midway")
     assert (path / "x").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, written):
+    with atomic_file(tmp_path / "a.txt") as beside:
+        beside.write_text("whole")
+    assert written == [("flushed", beside.name), ("renamed", beside.name)]
+
+
+def test_what_a_living_process_writes_beside_a_file_stays_and_what_a_dead_one_left_goes(tmp_path):
+    living, dead = (tmp_path / f".a.txt.{pid}.tmp.txt" for pid in (os.getppid(), 4194304))
+    living.touch()
+    dead.touch()
+    with atomic_file(tmp_path / "a.txt") as beside:
+        beside.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == [living, tmp_path / "a.txt"]
 
 
 def test_a_process_killed_while_it_writes_leaves_no_artefact(tmp_path):

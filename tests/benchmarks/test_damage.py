@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks import damage
 from benchmarks.damage import Flips, main, outcome
+from lvdm.data.bounded import Lost
 from tests.data.footage import video
 
 SMALL = ["--videos", "1", "--frames", "12", "--video-size", "96", "64", "--copies", "6", "--workers", "1"]
@@ -21,3 +23,10 @@ def test_a_copy_without_flips_differs_in_no_frame(tmp_path):
     assert outcome(Flips(path, ())).kind == "harmless"
     middle = 4 * path.stat().st_size
     assert outcome(Flips(path, tuple(range(middle, middle + 2000)))).kind == "noticed"
+
+
+def test_a_copy_that_ends_its_process_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(damage, "bounded_map", lambda *_: [(0, Lost("crashed", "exit code -11"))])
+    (tmp_path / "a.mp4").write_bytes(b"a video")
+    counts = main(["--source", str(tmp_path), "--copies", "1", "--bits", "1"])
+    assert counts == {1: {"noticed": 1, "harmless": 0, "missed": 0}}

@@ -24,3 +24,10 @@ def test_a_model_differs_by_the_scale_and_the_mean_that_are_said(spectrum):
     torch.testing.assert_close(other.mean(dim=0) / real.std(dim=0), torch.full((8,), 0.2), rtol=0, atol=0.03)
     variances = torch.ones(8) if spectrum == "flat" else 1 / torch.arange(1, 9)
     torch.testing.assert_close(real.var(dim=0), variances, rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize(("around", "share"), [((-2.0, -1.0), 0), ((0.0, 1e9), 1), ((1e9, 2e9), 0)])
+def test_an_interval_holds_what_neither_end_leaves_out(monkeypatch, around, share):
+    monkeypatch.setattr(intervals, "interval", lambda value, without: around)
+    draw, generator = intervals.gaussian(8, "flat"), torch.Generator().manual_seed(0)
+    assert intervals.held(intervals.FRECHET, draw(32, generator), draw, 2, generator).share == share

@@ -14,6 +14,7 @@ from benchmarks.measuring import (
     Kernel,
     Measured,
     Work,
+    a_clip,
     measure,
     profile_lines,
     relative_error,
@@ -44,6 +45,11 @@ def test_a_call_is_measured_at_the_time_that_it_takes():
     took = time.perf_counter() - began
     assert 0.02 <= measured.seconds < took / 2  # of several calls one
     assert measured.busy is None and measured.peak is None
+
+
+def test_a_clip_takes_its_part_of_the_time_of_a_batch_and_the_memory_of_the_batch():
+    assert a_clip(Measured(4.0, 2.0, 2**30), 4) == Measured(1.0, 0.5, 2**30)
+    assert a_clip(Measured(4.0), 4) == Measured(1.0)
 
 
 def test_a_profile_counts_overlaps_once_and_says_kinds_and_kernels_of_a_call():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,14 @@ def nap(num: int) -> int:
 
 def test_an_item_that_shows_that_it_lives_has_more_time():
     assert dict(bounded_map(nap, [8], 1, lambda _: 3)) == {0: 8}
+
+
+def hears_no_interrupt(_: int) -> bool:
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_an_interrupt_at_the_terminal_is_left_to_whoever_maps():
+    assert dict(bounded_map(hears_no_interrupt, [0], 1, lambda _: 60)) == {0: True}
 
 
 def hold(num_bytes: int) -> str:

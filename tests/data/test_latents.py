@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from benchmarks.latent_cache import main, noise, write_latents
+from lvdm.data.latent_plan import ITEM
+from lvdm.data.latent_store import LatentStore
 from lvdm.data.latent_windows import LatentWindows, held_out_windows
 from lvdm.data.latents import Entry, LatentCache
 from lvdm.errors import ArtefactError
@@ -79,6 +81,14 @@ def test_videos_without_a_latent_are_listed_and_never_read_a_cache_of_nothing_el
     assert len(LatentWindows(cache, 3, (1,), 0, length_of)) == 1
     with pytest.raises(ArtefactError, match="no video has the frames of one latent"):
         cached(tmp_path / "none", [short])
+
+
+def test_the_latents_of_a_shard_are_on_the_disk_before_it_is_called_whole(tmp_path, written):
+    store = LatentStore(tmp_path, (2, 3, 4))
+    store.prepare({"a": np.array([(b"a.mp4", 0, 9, b"")], ITEM)})
+    store.put("a", 0, [latent("a.mp4").numpy()])
+    store.finish("a")
+    assert written[-2:] == [("flushed", "latents.npy"), ("renamed", "a.partial")]
 
 
 @pytest.mark.parametrize("file", ["index.arrow", "manifest.json", "shard"])

@@ -6,6 +6,7 @@ import torch
 from lvdm.diffusion.frame_conditions import FrameConditions
 from lvdm.diffusion.guidance import Guidance, guided_prediction
 from lvdm.diffusion.noise import draw_noise, generator_of
+from lvdm.diffusion.sampling import VideoRequest, rows_of_calls
 from lvdm.diffusion.schedule import Schedule
 from lvdm.models.condition import Condition, Prompts
 
@@ -145,3 +146,9 @@ def test_passes_of_half_precision_are_mixed_in_float32():
     mixed = predict(half, z, frames_weight=w)
     assert mixed.dtype == torch.float32
     torch.testing.assert_close(mixed.double(), (1 + w) * conditional - w * unconditional, atol=1e-5, rtol=1e-5)
+
+
+def test_a_video_without_a_prompt_shares_no_batch_with_prompted_ones_whose_guidance_it_would_take(train, params):
+    requests = [VideoRequest(seed, prompt, 4) for seed, prompt in enumerate((None, 1, 2))]
+    changes = {"steps": 3, "batch_size": 3, "condition_guidance": 0.5}
+    assert rows_of_calls(requests, train, params.sample.model_copy(update=changes)) == [1] * 3 + [2 * 2] * 3

@@ -110,6 +110,14 @@ def test_features_are_kept_as_long_as_somebody_asks_for_them(tmp_path: Path) -> 
     assert sorted(path.suffix for path in folder.iterdir()) == [".lock", ".npy"]
 
 
+def test_features_that_nobody_asks_for_are_kept_for_30_days(tmp_path: Path) -> None:
+    for days in (29, 31):
+        (tmp_path / f"{days}.npy").touch()
+        os.utime(tmp_path / f"{days}.npy", (time.time() - days * 24 * 3600,) * 2)
+    extraction._forget(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["29.npy"]
+
+
 def test_what_an_extraction_goes_on_from_is_not_forgotten_under_it(tmp_path: Path) -> None:
     workspace, folder = Workspace(tmp_path), tmp_path / ".lvdm/cache/features"
     extractor = load_extractor("motion", workspace, CPU)

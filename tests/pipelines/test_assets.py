@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lvdm.params import load_params
 from lvdm.provenance import Provenance
 from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
-from pipelines.reaper import reap
+from pipelines.reaper import _lives, reap
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,10 +118,19 @@ def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not():
     with dg.DagsterInstance.ephemeral() as instance:
         assert looking.execute_in_process(instance=instance).success
         dead = instance.create_run_for_job(looking, status=dg.DagsterRunStatus.STARTED)
+        slots = instance.event_log_storage
+        slots.set_concurrency_slots("gpu", 1)
+        assert slots.claim_concurrency_slot("gpu", dead.run_id, "look").is_claimed
         assert reap(instance) == [], "nothing says yet which process works on it"
         instance.report_engine_event("started", dead, EngineEventData({"pid": dg.MetadataValue.text("4194304")}))
         assert reap(instance) == [dead.run_id]
         assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert slots.claim_concurrency_slot("gpu", "the next run", "look").is_claimed
+
+
+def test_a_process_that_began_after_the_run_was_seen_is_not_the_one_of_the_run():
+    assert _lives(os.getpid(), time.time())
+    assert not _lives(os.getpid(), 0.0)
 
 
 def test_a_run_in_a_terminal_ends_dead_runs_before_it_waits_for_what_they_hold():

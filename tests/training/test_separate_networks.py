@@ -10,11 +10,18 @@ import pytest
 import torch
 from separate_run import PROMPTS, run, run_alone, separate_params, write_cache
 from small_run import MACHINE
+from torch import nn
 
 from lvdm.data.latent_windows import LatentWindows, held_out_windows
 from lvdm.diffusion.frame_conditions import draw_frame_conditions
 from lvdm.diffusion.noise import generator_of
+from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, sample_videos
+from lvdm.models.condition import Prompts
+from lvdm.params import parse_params
+from lvdm.planning.plan import trainings
 from lvdm.training.denoiser import interpolator_params, predictor_params, train_denoiser, train_networks
+from lvdm.workspace import Workspace
+from tests.test_making import tiny
 
 ENDS = torch.tensor([True, False, False, False, True])
 
@@ -81,6 +88,22 @@ def test_a_run_killed_in_either_network_ends_with_the_bits_of_one_that_was_not(t
     assert_equal(resumed.network, whole.network)
     assert_equal(resumed.interpolator, whole.interpolator)
     assert resumed.history == whole.history
+
+
+def test_a_plan_has_the_steps_of_both(tmp_path):
+    document = tiny()
+    document["train_denoiser"]["separate_interpolator"] = True
+    *_, trained = trainings(parse_params(document), Workspace(tmp_path, MACHINE))
+    assert trained.steps == 2 * trained.training.steps
+
+
+@pytest.mark.parametrize("training", [0, 1])
+def test_neither_makes_a_video_while_it_trains(tmp_path, training):
+    both = [nn.Linear(1, 1).train(number == training) for number in range(2)]
+    spec, sample = DenoiserSpec(separate_params(), Prompts.of_labels(0), (2, 4, 4)), parse_params(tiny()).sample
+    videos = sample_videos(both[0], spec, sample, [VideoRequest(0, None, 5)], tmp_path, interpolator=both[1])
+    with pytest.raises(AssertionError, match="a denoiser samples in eval mode"):
+        next(videos)
 
 
 def assert_equal(network: torch.nn.Module, other: torch.nn.Module) -> None:
