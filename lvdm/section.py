@@ -58,7 +58,7 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         node = yaml.compose(path.read_text(), yaml.SafeLoader)
-        _no_key_twice(node, path)
+        _check_keys(node, path)
         return yaml.SafeLoader("").construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         raise ParamsError(f"{path}{_place(error.problem_mark)}: not YAML: {error.problem}") from None
@@ -66,23 +66,26 @@ def read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path}: not YAML: {error}") from None
 
 
-def _no_key_twice(node: yaml.Node | None, path: Path) -> None:
-    """YAML's reader would take the last of two equal keys and say nothing of the first."""
+def _check_keys(node: yaml.Node | None, path: Path) -> None:
+    """All of text, none there twice: YAML's reader would take the last of two and say nothing of the first."""
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            where = f"{path}{_place(key.start_mark)}"
             if not isinstance(key, yaml.ScalarNode):
                 remedy = "quote what is in braces or brackets"
-                raise ParamsError(f"{path}{_place(key.start_mark)}: a key", expected="a word", remedy=remedy)
+                raise ParamsError(f"{where}: a key", expected="a word", remedy=remedy)
+            if key.tag.rpartition(":")[2] not in ("str", "merge"):
+                raise ParamsError(f"{where}: a key", expected="text", got=key.value, remedy="put a name into quotes")
             if key.value in seen:
-                raise ParamsError(f"{path}{_place(key.start_mark)}: {key.value}: there twice", remedy="keep one")
+                raise ParamsError(f"{where}: {key.value}: there twice", remedy="keep one")
             seen.add(key.value)
             inner.append(value)
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value
     for below in inner:
-        _no_key_twice(below, path)
+        _check_keys(below, path)
 
 
 def _place(mark: yaml.Mark | None) -> str:

@@ -280,6 +280,7 @@ def test_a_file_that_is_not_yaml_or_not_there_is_one_line(tmp_path):
         ("a: 1\nb: [", "params.yaml, line 2: not YAML: "),
         ("a: 1\n\tb: 2", "params.yaml, line 2: not YAML: .*character"),
         ("a:\n- b: 1\n  c: 2\n  b: 3", "params.yaml, line 4: b: there twice; keep one"),
+        ("a:\n  2024: {}", "params.yaml, line 2: a key: expected text, got '2024'; put a name into quotes"),
         ("a: {{source}}", "params.yaml, line 1: a key: expected a word; quote what is in braces"),
         ("a: 2020-13-45", "params.yaml: not YAML: month must be in"),
         ("", "params.yaml: the file: expected keys and their values"),
