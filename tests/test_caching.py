@@ -25,6 +25,7 @@ from lvdm.data.manifest import SCHEMA, as_manifest, write_manifest
 from lvdm.data.video import checksum, read_frames, write_video
 from lvdm.errors import ArtefactError
 from lvdm.freshness import check_current
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
 from lvdm.params import Params, parse_params
@@ -148,6 +149,14 @@ def test_what_decides_all_latents_encodes_them_all_again(workspace, caplog, monk
         check_current(LatentCache(workspace.latents("small")), params(**settings), workspace, "small")
     assert encoded_now(workspace, caplog, **settings) == 5
     check_current(LatentCache(workspace.latents("small")), params(**settings), workspace, "small")
+
+
+def test_latents_of_another_arithmetic_are_of_another_recipe(tmp_path):
+    exact, rough = (
+        encoding.recipe(params(), Workspace(tmp_path, Machine(accelerator="cpu", precision=precision)), "small")
+        for precision in ("32-true", "bf16-mixed")
+    )
+    assert exact.items() ^ rough.items() == {("arithmetic", "float32"), ("arithmetic", "bfloat16")}
 
 
 def test_training_refuses_a_cache_of_other_videos_and_takes_one_without_videos_at_hand(workspace):

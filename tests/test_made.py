@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from lvdm import provenance
+from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
-from lvdm.made import KeptRun, Run
+from lvdm.made import KeptRun, Run, _installed
+from lvdm.models.pretrained import Network
 from lvdm.params import Params, parse_params
 from lvdm.provenance import Provenance, hashes
 from lvdm.workspace import Report, Workspace
@@ -105,6 +107,18 @@ def test_nothing_is_taken_of_other_work(workspace, changed, monkeypatch, tmp_pat
         (tmp_path / "copy/models/layers.py").write_text("# changed\n")
         monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "copy")
     assert run(workspace, now).take() is None
+
+
+def test_an_installed_network_is_another_one_with_another_file_beside_it(tmp_path):
+    workspace = Workspace(tmp_path)
+    file, companion = workspace.weights / "network.bin", workspace.weights / "vocab.json"
+    workspace.weights.mkdir()
+    file.write_text("weights")
+    companion.write_text("{}")
+    network = Network("clip", "", file.name, sha256(file), "", companions={companion.name: None})
+    before = _installed(network, workspace)
+    companion.write_text("[]")
+    assert _installed(network, workspace) != before
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "more", "list cut", "list of nothing", "report of another version"])

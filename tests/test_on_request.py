@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from lvdm import making
 from lvdm.__main__ import main
 from lvdm.data.inspection import probe
 from lvdm.fingerprints import fingerprint
@@ -169,6 +170,14 @@ def test_what_a_denoiser_cannot_be_asked_is_one_line(root, arguments, says, caps
     error = capsys.readouterr().err
     assert says in error and error.startswith("lvdm: ") and error.count("\n") == 1
     assert not (root / "videos").exists()
+
+
+def test_a_request_does_not_go_on_from_what_another_left(root, monkeypatch):
+    scratches = []
+    monkeypatch.setattr(making, "made", lambda *given: scratches.append(given[-1]) or iter(()))
+    for said in ("a red square", "a blue square", "a red square"):
+        assert lvdm(root, "text", "--prompt", said, "--frames", "8") == 0
+    assert scratches[0] == scratches[2] != scratches[1]
 
 
 def test_a_killed_request_goes_on_and_makes_the_same_file(root):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, kstwobign
 
 from lvdm.data.difference import Difference, Version, difference
 from lvdm.data.distributions import CHANCE, Categories, Numbers, read_distribution
@@ -76,6 +78,11 @@ def test_two_draws_of_one_distribution_are_seldom_further_apart_than_chance(kind
         above += one.distance(two) > one.chance(two)
     assert above <= 2  # of 400, CHANCE being once in a thousand
     assert CHANCE == 1e-3
+
+
+def test_the_chance_of_numbers_is_the_quantile_of_kolmogorovs_distribution():
+    one, other = Numbers(30, (0.0,)), Numbers(70, (0.0,))
+    assert one.chance(other) == pytest.approx(kstwobign.isf(CHANCE) * math.sqrt(1 / 30 + 1 / 70))
 
 
 def test_a_shift_that_is_large_and_no_chance_is_a_drift_and_others_are_not():

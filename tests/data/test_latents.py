@@ -120,6 +120,16 @@ def test_no_cache_names_the_stage(tmp_path):
         LatentCache(tmp_path)
 
 
+def test_more_latents_of_a_video_than_planned_are_refused_and_those_of_the_next_stay(tmp_path):
+    store = LatentStore(tmp_path, (1, 1, 1))
+    store.prepare({"shard": np.array([(b"a", 0, 2, b""), (b"b", 2, 2, b"")], ITEM)})
+    store.put("shard", 1, [np.ones((2, 1, 1, 1), np.float32)])
+    with pytest.raises(ArtefactError, match="latents of a video: expected 2, got 3"):
+        store.put("shard", 0, [np.full((count, 1, 1, 1), 7, np.float32) for count in (1, 2)])
+    assert np.load(tmp_path / "shard.partial/latents.npy").flatten().tolist()[2:] == [1, 1]
+    assert store.missing("shard").tolist() == [0]
+
+
 def test_a_cache_that_is_open_can_be_pickled_and_takes_its_latents_along_by_name_only(cache):
     cache.read(cache.videos[0])
     content = pickle.dumps(cache)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +16,14 @@ from lvdm.data.video import write_video
 from lvdm.diffusion.long_video import plan_long_video
 from lvdm.evaluation import continuity, long_videos
 from lvdm.evaluation.continuity import LAGS, NO_JOINS, Joins, look_through, measure_continuity
+from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.long_videos import VideoFrames
+from lvdm.evaluation.measuring import evaluate
 from lvdm.evaluation.memorisation import nearest_training_clips
+from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.fingerprints import sha256
-from tests.evaluation.conftest import moving_square
+from lvdm.workspace import Workspace
+from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
 
 JOINS = Joins(latents=tuple(range(4, 64, 4)), windows=frozenset(range(16, 64, 16)))
 
@@ -117,3 +123,15 @@ def test_copies_of_training_clips_are_found_and_samples_of_the_same_kind_are_non
     assert copied["copies"] == pytest.approx(0.5, abs=0.03)
     assert copied["nearer"] == pytest.approx(0.75, abs=0.08)
     assert nearest_training_clips(training, held_out, training)["fake"] == 0
+
+
+def test_as_many_held_out_clips_as_samples_are_searched_for_however_many_there_are(workspace: Workspace) -> None:
+    networks = install_detector(workspace, TinyDetector())
+    protocol = replace(PROTOCOLS["small"], num_clips=4, clip_frames=16, stride=1, size=32)
+    held_out, train, fake = ([moving_square(first + i) for i in range(8)] for first in (0, 100, 200))
+
+    def found(num_held_out: int) -> Mapping[str, float]:
+        reals: dict[Split, ClipSet] = {"test": ClipSet(held_out[:num_held_out]), "train": ClipSet(train)}
+        return evaluate(reals, ClipSet(fake), protocol, ("fvd",), workspace, CPU, networks).memorisation["i3d"]
+
+    assert found(4) == found(8)

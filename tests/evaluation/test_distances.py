@@ -195,6 +195,12 @@ def test_the_interval_covers_the_mean_of_other_samples_and_a_bootstrap_lies_abov
     assert sum(resampled) / 60 > centre + 3 * np.std(values)
 
 
+def test_an_interval_ends_at_the_lowest_value_there_is() -> None:
+    without = (0.0, 2.0, 0.0, 2.0)
+    (low, high), cut = interval(1.0, without) or (0, 0), interval(1.0, without, least=0.0)
+    assert low < 0 and cut == (0.0, high)
+
+
 def test_of_three_clips_there_is_no_interval() -> None:
     assert groups_of(3) == []
     assert interval(1.0, ()) is None

@@ -218,6 +218,19 @@ def test_measured_latents_are_white(changes):
     torch.testing.assert_close(std, torch.ones_like(std), atol=1e-4, rtol=0)
 
 
+def test_a_spread_that_is_small_beside_the_mean_is_measured():
+    network, video = autoencoder(**IDENTITY), 1000 + 0.01 * clip().sign()
+    network.measure_latents([video])
+    assert network.latent_std.tolist() == pytest.approx([0.01] * 3, rel=0.01)
+
+
+def test_a_log_variance_stays_where_its_exponential_is_a_number():
+    network = autoencoder()
+    network.encoder.last.bias[2:] = torch.tensor([-1e6, 1e6])
+    _, logvar = network.moments(clip())
+    assert [channel.unique().tolist() for channel in logvar[0]] == [[-30], [20]]
+
+
 def test_whitening_does_not_change_what_is_decoded():
     network, video = autoencoder(), clip()
     before = network.decode(network.encode(video))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ def test_a_seed_of_the_samples_which_a_night_replaces_is_no_reason_to_measure_ag
     for_all = params.model_copy(update={"sample": params.sample.model_copy(update={"seed": 8})})
     assert work(params) == work(for_all) == work(_with_seed(params, "perturbed", 9))
     assert work(params) != work(params.model_copy(update={"sample": params.sample.model_copy(update={"steps": 3})}))
+
+
+def test_other_videos_or_another_torch_are_a_reason_to_measure_again(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = [_work("perturbed", params, workspace)]
+    workspace.validated.write_text("other videos")
+    works.append(_work("perturbed", params, workspace))
+    monkeypatch.setattr(metadata, "version", lambda package: f"another {package}")
+    works.append(_work("perturbed", params, workspace))
+    assert len(set(works)) == 3
 
 
 def test_two_nights_do_not_overlap(workspace: Workspace, params: Params) -> None:

@@ -20,7 +20,9 @@ from lvdm.models.autoencoder import IdentityAutoencoder, build_autoencoder
 from lvdm.models.discriminator import PatchDiscriminator
 from lvdm.training.autoencoder import (
     NUM_MEASURED_CLIPS,
+    AutoencoderTraining,
     equivariance_error,
+    gradient_ratio,
     kl_divergence,
     reconstruction_error,
     train_autoencoder,
@@ -107,6 +109,19 @@ def test_the_first_step_of_all_terms_and_its_gradients_are_those_computed_apart(
     torch.testing.assert_close(gradients, apart, atol=1e-5, rtol=1e-4)
 
 
+def test_where_the_adversarial_term_has_no_gradient_its_weight_is_bounded():
+    assert gradient_ratio(torch.ones(4), torch.zeros(4)) == 1e4
+
+
+def test_the_gradients_of_a_network_are_clipped_by_their_own_norm_and_not_by_that_of_another():
+    task = AutoencoderTraining(build_autoencoder(small_params().network), small_params(gradient_clip=1.0))
+    large, small = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    large.grad, small.grad = torch.tensor([60.0, 80.0]), torch.tensor([0.3, 0.4])
+    task.configure_gradient_clipping(torch.optim.SGD([{"params": [large]}, {"params": [small]}], lr=1.0))
+    torch.testing.assert_close(large.grad, torch.tensor([0.6, 0.8]))
+    assert small.grad.tolist() == pytest.approx([0.3, 0.4], rel=1e-7)
+
+
 def test_until_it_plays_the_discriminator_changes_nothing_and_then_it_does(tmp_path: Path):
     def weights(folder: str, *objective: dict[str, object]) -> dict[str, torch.Tensor]:
         return small_run(tmp_path / folder, *objective, steps=6)[0].state_dict()
@@ -117,9 +132,12 @@ def test_until_it_plays_the_discriminator_changes_nothing_and_then_it_does(tmp_p
     assert not any(torch.equal(plain[name], playing[name]) for name in ("encoder.first.weight", "decoder.last.weight"))
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize(("start", "moved"), [(100, False), (3, True)])
-def test_the_state_of_a_run_has_the_discriminator_and_the_average_does_not(tmp_path: Path, start: int, moved: bool):
-    autoencoder, history = small_run(tmp_path, adversarial(start), steps=6)
+def test_the_state_of_a_run_has_the_discriminator_and_the_average_does_not(
+    tmp_path: Path, start: int, moved: bool, accumulate: int
+):
+    autoencoder, history = small_run(tmp_path, adversarial(start), steps=6, accumulate=accumulate)
     state = torch.load(tmp_path / "run.ckpt", weights_only=True)
     untrained = initialised(lambda: PatchDiscriminator(8), 0).state_dict()
     trained = {name: state["state_dict"][f"discriminator.{name}"] for name in untrained}
