@@ -90,8 +90,8 @@ def step_rows(params: Params, workspace: Workspace) -> Iterator[Said]:
 
 
 def _steps(what: str, build: Callable[[], Task], example: Batch, machine: Machine) -> Said:
-    said = trials.train(build, work.Noise(example), machine).seconds
-    return Said(what, said, trials.seconds_a_step(build(), work.Noise(example), machine, BEFORE, LATER))
+    said = trials.train(build, work.Repeated(example), machine).seconds
+    return Said(what, said, trials.seconds_a_step(build(), work.Repeated(example), machine, BEFORE, LATER))
 
 
 def sampling_rows(params: Params, workspace: Workspace) -> Iterator[Said]:

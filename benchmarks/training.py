@@ -33,7 +33,7 @@ from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import Params
 from lvdm.planning.trials import seconds_of_parts
-from lvdm.planning.work import Noise
+from lvdm.planning.work import Repeated
 from lvdm.prompting import LabelPrompts
 from lvdm.training.autoencoder import kl_divergence, reconstruction_error
 from lvdm.training.denoiser import DenoiserTraining
@@ -124,7 +124,7 @@ def fitted_seconds(
     latent = untrained.inputs(untrained.latent_shape(params), 1, "cpu")[0][0]
     example = {"latent": latent, "stride": torch.tensor(1), "label": torch.tensor(0)}
     task = DenoiserTraining(network, train, LabelPrompts(Vocabulary()))
-    return seconds_of_parts(task, Noise(example), machine, BEFORE, count, parts)
+    return seconds_of_parts(task, Repeated(example), machine, BEFORE, count, parts)
 
 
 def denoiser_rows(params: Params, machine: Machine, args: argparse.Namespace) -> Iterator[Row]:

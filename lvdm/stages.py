@@ -122,7 +122,7 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     rules, asked = protocol_of(params), params.evaluate.metrics
     reals = sets.real_clips(manifest, rules, workspace.root, sets.asked_by(samples))
     fake = sets.fake_clips(samples, rules)
-    result = measuring.evaluate(reals, fake, rules, asked, workspace, workspace.machine.device)
+    result = measuring.evaluate(reals, fake, rules, asked, workspace)
     long = long_videos.measure_long_videos(samples, manifest, params, workspace, reals[rules.split])
     result = replace(long.added_to(result, asked), made_with=samples.made_with | {"clips": samples.digest})
     result.write(workspace.metrics(name))

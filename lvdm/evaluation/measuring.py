@@ -29,6 +29,7 @@ from lvdm.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")  # from where networks go to the devices that extract
 LEAST = {"frechet": 0.0, "mean_gap": 0.0}  # values there can be; others may be below 0
 
 
@@ -38,7 +39,6 @@ def evaluate(
     protocol: Protocol,
     metrics: Sequence[str],
     workspace: Workspace,
-    device: torch.device,
     networks: Mapping[str, Network] = NETWORKS,
 ) -> Result:
     """Every metric of `metrics` between the first `protocol.num_clips` of both sides, with all that is beside it.
@@ -54,7 +54,7 @@ def evaluate(
     n, real = protocol.num_clips, reals[protocol.split]
     _check_enough(real, fake, protocol)
     chosen = [METRICS[key] for key in dict.fromkeys((*metrics, *ALWAYS)) if METRICS[key].measure != "identity"]
-    extractors, not_available = _extractors(chosen, real, fake, workspace, device, networks)
+    extractors, not_available = _extractors(chosen, real, fake, workspace, networks)
     result = Result({}, {}, {**protocol.facts(), "real_set": real.hash}, not_available)
     seen = {name: _seen(extractor, reals, protocol) for name, extractor in extractors.items()}
     extract_all(((e, clips) for name, e in extractors.items() for clips in (fake, *seen[name].values())), workspace)
@@ -118,7 +118,6 @@ def _extractors(
     real: ClipSet,
     fake: ClipSet,
     workspace: Workspace,
-    device: torch.device,
     networks: Mapping[str, Network],
 ) -> tuple[dict[str, Extractor], dict[str, str]]:
     extractors: dict[str, Extractor] = {}
@@ -130,7 +129,7 @@ def _extractors(
             )
         elif metric.features not in extractors:
             try:
-                extractors[metric.features] = load_extractor(metric.features, workspace, device, networks)
+                extractors[metric.features] = load_extractor(metric.features, workspace, CPU, networks)
             except WeightsError as error:
                 log.warning("%s: not available: %s", metric.key, error)
                 network = networks[metric.features]

@@ -114,7 +114,7 @@ def latent_shape(params: Params, experiment: str) -> work.LatentShape:
 def _measured(task: Callable[[int], Task], example: Batch, batch_size: int, workspace: Workspace) -> dict[bool, Need]:
     def tried(again: bool, size: int) -> trials.Trial:
         machine = workspace.machine.model_copy(update={"recompute": again})
-        return trials.train(partial(task, size), work.Noise(example), machine)
+        return trials.train(partial(task, size), work.Repeated(example), machine)
 
     return {again: need(partial(tried, again), batch_size) for again in (False, True)}
 

@@ -41,7 +41,7 @@ def without_zeros(network: N) -> N:
     return network
 
 
-class Noise(Dataset[Batch]):
+class Repeated(Dataset[Batch]):
     """The same example without end."""
 
     def __init__(self, example: Batch):

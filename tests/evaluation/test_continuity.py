@@ -23,7 +23,7 @@ from lvdm.evaluation.memorisation import nearest_training_clips
 from lvdm.evaluation.protocol import PROTOCOLS, Split
 from lvdm.fingerprints import sha256
 from lvdm.workspace import Workspace
-from tests.evaluation.conftest import CPU, TinyDetector, install_detector, moving_square
+from tests.evaluation.conftest import TinyDetector, install_detector, moving_square
 
 JOINS = Joins(latents=tuple(range(4, 64, 4)), windows=frozenset(range(16, 64, 16)))
 
@@ -132,6 +132,6 @@ def test_as_many_held_out_clips_as_samples_are_searched_for_however_many_there_a
 
     def found(num_held_out: int) -> Mapping[str, float]:
         reals: dict[Split, ClipSet] = {"test": ClipSet(held_out[:num_held_out]), "train": ClipSet(train)}
-        return evaluate(reals, ClipSet(fake), protocol, ("fvd",), workspace, CPU, networks).memorisation["i3d"]
+        return evaluate(reals, ClipSet(fake), protocol, ("fvd",), workspace, networks).memorisation["i3d"]
 
     assert found(4) == found(8)

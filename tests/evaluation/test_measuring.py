@@ -96,7 +96,7 @@ def test_the_heavier_a_fault_the_worse_the_number_that_is_there_for_it(
 
     def measure(fault: Fault) -> float:
         faulty = clips(1000, 8, lambda clip: fault(clip[:8]))
-        return evaluate(real, faulty, protocol, (metric,), with_weights, CPU).metrics[metric]
+        return evaluate(real, faulty, protocol, (metric,), with_weights).metrics[metric]
 
     clean = measure(Tensor.clone)
     for name in seen:
@@ -108,8 +108,7 @@ def test_the_heavier_a_fault_the_worse_the_number_that_is_there_for_it(
 
 def test_a_frozen_video_shows_without_any_network(workspace: Workspace) -> None:
     clean, still = (
-        evaluate(reals(0, N), clips(1000, N, fault), PROTOCOL, (), workspace, CPU)
-        for fault in (Tensor.clone, frozen(1))
+        evaluate(reals(0, N), clips(1000, N, fault), PROTOCOL, (), workspace) for fault in (Tensor.clone, frozen(1))
     )
     assert still.metrics["static_gap"] == 1
     assert still.measured["motion"]["fake"] == 0
@@ -118,14 +117,14 @@ def test_a_frozen_video_shows_without_any_network(workspace: Workspace) -> None:
 
 def test_fvd_and_kvd_run_on_a_detector_whose_hash_is_vouched_for(workspace: Workspace) -> None:
     networks = install_detector(workspace, TinyDetector())
-    result = evaluate(reals(0, 2 * N), clips(1000, N), PROTOCOL, ("fvd", "kvd"), workspace, CPU, networks)
+    result = evaluate(reals(0, 2 * N), clips(1000, N), PROTOCOL, ("fvd", "kvd"), workspace, networks)
     assert set(result.metrics) == set(result.floor) == {"fvd", "kvd", "motion_gap", "static_gap"}
     fvd = result.estimates["fvd"]
     assert (fvd.extractor, fvd.sha256, fvd.better) == ("i3d", networks["i3d"].sha256, "lower")
     assert (fvd.n_real, fvd.n_fake, fvd.floor_n) == (N, N, N)
     assert result.not_available == {}
     by_n = replace(PROTOCOL, covariance="n")
-    smaller = evaluate(reals(0, 2 * N), clips(1000, N), by_n, ("fvd", "kvd"), workspace, CPU, networks)
+    smaller = evaluate(reals(0, 2 * N), clips(1000, N), by_n, ("fvd", "kvd"), workspace, networks)
     (low, high), (lower, less_high) = fvd.interval or (0, 0), smaller.estimates["fvd"].interval or (0, 0)
     assert smaller.metrics["fvd"] < fvd.value and smaller.floor["fvd"] < fvd.floor and less_high - lower < high - low
     assert smaller.metrics["kvd"] == result.metrics["kvd"]
@@ -140,7 +139,7 @@ def test_the_floor_is_between_the_first_real_clips_and_the_next_and_each_split_h
     one, other, made = (
         [clip.double().diff(dim=0).abs().mean().item() for clip in s.clips] for s in (real, train, fake)
     )
-    found = evaluate({"test": real, "train": train}, fake, PROTOCOL, (), workspace, CPU).estimates["motion_gap"]
+    found = evaluate({"test": real, "train": train}, fake, PROTOCOL, (), workspace).estimates["motion_gap"]
     half = min(N, num_real // 2)
     assert found.floor_n == half
     assert found.floor == pytest.approx(abs(mean(one[:half]) - mean(one[half : 2 * half])), rel=1e-5)
@@ -163,19 +162,19 @@ def test_every_true_network_runs_from_an_installed_file_of_its_format(workspace:
     asked = ("fvd", "kvd", "fid", "kid", "clipsim")
     protocol = replace(PROTOCOL, num_clips=4)
     real, fake = (replace(clips(first, n), captions=["a square"] * n) for first, n in ((0, 8), (50, 4)))
-    result = evaluate({"test": real}, fake, protocol, asked, workspace, CPU, networks)
+    result = evaluate({"test": real}, fake, protocol, asked, workspace, networks)
     assert result.not_available == {}
     assert all(result.estimates[key].sha256 == networks[result.estimates[key].extractor].sha256 for key in asked)
     assert result.estimates["clipsim"].better == "higher"
     for side in ("real", "fake"):
         assert result.measured["clipsim_x100"][side] == pytest.approx(100 * result.measured["clip"][side])
-    refused = evaluate({"test": real}, fake, protocol, asked, workspace, CPU)
+    refused = evaluate({"test": real}, fake, protocol, asked, workspace)
     assert set(refused.not_available) == set(asked), "the true networks these are not"
 
 
 def test_a_set_against_itself_is_at_distance_zero(workspace: Workspace) -> None:
     networks = install_detector(workspace, TinyDetector())
-    result = evaluate(reals(0, N), clips(0, N), PROTOCOL, ("fvd",), workspace, CPU, networks)
+    result = evaluate(reals(0, N), clips(0, N), PROTOCOL, ("fvd",), workspace, networks)
     assert result.metrics["fvd"] == pytest.approx(0, abs=1e-3)
     assert result.metrics["motion_gap"] == result.metrics["static_gap"] == 0
     assert result.estimates["fvd"].floor_n == N // 2
@@ -187,7 +186,7 @@ def test_the_same_clips_give_the_same_bytes_with_and_without_the_cache(tmp_path:
         workspace = Workspace(tmp_path / name)
         networks = install_detector(workspace, TinyDetector())
         for i in range(2):
-            evaluate(reals(0, 2 * N), clips(50, N), PROTOCOL, ("fvd",), workspace, CPU, networks).write(
+            evaluate(reals(0, 2 * N), clips(50, N), PROTOCOL, ("fvd",), workspace, networks).write(
                 workspace.metrics(f"run{i}")
             )
             written.append(workspace.metrics(f"run{i}").read_bytes())
@@ -202,7 +201,7 @@ def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path, capfd: pyt
     for devices in (1, 2, 3):
         workspace = Workspace(tmp_path / str(devices), Machine(accelerator="cpu", devices=devices))
         networks = install_detector(workspace, TinyDetector())
-        result = evaluate({"test": one}, other, protocol, ("fvd", "kvd"), workspace, CPU, networks)
+        result = evaluate({"test": one}, other, protocol, ("fvd", "kvd"), workspace, networks)
         result.write(workspace.metrics("run"))
         written.append(workspace.metrics("run").read_bytes())
     assert len(set(written)) == 1
@@ -231,13 +230,13 @@ def test_killed_in_the_middle_what_was_extracted_stays(workspace: Workspace, mon
 
 
 def test_another_real_set_is_never_answered_from_the_cache(workspace: Workspace) -> None:
-    first, second = (evaluate(reals(i, N), clips(500, N), PROTOCOL, (), workspace, CPU) for i in (0, 1))
+    first, second = (evaluate(reals(i, N), clips(500, N), PROTOCOL, (), workspace) for i in (0, 1))
     assert first.protocol["real_set"] != second.protocol["real_set"]
     assert first.metrics["motion_gap"] != second.metrics["motion_gap"]
 
 
 def test_metrics_without_their_network_are_named_with_the_remedy(workspace: Workspace) -> None:
-    result = evaluate(reals(0, N), clips(1, N), PROTOCOL, ("fd_tn2", "fvd", "clipsim"), workspace, CPU)
+    result = evaluate(reals(0, N), clips(1, N), PROTOCOL, ("fd_tn2", "fvd", "clipsim"), workspace)
     assert set(result.metrics) == {"motion_gap", "static_gap"}
     assert "lvdm weights --install i3d=PATH" in result.not_available["fvd"]
     assert "lvdm weights --install tn2" in result.not_available["fd_tn2"]
@@ -248,19 +247,19 @@ def test_metrics_without_their_network_are_named_with_the_remedy(workspace: Work
 @pytest.mark.parametrize(("num_real", "num_fake", "side"), [(N - 1, N, "real"), (N, N - 1, "fake")])
 def test_too_few_samples_are_an_error(workspace: Workspace, num_real: int, num_fake: int, side: str) -> None:
     with pytest.raises(ArtefactError, match=f"{side} clips: expected at least {N}, .* small .*, got {N - 1}"):
-        evaluate(reals(0, num_real), clips(0, num_fake), PROTOCOL, (), workspace, CPU)
+        evaluate(reals(0, num_real), clips(0, num_fake), PROTOCOL, (), workspace)
 
 
 def test_two_clips_and_twice_as_many_real_ones_are_the_fewest(with_weights: Workspace) -> None:
     metrics, two = ("fd_tn2", "kd_efflite0"), replace(PROTOCOL, num_clips=2)
-    assert set(metrics) <= set(evaluate(reals(0, 4), clips(0, 2), two, metrics, with_weights, CPU).estimates)
+    assert set(metrics) <= set(evaluate(reals(0, 4), clips(0, 2), two, metrics, with_weights).estimates)
     with pytest.raises(ArtefactError, match=r"real clips: expected at least 4, .*, got 3"):
-        evaluate(reals(0, 3), clips(0, 2), two, metrics, with_weights, CPU)
+        evaluate(reals(0, 3), clips(0, 2), two, metrics, with_weights)
 
 
 def test_a_clip_of_another_shape_is_an_error(workspace: Workspace) -> None:
     with pytest.raises(ArtefactError, match=r"uint8 \(16, 32, 32, 3\)"):
-        evaluate(reals(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace, CPU)
+        evaluate(reals(0, N), clips(0, N, lambda clip: clip[:8]), PROTOCOL, (), workspace)
 
 
 def test_windows_are_disjoint_inside_their_video_and_spread_over_the_videos_first() -> None:

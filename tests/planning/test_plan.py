@@ -104,7 +104,7 @@ def test_what_cannot_be_trained_under_fsdp_is_said_by_the_plan_as_by_the_trainin
     with pytest.raises(ParamsError, match=r"^machine\.yaml: strategy fsdp with an adversarial term; ") as planning:
         list(of_machine(params, Workspace(tmp_path, machine), None))
     with pytest.raises(ParamsError) as training:
-        train_autoencoder(work.Noise(work.clip_of(params.clips)), params.autoencoder(name), machine, tmp_path)
+        train_autoencoder(work.Repeated(work.clip_of(params.clips)), params.autoencoder(name), machine, tmp_path)
     assert str(planning.value) == str(training.value)
 
 
@@ -136,7 +136,10 @@ def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried(pa
     monkeypatch.setattr(trials, "LONG_ENOUGH", 0.0)
     train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
     needs = plan.denoiser_needs(train, latent, workspace)
-    task, examples = partial(work.denoiser_task, train, latent, workspace, 24), work.Noise(work.windows(train, latent))
+    task, examples = (
+        partial(work.denoiser_task, train, latent, workspace, 24),
+        work.Repeated(work.windows(train, latent)),
+    )
     measured = trials.train(task, examples, workspace.machine)
     assert needs[False].bytes.at(24) == pytest.approx(measured.bytes, rel=0.15)
     assert needs[False].seconds.at(24) > 0
@@ -147,7 +150,7 @@ def test_memory_is_predicted_within_15_percent_for_a_batch_that_was_not_tried(pa
 def test_steps_are_timed_until_they_are_long_enough(params, workspace, monkeypatch, at_least, timed):
     """By a clock that goes five seconds a step, and is asked no more often than it must be: a GPU is waited for."""
     train, latent = params.experiment("perturbed").train_denoiser, plan.latent_shape(params, "perturbed")
-    task, examples = work.denoiser_task(train, latent, workspace, 2), work.Noise(work.windows(train, latent))
+    task, examples = work.denoiser_task(train, latent, workspace, 2), work.Repeated(work.windows(train, latent))
     first, asked = 3, list[int]()
 
     def clock(_: torch.device) -> float:
@@ -299,6 +302,6 @@ def test_the_command_says_what_fits_at_the_papers_sizes(tmp_path, capsys, monkey
 def test_short_steps_of_a_trial_are_timed_for_long_enough(params, workspace, monkeypatch):
     asked = list[tuple[object, ...]]()
     monkeypatch.setattr(trials, "seconds_a_step", lambda *given: asked.append(given[3:]) or 2.0)
-    trial = trials.train(lambda: torch.nn.Linear(3, 2), work.Noise({}), workspace.machine)
+    trial = trials.train(lambda: torch.nn.Linear(3, 2), work.Repeated({}), workspace.machine)
     assert (trial.seconds, trial.gradients) == (2.0, 4 * (3 * 2 + 2))
     assert asked == [(trials.BEFORE, trials.TIMED, trials.LONG_ENOUGH)]
