@@ -1,6 +1,7 @@
 """The assets in this process, without DVC: what they say of a run, and what a failed expectation does."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import yaml
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import EngineEventData
 
+from assets.catalog import PAGES, SERVED
 from assets.data import manifest, validated
+from assets.materialization import link
 from assets.runner import StageFailed, StageRun
 from lvdm.data.contract import Contract
 from lvdm.errors import LvdmError
@@ -22,6 +25,7 @@ from lvdm.provenance import Provenance
 from lvdm.run import run_stage
 from lvdm.workspace import Report, Workspace
 from pipelines.reaper import _lives, reap
+from pipelines.ui import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +93,19 @@ def test_an_asset_says_what_its_stage_reported(root):
     params = load_params(root / "params.yaml")
     expected = {expectation.name for expectation in Contract(params.validate_, params.clips).all()}
     assert {check.check_name for check in result.get_asset_check_evaluations()} == expected
+
+
+def test_a_file_below_the_artefacts_is_an_address_and_all_else_a_path_to_copy(tmp_path):
+    assert link(SERVED / "samples/a.mp4") == dg.MetadataValue.url(f"{PAGES}/samples/a.mp4")
+    for path in (SERVED / "samples", tmp_path / "a.mp4"):
+        assert link(path) == dg.MetadataValue.path(path)
+
+
+def test_the_artefacts_are_served_to_this_machine_alone(tmp_path):
+    with serving(tmp_path, 0) as port:
+        socket.create_connection(("127.0.0.1", port)).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port)).close()
 
 
 def test_a_failed_critical_expectation_is_a_failed_check_and_stops_the_run(root):

@@ -37,6 +37,11 @@ def test_half_of_a_file_is_not_taken_for_it_after_an_error_and_the_rest_is_fetch
     assert proxy.gets == ["weights"], "of three blocks two were there"
 
 
+def test_a_file_is_on_the_disk_before_it_gets_its_name(workspace, s3, written):
+    fetch_here(put(s3, "here/flushed", {"a": b"x"}), workspace)
+    assert written == [("flushed", ".a.part"), ("renamed", ".a.part")]
+
+
 def test_a_folder_that_has_changed_is_fetched_anew_and_the_older_one_stays_as_it_was(workspace, s3):
     before, after = {"config.json": b"old"}, {"config.json": b"new"}
     older = fetch_here(put(s3, "here/changing", before), workspace)
