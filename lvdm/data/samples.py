@@ -120,7 +120,9 @@ class SampleSet:
 
     @property
     def made_with(self) -> dict[str, Any]:
-        """What made it (see making.made_with)."""
+        """What made it (see making.made_with); empty where nothing says so."""
+        if not (self.folder / MADE_WITH).is_file():
+            return {}
         with self._whole(MADE_WITH) as path:
             return dict(json.loads(path.read_text()))
 

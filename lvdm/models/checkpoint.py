@@ -136,7 +136,9 @@ def _save_weights(path: Path, network: nn.Module) -> None:
 
 def _document(path: Path, run: str, keys: set[str]) -> dict[str, Any]:
     try:
-        document = json.loads(need(path, run).read_text())
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: not there", remedy=f"run `lvdm {run}` first") from None
     except ValueError as error:
         raise ArtefactError(f"{path} is not JSON", got=str(error), remedy=f"run `lvdm {run}` again") from None
     found = set(document) if isinstance(document, dict) else set()

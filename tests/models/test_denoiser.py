@@ -14,7 +14,7 @@ import yaml
 
 from lvdm import presets
 from lvdm.models.condition import Condition, Prompts, Vocabulary
-from lvdm.models.denoiser import Denoiser, FrameCondition, SpatialBlock, TemporalConvolution, sinusoids
+from lvdm.models.denoiser import Denoiser, FrameEmbedding, SpatialBlock, TemporalConvolution, sinusoids
 from lvdm.params import DenoiserNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ def test_a_level_and_a_stride_are_told_by_cosines_and_sines_of_wavelengths_up_to
 
 
 def test_a_frame_is_told_its_level_and_how_often_the_stride_is_doubled():
-    told, level, doubled = FrameCondition(8, 16, 0), torch.rand(3, 5), torch.tensor([0.0, 2.0, 4.0])
+    told, level, doubled = FrameEmbedding(8, 16, 0), torch.rand(3, 5), torch.tensor([0.0, 2.0, 4.0])
     of_level, of_stride = told.level(sinusoids(1000 * level, 8)), told.stride(sinusoids(100 * doubled, 8))
     found = told(level, torch.tensor([1, 4, 16]), asked(0, 0, 0))
     torch.testing.assert_close(found, F.silu(of_level + of_stride[:, None]))

@@ -46,7 +46,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     ids=["plain", "adversarial", "before"],
 )
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, kills, starts):
-    steps = 60
+    steps = 120
     killed = tmp_path / "killed"
     for kill in kills:
         process = start(killed, steps, *starts)
