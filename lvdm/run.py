@@ -56,7 +56,7 @@ def run_stage(verb: str, params: Params, workspace: Workspace, name: str = "", *
         shared, kept = SharedRun.of(run), KeptRun.of(run)
         if shared and not resume and shared.fetch() and (report := run.report()):
             if kept:
-                kept.keep()  # it is not made here either when the place cannot be asked, or is no longer named
+                kept.keep()  # it counts as made here, also when the place is no longer named
             workspace.clear_scratch(verb, name)
             return report
         if shared:

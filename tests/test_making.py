@@ -121,6 +121,8 @@ def test_samples_take_the_prompts_in_turn_and_no_two_share_a_seed():
     assert [s.label for s in wanted[:4]] == ["blue circle", "red square"] * 2
     assert [s.prompt for s in wanted[:4]] == ["blue circle", "a red square moves up"] * 2
     assert len({s.seed for s in wanted}) == len(wanted)
+    next_seed = PARAMS.model_copy(update={"sample": PARAMS.sample.model_copy(update={"seed": PARAMS.sample.seed + 1})})
+    assert not {s.seed for s in wanted} & {s.seed for s in making.samples_to_make(next_seed, "perturbed", prompts)}
     assert {s.frames for s in wanted if s.kind == "long"} == {PARAMS.sample.long_frames}
     assert {s.frames for s in wanted if s.kind == "clip"} == {PARAMS.clips.frames}
 

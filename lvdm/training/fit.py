@@ -48,6 +48,7 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # below: tips,
 logging.getLogger("lightning_fabric.strategies.launchers").setLevel(logging.INFO)  # which one of several processes died
 
 N = TypeVar("N", bound=nn.Module)
+FIRST_HANDED_OUT = 32_768  # net.ipv4.ip_local_port_range
 
 
 def initialised(build: Callable[[], N], seed: int) -> N:
@@ -101,9 +102,18 @@ def fit(task: Task, dataset: Examples, machine: Machine, scratch: Path) -> Histo
     if torch.distributed.is_initialized():  # what follows concerns one process: metrics would wait for the others
         torch.distributed.destroy_process_group()
         # The next run of these processes must not meet in the store of this one, which sharding keeps alive.
-        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+        os.environ["MASTER_PORT"] = str(next_port(int(os.environ["MASTER_PORT"])))
     average.copy_to(network.to(trainer.strategy.root_device))
     return trace.rows
+
+
+def next_port(port: int) -> int:
+    """Where the processes of the next run meet, as each of them knows by itself.
+
+    Not among the ports that Linux hands out to whoever asks for any, as Lightning did for the first: by now another
+    program may have the next one.
+    """
+    return port + 1 if port < FIRST_HANDED_OUT else 20_000 + port % 10_000
 
 
 @contextlib.contextmanager

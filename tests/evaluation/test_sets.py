@@ -16,6 +16,7 @@ from lvdm.data.video import read_frames, write_video
 from lvdm.errors import ArtefactError, LvdmError
 from lvdm.evaluation import long_videos, sets
 from lvdm.evaluation.continuity import Joins
+from lvdm.evaluation.drift import Drift
 from lvdm.evaluation.protocol import OPEN, PROTOCOLS, protocol_of
 from lvdm.fingerprints import sha256
 from lvdm.machine import Machine
@@ -259,3 +260,24 @@ def test_real_clips_of_other_videos_are_of_none_that_is_held_against_them(worksp
     assert len(others) == 4 and len(clips) > 6
     assert {others.clips.paths[window.video].name for window in others.clips.windows} == {"2.mp4", "3.mp4", "4.mp4"}
     assert len(sets.of_other_videos(clips, set(rows["checksum"]), 4)) == 0
+
+
+@pytest.mark.parametrize(("count", "apart"), [(10, True), (8, False)])
+def test_long_videos_are_held_against_clips_of_videos_that_they_are_not_compared_with(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch, count: int, apart: bool
+) -> None:
+    rows = manifest(workspace.root, *[(64 + i, "a", "test") for i in range(count)])
+    clips = sets.real_clips(rows, protocol_of(params), workspace.root, "label")["test"]
+    given = []
+    monkeypatch.setattr(long_videos, "measure_drift", lambda *those: given.append(those) or Drift({}))
+    long_videos.measure_long_videos(samples(workspace), rows, params, workspace, clips)
+    [(real, *_, reference, said)] = given
+    assert said == apart
+    shared = {reference.clips.paths[window.video] for window in reference.clips.windows} & set(real.clips.clips.paths)
+    assert bool(shared) != apart
+
+
+def test_a_video_that_changed_since_it_was_looked_up_is_not_read(workspace: Workspace) -> None:
+    write_video(workspace.root / "a.mp4", [moving_square(0, 8).numpy()], 8.0)
+    with pytest.raises(ArtefactError, match=r"a\.mp4"):
+        long_videos.VideoFrames(workspace.root / "a.mp4", "0" * 64, 8, 1, 32)[0]

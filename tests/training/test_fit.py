@@ -23,7 +23,7 @@ from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.training import callbacks
 from lvdm.training.autoencoder import AutoencoderTraining, train_autoencoder
-from lvdm.training.fit import fit, initialised
+from lvdm.training.fit import fit, initialised, next_port
 from lvdm.training.task import learning_rate_factor
 
 
@@ -312,3 +312,9 @@ def test_gradients_that_are_summed_over_batches_have_memory_of_their_own(tmp_pat
     small_run(tmp_path, steps=3, accumulate=accumulate)
     assert len(seen) == 3
     assert all((a is b) == same for step in seen[1:] for a, b in zip(seen[0], step, strict=True))
+
+
+def test_runs_after_one_another_meet_at_ports_that_no_program_is_given_by_chance():
+    for first in (29_500, 32_768, 36_198, 60_999):
+        second, third = next_port(first), next_port(next_port(first))
+        assert 1024 < second < 32_768 and third == second + 1 and second != first
