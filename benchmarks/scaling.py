@@ -13,12 +13,13 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
 from benchmarks import untrained
-from benchmarks.measuring import profile_lines, recorded
+from benchmarks.measuring import Kernel, covered, profile_lines, recorded
 from benchmarks.process import ROOT, environment
 from lvdm import progress
 from lvdm.machine import Machine
@@ -68,7 +69,13 @@ def one_run(args: argparse.Namespace, devices: int) -> None:
     if is_first_process() and found:
         until = max(kernel.end for kernel in found if "Memcpy" not in kernel.name)  # then weights go to the host
         last = [kernel for kernel in found if until - args.steps * parts[-1] < kernel.start < until]
-        print("\n".join(profile_lines(last, args.steps)))
+        print("\n".join([*profile_lines(last, args.steps), exposed(last, args.steps, parts[-1])]))
+
+
+def exposed(found: Sequence[Kernel], steps: int, seconds: float) -> str:
+    """What a step of so many seconds waits for: the exchange while nothing else runs, and no kernel at all."""
+    busy, work = (covered(kernels) / steps for kernels in (found, [k for k in found if "nccl" not in k.name]))
+    return f"  nothing but the exchange: {(busy - work) * 1e3:.3g} ms, nothing at all: {(seconds - busy) * 1e3:.3g} ms"
 
 
 def measured(arguments: list[str], devices: int) -> Run:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lvdm.errors import ArtefactError, LvdmError
-from lvdm.training.sharding import laid_out_as, shards, whole
+from lvdm.training.sharding import assign, laid_out_as, shards, shares, whole
 from lvdm.workspace import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -54,15 +54,15 @@ class Average(AfterStep):
     """The exponential moving average of the network's weights, the thing that a run exports.
 
     After step n it is d_n * average + (1 - d_n) * weights with d_n = min(decay, (1 + n) / (10 + n)), so that a short
-    run forgets its first weights too.
+    run forgets its first weights too. Of several processes each averages a share of the weights.
     """
 
     def __init__(self, decay: float):
         self.decay = decay
-        self.weights: list[Tensor] = []  # sharded as the parameters are, but whole before and after training
+        self.weights: list[Tensor] = []  # sharded over all processes, but whole before and after training
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.parameters = list(pl_module.get_submodule("network").parameters())
+        self.parameters = shares(pl_module.get_submodule("network").parameters())
         start = self.weights or [p.detach() for p in self.parameters]
         self.weights = [laid_out_as(p, w) for p, w in zip(self.parameters, start, strict=True)]
 
@@ -73,7 +73,8 @@ class Average(AfterStep):
         torch._foreach_lerp_(shards(self.weights), shards(self.parameters), 1 - decay)
 
     def on_train_end(self, *_: Any) -> None:
-        self.weights = [whole(w) for w in self.weights]
+        for number, share in enumerate(self.weights):  # one at a time: there may be room for no second copy
+            self.weights[number] = whole(share)
 
     @contextlib.contextmanager
     def applied_to(self, network: nn.Module) -> Iterator[None]:
@@ -86,9 +87,9 @@ class Average(AfterStep):
 
     @torch.no_grad()
     def _swap(self, network: nn.Module) -> None:
-        for parameter, weight in zip(shards(network.parameters()), shards(self.weights), strict=True):
-            own = parameter.clone()
-            parameter.copy_(weight)
+        for parameter, share, weight in zip(network.parameters(), self.parameters, self.weights, strict=True):
+            own = share.clone()
+            assign(parameter, weight)
             weight.copy_(own)
 
     @torch.no_grad()
@@ -98,7 +99,7 @@ class Average(AfterStep):
             parameter.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"weights": [whole(w) for w in self.weights]}
+        return {"weights": [whole(w).cpu() for w in self.weights]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.weights = state_dict["weights"]

@@ -1,4 +1,4 @@
-"""Parameters sharded over the devices (FSDP2, arXiv 2304.11277): how a task is sharded, and tensors whole again.
+"""Tensors sharded over the devices: all of a task (FSDP2, arXiv 2304.11277), shares of what all have; whole again.
 
 Everything here leaves what is not sharded as it is. Not here: how a network is fitted (fit.py).
 """
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 
 def shard(task: pl.LightningModule, entries: Iterable[str]) -> None:
@@ -37,6 +38,18 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
         yield from child if isinstance(child, nn.ModuleList) else _units(child)
 
 
+def shares(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors that every process has, equal, as if they were sharded by their first dimension, sharing their memory."""
+    return [_share(t) if dist.is_initialized() and not isinstance(t, DTensor) else t for t in tensors]
+
+
+def _share(tensor: Tensor) -> DTensor:
+    mesh = init_device_mesh(tensor.device.type, (dist.get_world_size(),))
+    parts = tensor.detach().chunk(mesh.size())  # fewer where it is too short for all
+    part = parts[mesh.get_rank()] if mesh.get_rank() < len(parts) else tensor.detach()[:0]
+    return DTensor.from_local(part, mesh, [Shard(0)], shape=tensor.shape, stride=tensor.stride())
+
+
 def shards(tensors: Iterable[Tensor]) -> list[Tensor]:
     """The part of each tensor that lies on this device, sharing its memory."""
     return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
@@ -55,3 +68,8 @@ def laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
     if isinstance(parameter, DTensor) and not isinstance(tensor, DTensor):
         tensor = distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
     return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+
+
+def assign(parameter: Tensor, tensor: Tensor) -> None:
+    """Gives `parameter` the values of `tensor`, which is gathered if it alone is sharded: every process has to ask."""
+    parameter.copy_(tensor if isinstance(parameter, DTensor) else whole(tensor))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from benchmarks import scaling
+from benchmarks.measuring import Kernel
 
 TINY = ["--size", "tiny"]
 
@@ -25,3 +26,9 @@ def test_two_devices_at_the_pace_of_one_make_twice_the_examples():
 def test_what_holds_up_one_part_is_told_apart():
     run = scaling.Run(2, [0.1, 0.1, 0.7])
     assert scaling.line(run, run, batch=32).split(" | ")[1:3] == ["100", "700"]
+
+
+def test_what_a_step_waits_for_is_where_only_the_exchange_runs_and_where_nothing_does():
+    found = [Kernel("gemm", 0.0, 0.2), Kernel("ncclAllReduce", 0.1, 0.5), Kernel("triton", 0.3, 0.4)]
+    said = scaling.exposed(found, 2, seconds=0.3)
+    assert said == "  nothing but the exchange: 100 ms, nothing at all: 50 ms"

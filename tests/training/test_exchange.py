@@ -41,6 +41,15 @@ def test_two_devices_step_by_the_mean_gradients_of_all_their_examples(tmp_path):
         for name, gradient in of_one.items():
             assert name.startswith("idle") or gradient.abs().max() > 0
             torch.testing.assert_close(two[file][name], gradient, atol=1e-6, rtol=1e-5)
+    for_two, for_one = (averages(tmp_path / name / "1" / "state" / "run.ckpt") for name in ("two", "one"))
+    assert {len(weight) for weight in for_one} >= {1, 2, 8}, "of one row only one process has a share"
+    for weight, expected in zip(for_two, for_one, strict=True):
+        torch.testing.assert_close(weight, expected, atol=1e-6, rtol=1e-5)
+
+
+def averages(state: Path) -> list[torch.Tensor]:
+    """The averaged weights of a saved state, whole."""
+    return torch.load(state, weights_only=True)["callbacks"]["Average"]["weights"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from lvdm.training.sharding import laid_out_as, shard, shards, whole
+from lvdm.training.sharding import assign, laid_out_as, shard, shards, shares, whole
 
 
 class Level(nn.Module):
@@ -84,3 +84,35 @@ def test_what_lies_here_shares_its_memory_and_a_copy_lies_as_its_parameter_does(
     assert not whole(copy).any() and plain.any()
     beside = laid_out_as(nn.Parameter(torch.zeros(3, 2)), plain)
     assert torch.equal(beside, plain) and beside is not plain and not beside.requires_grad
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6])
+def test_processes_share_a_tensor_out_and_each_sees_its_own_memory(rows: int) -> None:
+    """The fake group moves nothing: each rank is asked in turn, of a tensor that is not contiguous."""
+    tensor = torch.arange(rows * 12.0).reshape(rows, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    seen = []
+    for rank in range(3):
+        distributed.init_process_group("fake", store=distributed.HashStore(), rank=rank, world_size=3)
+        try:
+            (share,) = shares([tensor])
+            assert isinstance(share, DTensor) and share.shape == tensor.shape
+            (part,) = shards([share])
+            (copy,) = shards([laid_out_as(share, share)])
+            assert copy.stride() == part.stride(), "else the average of all weights is no single kernel"
+            seen.append(part.clone())
+            part += 100
+        finally:
+            distributed.destroy_process_group()
+    assert torch.equal(torch.cat(seen) + 100, tensor), "every row once"
+    assert shares([tensor])[0] is tensor, "alone"
+
+
+def test_a_parameter_takes_values_as_it_lies_itself(task: Task) -> None:
+    plain, other = nn.Parameter(torch.zeros(3, 2)), torch.arange(6.0).reshape(3, 2)
+    with torch.no_grad():
+        assign(plain, shares([other])[0])
+        assert torch.equal(plain, other)
+        shard(task, ["loss"])
+        sharded = task.levels[0].weight
+        assign(sharded, laid_out_as(sharded, other))
+    assert isinstance(sharded, DTensor) and torch.equal(whole(sharded), other)
