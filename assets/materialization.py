@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.catalog import PAGES, SERVED
 from assets.runner import StageFailed, StageRun, StageRunner
-from lvdm.workspace import Report
+from lvdm.report import Report
 
 Results = Iterator[dg.AssetCheckResult | dg.MaterializeResult]
 Metadata = Mapping[str, dg.MetadataValue]

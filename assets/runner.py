@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lvdm.nightly.night import Outcome
-from lvdm.workspace import Report
+from lvdm.report import Report
 
 
 @dataclass(frozen=True)

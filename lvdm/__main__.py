@@ -25,8 +25,9 @@ from lvdm.orphan import DIES_WITH, watch_over_orderer
 from lvdm.params import Params, load_params
 from lvdm.questions import add_command, add_questions
 from lvdm.ranks import is_first_process
+from lvdm.report import Report
 from lvdm.run import run_stage
-from lvdm.workspace import Report, Workspace
+from lvdm.workspace import Workspace
 
 DESCRIPTION = """\
 Latent video diffusion for long video, as a pipeline.

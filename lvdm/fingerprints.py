@@ -46,11 +46,15 @@ def digests(files: Iterable[Path]) -> Iterator[str]:
             yield from pool.map(sha256, some)
 
 
+def files_at(path: Path, pattern: str = "*") -> list[Path]:
+    """The files below a folder, in order, whose names fit `pattern`; of a file itself; of nothing none."""
+    return [file for file in (sorted(path.rglob(pattern)) if path.is_dir() else [path]) if file.is_file()]
+
+
 def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
     """A short hash of plain values and of the contents of files and folders: equal work has equal fingerprints."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-    below = [(path, file) for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    found = [(path, file) for path, file in below if file.is_file()]
+    found = [(path, file) for path in files for file in files_at(path)]
     for (path, file), content in zip(found, digests(file for _, file in found), strict=True):
         digest.update(f"{file.relative_to(path.parent)} {content}\n".encode())
     return digest.hexdigest()[:16]

@@ -15,6 +15,7 @@ from lvdm.params import Params
 from lvdm.workspace import Workspace
 
 Paths = Callable[[Workspace, Params, str], tuple[Path, ...]]
+READING = ("data/decoding.py", "data/frame_folders.py", "data/frames.py", "data/video.py")  # how stages read videos
 
 
 @dataclass(frozen=True)
@@ -108,21 +109,15 @@ STAGES: dict[str, Stage] = {
             sections=("clips", "train_autoencoder"),
             code=(
                 "data/clips.py",
-                "data/decoding.py",
-                "data/frame_folders.py",
-                "data/frames.py",
+                *READING,
                 "data/manifest.py",
-                "data/video.py",
                 "diffusion/noise.py",
                 "evaluation/efficientnet.py",
                 "evaluation/perceptual.py",
                 "models",
                 "training",
             ),
-            inputs=lambda w, p, n: (
-                w.validated,
-                w.videos,
-            ),  # a loss's network is the one of the sha256 in pretrained.py
+            inputs=lambda w, p, n: (w.validated, w.videos),  # a loss's network is that of the sha256 in pretrained.py
             outputs=lambda w, p, n: (w.autoencoder(n),),
             resumes=True,
         ),
@@ -134,14 +129,11 @@ STAGES: dict[str, Stage] = {
             code=(
                 "caching.py",
                 "data/clips.py",
-                "data/decoding.py",
-                "data/frame_folders.py",
-                "data/frames.py",
+                *READING,
                 "data/latent_plan.py",
                 "data/latent_store.py",
                 "data/latents.py",
                 "data/manifest.py",
-                "data/video.py",
                 "encoding.py",
                 "models",
             ),
@@ -172,14 +164,11 @@ STAGES: dict[str, Stage] = {
             summary="make short clips and long videos: key frames, fill between, refine, decode",
             sections=("clips", "sample"),
             code=(
-                "data/decoding.py",
-                "data/frame_folders.py",
-                "data/frames.py",
+                *READING,
                 "data/latents.py",
                 "data/sample_writer.py",
                 "data/samples.py",
                 "data/texts.py",
-                "data/video.py",
                 "diffusion",
                 "making.py",
                 "models",
@@ -195,13 +184,10 @@ STAGES: dict[str, Stage] = {
             summary="measure the samples against held-out videos",
             sections=("clips", "evaluate"),
             code=(
-                "data/decoding.py",
-                "data/frame_folders.py",
-                "data/frames.py",
+                *READING,
                 "data/manifest.py",
                 "data/samples.py",
                 "data/sprites.py",
-                "data/video.py",
                 "evaluation",
             ),
             inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),  # and networks of metrics: made.py

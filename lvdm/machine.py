@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
 from lvdm.errors import ParamsError
-from lvdm.section import Count, Section, parse, read_yaml
+from lvdm.section import Count, Positive, Section, Whole, parse, read_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -35,10 +35,10 @@ class Machine(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: bf16-mixed on a GPU
     compile: bool = False  # torch.compile of the networks that train and sample; on a GPU
     recompute: bool = False  # activations, in the backward pass: less memory for about a third more time
-    data_workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"  # processes that load examples, a device
+    data_workers: Literal["auto"] | Whole = "auto"  # processes that load examples, a device
     probe_workers: Count = 2  # processes that probe videos at ingest
-    probe_gigabytes: Annotated[float, Field(gt=0)] = 4.0  # of memory that each of them may hold for a video
-    cache_gigabytes: Annotated[float, Field(gt=0)] | None = None  # of videos on S3, kept here; null: all of them
+    probe_gigabytes: Positive = 4.0  # of memory that each of them may hold for a video
+    cache_gigabytes: Positive | None = None  # of videos on S3, kept here; null: all of them
     artifacts: Annotated[str, AfterValidator(_on_s3)] | None = None  # s3://bucket/prefix, which machines share
 
     @model_validator(mode="after")

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from lvdm.errors import ArtefactError, WeightsError
 from lvdm.evaluation.metrics import METRICS
-from lvdm.fingerprints import digests, fingerprint
+from lvdm.fingerprints import digests, files_at, fingerprint
 from lvdm.graph import STAGES
 from lvdm.models.pretrained import NETWORKS, Network, locate
 from lvdm.params import Params
 from lvdm.provenance import RECORD, Provenance, Work
-from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, link_or_copy, write_json
+from lvdm.report import Report
+from lvdm.workspace import Workspace, atomic_file, atomic_folder, link_or_copy, titled, write_json
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Run:
         return cls(verb, name, work, tuple(dict.fromkeys([*made, *workspace.curves(verb, name)])), workspace)
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.name}".strip()
+        return titled(self.verb, self.name)
 
     def report(self) -> Report | None:
         """The report of the files that lie here; None, and a line says so, if another version of ours wrote it."""
@@ -148,8 +149,7 @@ def _installed(network: Network, workspace: Workspace) -> str:
 
 def digests_below(paths: Iterable[Path]) -> dict[Path, str]:
     """The sha256 of each file at or below these paths."""
-    below = [path for top in paths for path in (sorted(top.rglob("*")) if top.is_dir() else [top])]
-    files = [path for path in below if path.is_file()]
+    files = [file for path in paths for file in files_at(path)]
     return dict(zip(files, digests(files), strict=True))
 
 

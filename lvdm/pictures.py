@@ -1,6 +1,6 @@
 """Pictures for reports, PNG below 200 kB: curves, drift, reconstructions beside their input, strips of frames.
 
-Not here: what is drawn (reports.py). Imports no torch, and matplotlib inside: most callers draw nothing.
+Not here: what is drawn (reporting.py). Imports no torch, and matplotlib inside: most callers draw nothing.
 """
 
 from __future__ import annotations

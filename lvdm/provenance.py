@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.errors import ArtefactError
-from lvdm.fingerprints import fingerprint
+from lvdm.fingerprints import files_at, fingerprint
 from lvdm.git import git
 from lvdm.graph import STAGES, Stage
 from lvdm.params import Params
@@ -194,8 +194,7 @@ def code_hash(stage: Stage) -> str:
 
 
 def _files(stage: Stage) -> list[Path]:
-    paths = [PACKAGE / part for part in stage.code]
-    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return [file for part in stage.code for file in files_at(PACKAGE / part, "*.py")]
 
 
 def _commit(root: Path) -> str:

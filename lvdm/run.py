@@ -21,8 +21,9 @@ from lvdm.made import KeptRun, Run
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
 from lvdm.ranks import TrainingLeft, is_first_process
+from lvdm.report import Report
 from lvdm.shared.runs import SharedRun
-from lvdm.workspace import Report, Workspace, need
+from lvdm.workspace import Workspace, need, titled
 
 log = logging.getLogger(__name__)
 
@@ -107,5 +108,5 @@ def _maker(path: Path, params: Params, workspace: Workspace) -> str:
         for name in stage.names(params):
             made = (*stage.outputs(workspace, params, name), workspace.report(stage.verb, name).parent)
             if any(path == output or path in output.parents for output in made):
-                return f"{stage.verb} {name}".strip()
+                return titled(stage.verb, name)
     return "ingest"

@@ -13,19 +13,20 @@ from dataclasses import replace
 
 from lvdm.params import Params
 from lvdm.provenance import scratch_of
-from lvdm.workspace import Report, Workspace, atomic_folder
+from lvdm.report import Report
+from lvdm.workspace import Workspace, atomic_folder
 
 
 def ingest(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import reports
+    from lvdm import reporting
     from lvdm.data.ingest import build_manifest
 
     manifest = build_manifest(params.ingest, workspace)
-    return reports.of_ingest(manifest, workspace)
+    return reporting.of_ingest(manifest, workspace)
 
 
 def validate(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import reports
+    from lvdm import reporting
     from lvdm.data.data_report import write_data_report
     from lvdm.data.manifest import read_manifest
     from lvdm.data.validation import validate_manifest
@@ -34,7 +35,7 @@ def validate(params: Params, workspace: Workspace, name: str) -> Report:
     manifest, accepted = read_manifest(workspace.manifest), accepted_version(workspace)
     validation = validate_manifest(manifest, params.validate_, params.clips, workspace, accepted)
     write_data_report(validation, manifest, params.ingest.source, workspace)
-    report = reports.of_validate(validation, workspace)
+    report = reporting.of_validate(validation, workspace)
     if validation.failure:
         report.write(workspace)
         raise validation.failure
@@ -42,7 +43,7 @@ def validate(params: Params, workspace: Workspace, name: str) -> Report:
 
 
 def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
-    from lvdm import reports
+    from lvdm import reporting
     from lvdm.data.clips import TrainingClips, fixed_clips
     from lvdm.data.manifest import read_manifest
     from lvdm.evaluation.perceptual import load_perceptual
@@ -62,17 +63,17 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: b
         save_autoencoder(folder, autoencoder, settings)
     autoencoder.to(workspace.machine.device)
     quality = measure_reconstruction(autoencoder, (example["frames"] for example in held_out), workspace)
-    return reports.of_train_autoencoder(name, autoencoder, history, quality, workspace)
+    return reporting.of_train_autoencoder(name, autoencoder, history, quality, workspace)
 
 
 def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import caching, reports
+    from lvdm import caching, reporting
 
-    return reports.of_encode_latents(name, caching.cache_latents(params, workspace, name))
+    return reporting.of_encode_latents(name, caching.cache_latents(params, workspace, name))
 
 
 def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
-    from lvdm import prompting, reports
+    from lvdm import prompting, reporting
     from lvdm.data.latents import LatentCache
     from lvdm.freshness import check_current
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
@@ -94,11 +95,11 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     trained = TrainedDenoiser(*record, networks.network, networks.interpolator)
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, trained)
-    return reports.of_train_denoiser(name, networks, workspace)
+    return reporting.of_train_denoiser(name, networks, workspace)
 
 
 def sample(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
-    from lvdm import making, reports
+    from lvdm import making, reporting
     from lvdm.data.samples import SampleSet, gather_samples
     from lvdm.models.checkpoint import read_denoiser_record
 
@@ -108,11 +109,11 @@ def sample(params: Params, workspace: Workspace, name: str, resume: bool = False
     making.make_samples(wanted, params, workspace, name, scratch)
     with atomic_folder(workspace.samples(name)) as folder:
         gather_samples(folder, making.made_below(scratch), wanted, making.made_with(params, workspace, name))
-    return reports.of_sample(name, SampleSet(workspace.samples(name)), fps, workspace)
+    return reporting.of_sample(name, SampleSet(workspace.samples(name)), fps, workspace)
 
 
 def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import reports
+    from lvdm import reporting
     from lvdm.data.manifest import read_manifest
     from lvdm.data.samples import SampleSet
     from lvdm.evaluation import long_videos, measuring, sets
@@ -126,12 +127,12 @@ def evaluate(params: Params, workspace: Workspace, name: str) -> Report:
     long = long_videos.measure_long_videos(samples, manifest, params, workspace, reals[rules.split])
     result = replace(long.added_to(result, asked), made_with=samples.made_with | {"clips": samples.digest})
     result.write(workspace.metrics(name))
-    return reports.of_evaluate(name, result, long.drift, params.evaluate.max_drift, workspace)
+    return reporting.of_evaluate(name, result, long.drift, params.evaluate.max_drift, workspace)
 
 
 def compare(params: Params, workspace: Workspace, name: str) -> Report:
-    from lvdm import reports
+    from lvdm import reporting
     from lvdm.comparison.leaderboard import summary, write_leaderboard
 
     board = write_leaderboard(params, workspace)
-    return reports.of_compare(board, summary(board, params.ingest.source), workspace)
+    return reporting.of_compare(board, summary(board, params.ingest.source), workspace)

@@ -16,7 +16,8 @@ from lvdm.models.condition import Vocabulary
 from lvdm.params import Params
 from lvdm.provenance import Provenance, code_hash, hashes
 from lvdm.ranks import leave_to_first_process
-from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder
+from lvdm.report import Report
+from lvdm.workspace import Workspace, atomic_file, atomic_folder
 
 log = logging.getLogger(__name__)
 

@@ -14,18 +14,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from lvdm.check import Check
-from lvdm.cost import Cost
 from lvdm.errors import ArtefactError, BusyError
 from lvdm.machine import Machine, load_machine
-
-REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -169,13 +163,18 @@ class Workspace:
             except BlockingIOError:
                 file.seek(0)
                 raise BusyError(
-                    f"{f'{stage} {name}'.strip()} is already running as process {file.read().strip() or 'unknown'}",
+                    f"{titled(stage, name)} is already running as process {file.read().strip() or 'unknown'}",
                     remedy="wait for it to end, or end it, and run this again",
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def titled(stage: str, name: str) -> str:
+    """The work on one artefact in words: the stage, and its entry if it works on entries."""
+    return f"{stage} {name}".strip()
 
 
 def need(path: Path, stage: str) -> Path:
@@ -249,51 +248,3 @@ def write_json(path: Path, document: Any) -> None:
     """Writes `document` to `path` in one piece, with sorted keys."""
     with atomic_file(path) as beside:
         beside.write_text(json.dumps(document, indent=2, sort_keys=True, default=str) + "\n")
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a stage says of its run: numbers to plot, pictures to look at, files to open."""
-
-    stage: str
-    name: str  # of the entry; empty for a stage that runs once
-    metrics: dict[str, float]
-    pictures: dict[str, Path] = field(default_factory=dict)  # PNG or GIF, below 200 kB
-    links: dict[str, Path] = field(default_factory=dict)
-    checks: tuple[Check, ...] = ()
-    summary: str = ""  # Markdown
-    cost: Cost | None = None  # of the run; whoever runs the stage measures it
-
-    def write(self, workspace: Workspace) -> Report:
-        """Writes report.json and copies of the pictures into the stage's report folder; returns the report of these."""
-        assert not self.metrics.keys() & {*self.pictures, *self.links}, "all are shown in one table"
-        folder = workspace.report(self.stage, self.name)
-        with atomic_folder(folder) as beside:
-            for picture in self.pictures.values():
-                shutil.copyfile(picture, beside / picture.name)
-            report = replace(self, pictures={title: folder / p.name for title, p in self.pictures.items()})
-            document = asdict(report)
-            for paths in ("pictures", "links"):
-                document[paths] = {k: os.path.relpath(v, workspace.root) for k, v in document[paths].items()}
-            write_json(beside / REPORT, document)
-        return report
-
-    @classmethod
-    def of_last_run(cls, stage: str, name: str, workspace: Workspace) -> Report | None:
-        """As `read`, but None where no run has left one."""
-        return cls.read(workspace, stage, name) if (workspace.report(stage, name) / REPORT).is_file() else None
-
-    @classmethod
-    def read(cls, workspace: Workspace, stage: str, name: str) -> Report:
-        """The report of the last run of a stage.
-
-        Raises:
-            ArtefactError: the stage has not run, or the file is no report.
-        """
-        path = need(workspace.report(stage, name) / REPORT, run := f"{stage} {name}".strip())
-        try:
-            document = json.loads(path.read_text())
-            document |= {p: {k: workspace.root / v for k, v in document[p].items()} for p in ("pictures", "links")}
-            return TypeAdapter(cls).validate_python(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(f"{path}: no report: {error}", remedy=f"run `lvdm {run}` again") from None

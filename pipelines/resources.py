@@ -23,7 +23,8 @@ from lvdm.nightly.night import Outcome, outcome_of, read_outcomes
 from lvdm.nightly.promotion import promote
 from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
-from lvdm.workspace import REPORT, Report, Workspace
+from lvdm.report import REPORT, Report
+from lvdm.workspace import Workspace
 
 HINTS = (
     *("To track the changes with git", "To enable auto staging", "git add ", "dvc config ", "Use `dvc push`"),

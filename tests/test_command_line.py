@@ -20,7 +20,7 @@ from lvdm.__main__ import main
 from lvdm.errors import RefusedBySystem
 from lvdm.graph import STAGES
 from lvdm.orphan import DIES_WITH
-from lvdm.workspace import Report
+from lvdm.report import Report
 
 ROOT = Path(__file__).parents[1]
 

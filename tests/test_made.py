@@ -16,7 +16,8 @@ from lvdm.made import KeptRun, Run, _installed
 from lvdm.models.pretrained import Network
 from lvdm.params import Params, parse_params
 from lvdm.provenance import Provenance, hashes
-from lvdm.workspace import Report, Workspace
+from lvdm.report import Report
+from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 TEXT = {"condition": "text", "text": {"encoder": "clip", "folder": "encoder"}}

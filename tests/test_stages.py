@@ -19,8 +19,9 @@ from lvdm.models import text
 from lvdm.models.autoencoder import IdentityAutoencoder
 from lvdm.models.checkpoint import load_autoencoder
 from lvdm.params import Params, parse_params
+from lvdm.report import Report
 from lvdm.run import run_stage
-from lvdm.workspace import Report, Workspace
+from lvdm.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 SHORT = {"steps": 2, "batch_size": 2, "warmup_steps": 0, "validate_every": 2}

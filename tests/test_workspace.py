@@ -6,13 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from lvdm.check import Check
 from lvdm.errors import ArtefactError
-from lvdm.workspace import Report, Workspace, atomic_file, atomic_folder, need
+from lvdm.workspace import Workspace, atomic_file, atomic_folder, need
 
 
 def test_a_file_whose_writing_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
@@ -101,18 +99,3 @@ def test_scratch_of_other_work_is_removed(tmp_path):
     assert workspace.scratches("sample", "a") == [workspace.scratch("sample", "a", "2")]
     workspace.clear_scratch("sample", "a")
     assert workspace.scratches("sample", "a") == []
-
-
-def test_a_report_comes_back_as_it_was_written(tmp_path):
-    workspace, picture = Workspace(tmp_path), tmp_path / "curve.png"
-    picture.write_bytes(b"png")
-    check = Check("unique", True, False, "no two files of equal bytes", 0, ("a.mp4",))
-    links = {"video": tmp_path / "artifacts/a.mp4"}
-    report = Report("sample", "a", {"seconds": 1.5}, {"curve": picture}, links, (check,)).write(workspace)
-    assert Report.read(workspace, "sample", "a") == report
-    path = workspace.report("sample", "a") / "report.json"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ArtefactError, match=r"report\.json: no report: .*; run `lvdm sample a` again"):
-        Report.read(workspace, "sample", "a")
-    assert report.pictures["curve"].parent == workspace.report("sample", "a")
-    assert Path(report.pictures["curve"]).read_bytes() == b"png"

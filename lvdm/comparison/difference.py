@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from lvdm.comparison.intervals import difference
+from lvdm.comparison.intervals import difference, in_words
 from lvdm.comparison.lineage import title
 from lvdm.comparison.lock import LOCK, LockRecords
-from lvdm.comparison.measured import NONE, Measured, interval_in_words, measured
+from lvdm.comparison.measured import NONE, Measured, measured
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.evaluation.result import Estimate
@@ -76,7 +76,7 @@ def _numbers(key: str, first: Estimate | None, second: Estimate | None, other_pr
     known = first or second
     assert known is not None
     head = f"{key} {'↓' if known.better == 'lower' else '↑'}"
-    cells = [interval_in_words(estimate) if estimate else NONE for estimate in (first, second)]
+    cells = [in_words(estimate) if estimate else NONE for estimate in (first, second)]
     if first is None or second is None:
         return [head, *cells, NONE, ""]
     if other_protocol:
@@ -84,7 +84,7 @@ def _numbers(key: str, first: Estimate | None, second: Estimate | None, other_pr
     if first.comparable != second.comparable:
         return [head, *cells, NONE, "not comparable: other extractor or other numbers of clips"]
     apart = difference(first, second)
-    return [head, *cells, apart.in_words(), apart.verdict]
+    return [head, *cells, in_words(apart), apart.verdict]
 
 
 def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[list[str]]:

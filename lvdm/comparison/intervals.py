@@ -24,17 +24,18 @@ class Difference:
         """Whether the interval leaves out 0."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
-    def in_words(self) -> str:
-        """The number, and the interval."""
-        interval = " [{:.4g}, {:.4g}]".format(*self.interval) if self.interval else ""
-        return f"{self.value:.4g}{interval}"
-
     @property
     def verdict(self) -> str:
         """Better or worse, if that can be told."""
         if not self.told_apart:
             return "not told apart" if self.interval else "no interval"
         return "better" if self.gain > 0 else "worse"
+
+
+def in_words(known: Estimate | Difference) -> str:
+    """A number with its interval, if it has one."""
+    interval = " [{:.4g}, {:.4g}]".format(*known.interval) if known.interval else ""
+    return f"{known.value:.4g}{interval}"
 
 
 def difference(first: Estimate, second: Estimate) -> Difference:

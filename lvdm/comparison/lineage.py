@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from lvdm.provenance import RECORD, Provenance, hashes
-from lvdm.workspace import Workspace
+from lvdm.workspace import Workspace, titled
 
 MADE = ("artifacts", "metrics")  # the folders that stages write to; what lies elsewhere was given
 SHOWN = 12  # characters of a hash
@@ -154,4 +154,4 @@ def _why_broken(path: str, records: Records) -> str:
 
 def title(provenance: Provenance) -> str:
     """The run in words: its stage and entry."""
-    return f"{provenance.stage} {provenance.name}".strip()
+    return titled(provenance.stage, provenance.name)

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvdm.comparison.intervals import in_words
 from lvdm.comparison.lineage import Node, trace
 from lvdm.comparison.lock import LockRecords, md5
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError
-from lvdm.evaluation.result import Estimate, Result
+from lvdm.evaluation.result import Result
 
 NONE = "–"  # where there is nothing to show
 
@@ -84,16 +85,10 @@ def _end(tree: Node, snapshot: Snapshot) -> str:
     return f"the chain is BROKEN where it says so{cure}"
 
 
-def interval_in_words(estimate: Estimate) -> str:
-    """A number with its interval, if it has one."""
-    interval = " [{:.4g}, {:.4g}]".format(*estimate.interval) if estimate.interval else ""
-    return f"{estimate.value:.4g}{interval}"
-
-
 def _said(numbers: Measured, key: str) -> str:
     estimate = numbers.result.estimates[key]
     over = f"of {estimate.n_fake} samples, on {estimate.extractor}"
-    return f"{numbers.experiment} {key} = {interval_in_words(estimate)}, {over}"
+    return f"{numbers.experiment} {key} = {in_words(estimate)}, {over}"
 
 
 def _named(name: str, snapshot: Snapshot) -> Iterator[tuple[Measured, tuple[str, ...]]]:

@@ -22,7 +22,8 @@ from lvdm.evaluation.summary import along, measured, measurements, memorisation,
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.provenance import flat
-from lvdm.workspace import Report, Workspace
+from lvdm.report import Report
+from lvdm.workspace import Workspace, titled
 
 MAX_VIDEO_BYTES = 3_000_000  # larger ones are named, not shown
 MAX_SHORT, MAX_LONG = 8, 2
@@ -163,7 +164,7 @@ def _costs(row: Row, workspace: Workspace) -> dict[str, Cost]:
     """What every run behind an experiment's numbers cost, in the order of the picture, where it is on record."""
     runs = {(maker.stage, maker.name) for maker in row.lineage.makers()}
     ordered = sorted(runs, key=lambda run: list(STAGES).index(run[0]))
-    reports = {f"{stage} {name}".strip(): Report.of_last_run(stage, name, workspace) for stage, name in ordered}
+    reports = {titled(stage, name): Report.of_last_run(stage, name, workspace) for stage, name in ordered}
     return {run: report.cost for run, report in reports.items() if report and report.cost}
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lvdm.comparison.intervals import difference
+from lvdm.comparison.intervals import difference, in_words
 from lvdm.comparison.lineage import SHOWN, Node
-from lvdm.comparison.measured import NONE, interval_in_words
+from lvdm.comparison.measured import NONE
 from lvdm.comparison.ranking import Group, Score
 
 KNOWN_BY = {"protocol": "name", "real set": "real_set"}
@@ -32,11 +32,11 @@ def judge(group: Group, source: str) -> Verdict:
     key = group.metrics[0]
     first, *others = group.rows
     estimate = first.scores[key].estimate
-    lead, cautions = f"{key} {interval_in_words(estimate)}", []
+    lead, cautions = f"{key} {in_words(estimate)}", []
     if others and (score := others[0].scores.get(key)) and score.rank:
         second, other = others[0].experiment, score.estimate
         ahead = difference(estimate, other) if estimate.better == "lower" else difference(other, estimate)
-        lead += f", {ahead.in_words()} {estimate.better} than {second} with {interval_in_words(other)}"
+        lead += f", {in_words(ahead)} {estimate.better} than {second} with {in_words(other)}"
         if not ahead.told_apart:
             cautions.append(f"{first.experiment} and {second} cannot be told apart by {key}")
         if estimate.better == "lower" and ahead.value <= abs(estimate.floor):  # else it is no distance
@@ -63,7 +63,7 @@ def cell(score: Score | None) -> str:
     """A score in a table: ≈ cannot be told apart from the best, † has no rank."""
     if score is None:
         return NONE
-    text = interval_in_words(score.estimate)
+    text = in_words(score.estimate)
     return f"{text} †" if score.rank is None else f"{text} ≈" if score.as_good else text
 
 

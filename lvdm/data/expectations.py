@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from lvdm.check import Check
 from lvdm.data.contract import Expectation
+from lvdm.report import Check
 
 MAX_EXAMPLES = 10
 

@@ -28,7 +28,7 @@ from lvdm.data.video import write_video
 from lvdm.errors import SourceError
 from lvdm.fingerprints import fingerprint
 from lvdm.progress import progress
-from lvdm.section import Count, Section, parse, read_yaml
+from lvdm.section import Count, Section, Whole, parse, read_yaml
 from lvdm.workspace import Workspace, link_or_copy
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ DEFINITION, CHECKSUMS = "freedoom.yaml", "sha256.txt"
 FPS = 35 / freedoom_walk.TICS
 REEL = 16  # videos that are filmed in one game
 SECONDS_A_REEL, SECONDS_A_FRAME = 600.0, 2.0  # at most, a hundred times what it takes
-
-Some = Annotated[int, Field(ge=0)]
 
 
 class Scene(Section):
@@ -50,12 +48,12 @@ class Scene(Section):
 
 class Definition(Section):
     vizdoom: str
-    seed: Some
+    seed: Whole
     frames: Count
-    num_train: Some
-    num_test: Some
+    num_train: Whole
+    num_test: Whole
     long_frames: Count
-    num_long: Some
+    num_long: Whole
     scenes: Annotated[dict[str, Scene], Field(min_length=1)]
     motions: Annotated[dict[Motion, str], Field(min_length=1)]
 

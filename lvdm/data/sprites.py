@@ -23,13 +23,12 @@ from lvdm.data.bounded import Lost, bounded_map
 from lvdm.data.video import write_video
 from lvdm.errors import SourceError
 from lvdm.progress import progress
-from lvdm.section import Count, Section, parse, read_yaml
+from lvdm.section import Count, Fraction, Section, Whole, parse, read_yaml
 
 RECIPE = "recipe.yaml"
 CHUNK_FRAMES = 128
 SECONDS_A_VIDEO = 600.0
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Rgb = tuple[Channel, Channel, Channel]
 Shape = Literal["circle", "square", "triangle"]
@@ -44,11 +43,11 @@ SIDES: dict[Shape, tuple[float, tuple[tuple[float, float], ...]]] = {
 class Recipe(Section):
     num_videos: Count
     frames: Count
-    num_long_videos: Annotated[int, Field(ge=0)]
+    num_long_videos: Whole
     long_frames: Count
     size: Annotated[int, Field(ge=16, multiple_of=2)]
     fps: Annotated[float, Field(gt=0)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Whole
     test_fraction: Fraction
     shapes: Annotated[tuple[Shape, ...], Field(min_length=1)]
     colours: Annotated[dict[str, Rgb], Field(min_length=2)]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lvdm.check import Check
 from lvdm.data import near_duplicates
 from lvdm.data.contract import DUPLICATE, LEAK, NEAR_DUPLICATE, SPLITS, Contract
 from lvdm.data.difference import Difference, Version, difference
@@ -21,6 +20,7 @@ from lvdm.data.expectations import Gate, Judgement
 from lvdm.data.manifest import write_manifest
 from lvdm.errors import ValidationFailed
 from lvdm.params import Clips, Validate
+from lvdm.report import Check
 from lvdm.workspace import Workspace, atomic_file
 
 COUNTERPARTS = {NEAR_DUPLICATE: "seen_before", LEAK: "seen_in_train"}  # columns: the id of the other video

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lvdm.check import Check
 from lvdm.evaluation.result import Result
+from lvdm.report import Check
 
 DRIFT = "drift"
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from lvdm.comparison.intervals import difference
-from lvdm.comparison.measured import interval_in_words
+from lvdm.comparison.intervals import difference, in_words
 from lvdm.errors import ArtefactError
 from lvdm.evaluation.result import Estimate
 from lvdm.workspace import Workspace, atomic_file
@@ -89,8 +88,8 @@ def _reasons(tonight: Entry, earlier: Sequence[Entry]) -> Iterator[str]:
         if difference(usual, estimate).verdict == "worse":
             worse = difference(usual, estimate) if estimate.better == "lower" else difference(estimate, usual)
             nights = "the night before" if len(comparable) == 1 else f"the {len(comparable)} nights before"
-            numbers = f"{interval_in_words(estimate)} tonight, {interval_in_words(usual)} in {nights}"
-            yield f"{key} left its interval: {numbers}; that is {worse.in_words()} worse"
+            numbers = f"{in_words(estimate)} tonight, {in_words(usual)} in {nights}"
+            yield f"{key} left its interval: {numbers}; that is {in_words(worse)} worse"
 
 
 def _typical(estimates: Sequence[Estimate]) -> Estimate:

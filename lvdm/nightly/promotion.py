@@ -20,7 +20,8 @@ from lvdm.git import git
 from lvdm.nightly.history import history_of, read_history
 from lvdm.params import Params
 from lvdm.provenance import hashes
-from lvdm.workspace import Report, Workspace, write_json
+from lvdm.report import Report
+from lvdm.workspace import Workspace, write_json
 
 
 class PromotionRefused(LvdmError):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lvdm.section import Count, Section, distinct
+from lvdm.section import Count, Fraction, Positive, Section, distinct
 
 
 def _as_written(value: Any) -> Any:
@@ -45,7 +45,6 @@ SEVERITIES: dict[str, Severity] = {  # by expectation, unless `validate.severiti
 }
 ALWAYS = ("decodable", "enough_frames", "known_split", "both_splits")  # without them later stages fail
 
-Positive = Annotated[float, Field(gt=0)]
 Luma = Annotated[float, Field(ge=0, le=255)]
 
 
@@ -56,7 +55,7 @@ class Validate(Section):
     max_fps: Positive
     min_side: Count  # pixels
     max_side: Count
-    max_reject_fraction: Annotated[float, Field(ge=0, le=1)]
+    max_reject_fraction: Fraction
     require_labels: bool
     num_videos: Count | None = None  # in the source, broken ones included
     num_labels: Count | None = None

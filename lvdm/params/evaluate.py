@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.evaluation.metrics import METRICS
 from lvdm.evaluation.protocol import FEWEST, OPEN, PROTOCOLS, Split
-from lvdm.params.sections import Positive, Seed
-from lvdm.section import Section
+from lvdm.params.sections import Seed
+from lvdm.section import Positive, Section
 
 
 def _known_metric(key: str) -> str:

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lvdm.section import Section, distinct
+from lvdm.section import Positive, Section, distinct
 
-FramesPerSecond = Annotated[float, Field(gt=0)]  # of frames that lie as images, which do not know their own
+FramesPerSecond = Positive  # of frames that lie as images, which do not know their own
 
 
 class Folder(Section):

@@ -11,10 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lvdm.params.layouts import Layout
-from lvdm.section import Count, Section, distinct
+from lvdm.section import Count, Fraction, Positive, Section, Whole, distinct
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MAX_WINDOW = 256  # latents that a denoiser can tell the order of
@@ -92,7 +90,7 @@ class AdversarialTerm(Section):
     """A patch discriminator whose term is weighted by the ratio of gradients, as in VQGAN, arXiv 2012.09841."""
 
     channels: Annotated[int, Field(gt=0, multiple_of=8)]  # of the discriminator, at its finest level
-    start: Annotated[int, Field(ge=0)]  # step that it begins at
+    start: Whole  # step that it begins at
     weight: Positive
 
 
@@ -109,12 +107,12 @@ class Training(Section):
     batch_size: Count  # clips or windows a device and pass
     accumulate: Count  # passes a step: a step sees accumulate x batch_size x devices examples
     learning_rate: Positive
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: Whole
     decay: Literal["cosine", "constant"]  # of the learning rate, after the warm-up
     gradient_clip: Positive
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     checkpoint_every: Count  # steps between two states that a killed run resumes from
-    validate_every: Annotated[int, Field(ge=0)]  # steps between two validations, and at the end; 0: none
+    validate_every: Whole  # steps between two validations, and at the end; 0: none
     validation_examples: Count  # held-out clips or windows, always the same
     seed: Seed
 
@@ -155,7 +153,7 @@ class DenoiserNetwork(Section):
     channels: Count  # at the finest level
     channel_multipliers: Annotated[tuple[Count, ...], Field(min_length=1)]
     num_blocks: Count  # residual blocks a level
-    attention_levels: tuple[Annotated[int, Field(ge=0)], ...]  # levels with attention, 0 the finest
+    attention_levels: tuple[Whole, ...]  # levels with attention, 0 the finest
     head_channels: Count
     temporal_convolution: bool
     condition: Literal["none", "label", "text"]

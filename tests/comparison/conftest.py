@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvdm.check import Check
 from lvdm.comparison.leaderboard import write_leaderboard
 from lvdm.cost import Cost
 from lvdm.data.video import write_video
@@ -19,7 +18,8 @@ from lvdm.graph import STAGES, Stage
 from lvdm.params import Params, load_params
 from lvdm.pictures import draw_curves, draw_reconstructions
 from lvdm.provenance import Provenance, hashes
-from lvdm.workspace import Report, Workspace
+from lvdm.report import Check, Report
+from lvdm.workspace import Workspace
 
 PROTOCOL: dict[str, str | int] = {"num_clips": 64, "clip_frames": 16, "split": "test", "real_set": "4fe1"}
 FLOOR = {"fd_tn2": 0.5, "kd_efflite0": 0.01, "static_gap": 0.001}

@@ -19,7 +19,8 @@ from lvdm.data.manifest import read_manifest, write_manifest
 from lvdm.data.thumbnails import thumbnails
 from lvdm.data.validation import Validation
 from lvdm.machine import Machine
-from lvdm.workspace import Report, Workspace
+from lvdm.report import Report
+from lvdm.workspace import Workspace
 
 from .footage import cut, encoded, video
 from .test_validation import UNALIKE, manifest

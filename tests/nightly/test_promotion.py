@@ -12,7 +12,8 @@ from lvdm.errors import ArtefactError, ParamsError
 from lvdm.nightly.history import Entry, append, history_of
 from lvdm.nightly.promotion import PromotionRefused, promote, promoted, promotion_of
 from lvdm.params import Params
-from lvdm.workspace import Check, Report, Workspace, atomic_file
+from lvdm.report import Check, Report
+from lvdm.workspace import Workspace, atomic_file
 from tests.comparison.conftest import VALUES, result
 
 DATE = datetime.date(2026, 1, 2)

@@ -22,8 +22,9 @@ from lvdm.data.contract import Contract
 from lvdm.errors import LvdmError
 from lvdm.params import load_params
 from lvdm.provenance import Provenance
+from lvdm.report import Report
 from lvdm.run import run_stage
-from lvdm.workspace import Report, Workspace
+from lvdm.workspace import Workspace
 from pipelines.reaper import _lives, reap
 from pipelines.ui import serving
 

@@ -17,9 +17,10 @@ from lvdm.made import Run
 from lvdm.models.pretrained import NETWORKS
 from lvdm.params import parse_params
 from lvdm.provenance import Work, hashes
+from lvdm.report import Report
 from lvdm.run import run_stage
 from lvdm.shared.runs import SharedRun
-from lvdm.workspace import Report, Workspace
+from lvdm.workspace import Workspace
 from tests.test_caching import params, project, write_videos
 
 from ..data.faulty_proxy import fault_at_random

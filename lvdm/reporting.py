@@ -1,6 +1,6 @@
 """What each stage says of its run: numbers to plot, pictures to look at, files to open.
 
-Not here: the work (the rooms), and how a report is written (workspace.py) or shown (assets/, comparison/).
+Not here: the work (the rooms), and how a report is written (report.py) or shown (assets/, comparison/).
 This module imports no torch: stages without networks load none.
 """
 
@@ -17,7 +17,8 @@ from lvdm import pictures
 from lvdm.data.video import read_frames, write_gif
 from lvdm.evaluation.gate import gate_drift
 from lvdm.evaluation.summary import summarise
-from lvdm.workspace import Report, Workspace, atomic_file
+from lvdm.report import Report
+from lvdm.workspace import Workspace, atomic_file
 
 if TYPE_CHECKING:
     from torch import nn

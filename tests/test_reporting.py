@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lvdm import reports
+from lvdm import reporting
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import DenoiserNetwork
@@ -20,7 +20,7 @@ PARAMETERS = sum(parameter.numel() for parameter in NETWORK.parameters())
 def test_training_and_validation_are_curves_of_their_own_and_the_last_of_each_is_in_the_report(tmp_path):
     workspace = Workspace(tmp_path)
     history = [TRAINING[0], TRAINING[1] | {"validation_loss": 0.9}, TRAINING[2] | {"validation_loss": 0.7}]
-    report = reports.of_train_denoiser("a", TrainedNetworks(NETWORK, None, history), workspace)
+    report = reporting.of_train_denoiser("a", TrainedNetworks(NETWORK, None, history), workspace)
     assert pd.read_csv(workspace.curve("train_denoiser", "a")).to_dict("records") == TRAINING
     held_out = pd.read_csv(workspace.curve("train_denoiser_held_out", "a"))
     assert held_out.to_dict("list") == {"step": [2, 3], "validation_loss": [0.9, 0.7]}
@@ -30,14 +30,14 @@ def test_training_and_validation_are_curves_of_their_own_and_the_last_of_each_is
 
 def test_a_run_without_validation_has_an_empty_curve_of_it(tmp_path):
     workspace = Workspace(tmp_path)
-    reports.of_train_denoiser("a", TrainedNetworks(NETWORK, None, TRAINING), workspace)
+    reporting.of_train_denoiser("a", TrainedNetworks(NETWORK, None, TRAINING), workspace)
     assert workspace.curve("train_denoiser_held_out", "a").read_text() == "step\n"
 
 
 def test_a_separate_interpolator_counts_and_has_columns_of_its_own_beside_those_of_the_predictor(tmp_path):
     workspace = Workspace(tmp_path)
     history = [row | {"interpolator_loss": 5.0, "interpolator_validation_loss": 6.0} for row in TRAINING]
-    report = reports.of_train_denoiser("a", TrainedNetworks(NETWORK, NETWORK, history), workspace)
+    report = reporting.of_train_denoiser("a", TrainedNetworks(NETWORK, NETWORK, history), workspace)
     curve = pd.read_csv(workspace.curve("train_denoiser", "a"))
     held_out = pd.read_csv(workspace.curve("train_denoiser_held_out", "a"))
     assert list(curve.columns) == ["step", "loss", "error", "interpolator_loss"]
