@@ -22,9 +22,9 @@ from lvdm.data.latent_store import LatentStore
 from lvdm.data.latents import LatentCache, write_index
 from lvdm.data.manifest import read_manifest
 from lvdm.models.checkpoint import load_autoencoder
+from lvdm.parallel import Share, share_out
 from lvdm.params import Params
 from lvdm.progress import progress
-from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace, atomic_folder
 
 log = logging.getLogger(__name__)

@@ -190,7 +190,7 @@ STAGES: dict[str, Stage] = {
                 "data/sprites.py",
                 "evaluation",
             ),
-            inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),  # and networks of metrics: made.py
+            inputs=lambda w, p, n: (w.samples(n), w.validated, w.videos),  # and networks of metrics: kept.py
             outputs=lambda w, p, n: (w.metrics(n), w.curve("evaluate", n)),
         ),
         Stage(

@@ -32,11 +32,11 @@ from lvdm.models.autoencoder import Autoencoder
 from lvdm.models.checkpoint import DenoiserRecord, load_autoencoder, load_denoiser, read_denoiser_record
 from lvdm.models.condition import Prompt
 from lvdm.models.inference import ready
+from lvdm.parallel import Share, share_out
 from lvdm.params import Experiment, Params
 from lvdm.progress import progress
 from lvdm.prompting import understood
 from lvdm.section import parse
-from lvdm.sharing import Share, share_out
 from lvdm.transfers import sent
 from lvdm.workspace import Workspace
 

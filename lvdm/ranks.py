@@ -1,6 +1,6 @@
 """Processes that train together, one a device: the first is the one that a person started, and makes the artefacts.
 
-Not here: work that is divided without training (sharing.py).
+Not here: work that is divided without training (parallel.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 from lvdm.cost import cost_since, start_counting
 from lvdm.errors import WeightsError
 from lvdm.graph import STAGES
-from lvdm.made import KeptRun, Run
+from lvdm.kept import KeptRun, Run
 from lvdm.params import Params
 from lvdm.provenance import Provenance, hashes
 from lvdm.ranks import TrainingLeft, is_first_process

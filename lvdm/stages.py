@@ -75,9 +75,9 @@ def encode_latents(params: Params, workspace: Workspace, name: str) -> Report:
 def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool = False) -> Report:
     from lvdm import prompting, reporting
     from lvdm.data.latents import LatentCache
+    from lvdm.equal_work import take_denoiser
     from lvdm.freshness import check_current
     from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
-    from lvdm.taken import take_denoiser
     from lvdm.training import denoiser as training
 
     experiment = params.experiment(name)

@@ -300,9 +300,9 @@ NEUTRAL = {
         "reporting",
         "run",
         "section",
-        "sharing",
+        "parallel",
         "stages",
-        "taken",
+        "equal_work",
         "transfers",
     ),
     *(

@@ -32,8 +32,8 @@ from torch import Tensor
 from lvdm.evaluation.features import Extractor
 from lvdm.fingerprints import fingerprint
 from lvdm.machine import cores
+from lvdm.parallel import Share, share_out
 from lvdm.progress import progress
-from lvdm.sharing import Share, share_out
 from lvdm.workspace import Workspace, atomic_file
 
 log = logging.getLogger(__name__)

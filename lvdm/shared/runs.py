@@ -5,7 +5,7 @@
 
 A list goes there after its files, and nothing there is ever overwritten: so a list that is there is whole, and of two
 who made the same at once it is that of the first.
-Not here: what decides an outcome (lvdm/made.py), and the removal of what is old (listing.py). Versions of data and
+Not here: what decides an outcome (lvdm/kept.py), and the removal of what is old (listing.py). Versions of data and
 artefacts in Git's terms are DVC's.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
-from lvdm.made import Run, digests_below, put_in_place
+from lvdm.kept import Run, digests_below, put_in_place
 from lvdm.progress import progress
 from lvdm.storage.bucket import PARALLEL, Content, GoneError, Object, Pool, Prefix
 from lvdm.storage.fetching import fetch, fetch_all

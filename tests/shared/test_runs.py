@@ -12,8 +12,8 @@ import yaml
 from lvdm.errors import ParamsError, StorageError
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
+from lvdm.kept import Run
 from lvdm.machine import Machine, load_machine
-from lvdm.made import Run
 from lvdm.models.pretrained import NETWORKS
 from lvdm.params import parse_params
 from lvdm.provenance import Work, hashes

@@ -12,7 +12,7 @@ import yaml
 from lvdm import provenance
 from lvdm.fingerprints import sha256
 from lvdm.graph import STAGES
-from lvdm.made import KeptRun, Run, _installed
+from lvdm.kept import KeptRun, Run, _installed
 from lvdm.models.pretrained import Network
 from lvdm.params import Params, parse_params
 from lvdm.provenance import Provenance, hashes

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lvdm.errors import LESS_AT_ONCE, ArtefactError, mendable
-from lvdm.sharing import Share, share_out
+from lvdm.parallel import Share, share_out
 
 CPU = torch.device("cpu")
 
