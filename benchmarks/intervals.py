@@ -55,7 +55,7 @@ def gaussian(features: int, spectrum: str) -> Draw:
     return lambda n, generator: widths * torch.randn(n, features, generator=generator)
 
 
-def skewed(sigma: float, features: int = 32) -> Draw:
+def skewed(sigma: float, features: int) -> Draw:
     """Rectified normal ones, a whole sample of which is wider or narrower: by exp of a normal number times sigma."""
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
@@ -103,7 +103,7 @@ def clips_of(workspace: Workspace, features: Sequence[str]) -> dict[str, Tensor]
 def drawn_rows(sizes: Sequence[int], sets: int) -> Iterator[tuple[str, int, Held]]:
     """Of each kind of drawn features and number of samples."""
     kinds = {f"{d} Gaussian, {s}": gaussian(d, s) for d in (64, 256) for s in ("flat", "1/k")}
-    kinds |= {f"32 skewed, sigma {sigma}": skewed(sigma) for sigma in (0.5, 1.0)}
+    kinds |= {f"32 skewed, sigma {sigma}": skewed(sigma, 32) for sigma in (0.5, 1.0)}
     for name, draw in kinds.items():
         for n in sizes:
             generator = torch.Generator().manual_seed(n)

@@ -25,6 +25,7 @@ from lvdm.planning.trials import now
 
 WARM_UP, LEAST = 3, 3  # calls
 PROFILED = 2
+LISTED = 15  # kernels of a profile
 BYTES_A_NUMBER = 2  # of bfloat16
 KINDS = {  # of kernels, by what is in their names
     "generated": ("triton",),
@@ -181,7 +182,7 @@ def covered(found: Sequence[Kernel]) -> float:
     return busy
 
 
-def profile_lines(found: Sequence[Kernel], count: int = PROFILED, most: int = 15) -> list[str]:
+def profile_lines(found: Sequence[Kernel], count: int = PROFILED) -> list[str]:
     """Where the time of a call goes, the kernels of `count` calls being given: by kind, and the most expensive."""
     by_kind, by_name = defaultdict[str, float](float), defaultdict[str, float](float)
     times = Counter(kernel.name for kernel in found)
@@ -190,7 +191,7 @@ def profile_lines(found: Sequence[Kernel], count: int = PROFILED, most: int = 15
         by_kind[next((kind for kind, words in KINDS.items() if any(w in kernel.name for w in words)), REST)] += seconds
         by_name[kernel.name] += seconds
     kinds = [f"  {kind}: {seconds * 1e3:.3g} ms" for kind, seconds in _largest(by_kind)]
-    names = [f"  {s * 1e3:8.3f} ms  {times[n] / count:5g}x  {n[:100]}" for n, s in _largest(by_name)[:most]]
+    names = [f"  {s * 1e3:8.3f} ms  {times[n] / count:5g}x  {n[:100]}" for n, s in _largest(by_name)[:LISTED]]
     return [f"  {len(found) / count:g} kernels, {covered(found) / count * 1e3:.3g} ms busy", *kinds, *names]
 
 

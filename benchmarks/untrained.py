@@ -27,18 +27,13 @@ TINY_DENOISER = {"channels": 8, "channel_multipliers": [1, 2], "num_blocks": 1, 
 OFFICIAL_FRAMES, OFFICIAL_SIDE = 16, 256  # of a clip of the official code
 
 
-def add_sizes(options: argparse.ArgumentParser) -> None:
-    """The options that say how large everything is."""
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that benchmarks of networks share."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = "sizes: a preset, `tiny` for a CPU, or a params.yaml of yours (default: reference)"
     options.add_argument("--size", default="reference", help=what)
     options.add_argument("--frames", type=int, help="of a clip (default: clips.frames)")
     options.add_argument("--side", type=int, help="of a clip, pixels (default: clips.size)")
-
-
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that benchmarks of networks share."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_sizes(options)
     compiling = argparse.BooleanOptionalAction
     options.add_argument("--compile", action=compiling, default=torch.cuda.is_available(), help="torch.compile")
     options.add_argument("--plain", action=compiling, default=True, help="measure the plain path beside it")
