@@ -66,15 +66,19 @@ def _leaderboard(board: dict) -> dg.MetadataValue:
     return _table(
         [
             {
-                "place": "; ".join(group["apart"]) or str(place),
+                "place": "; ".join(group["apart"]) or _place(row, group["metrics"][0]),
                 "experiment": row["experiment"],
                 **{_title(key): row["scores"].get(key, {}).get("text", "") for key in metrics},
                 **({"mind": "; ".join(row["cautions"])} if mind else {}),
             }
             for group in board["groups"]
-            for place, row in enumerate(group["rows"], 1)
+            for row in group["rows"]
         ]
     )
+
+
+def _place(row: dict, key: str) -> str:
+    return str(row["scores"].get(key, {}).get("rank") or "not ranked")
 
 
 def _table(rows: list[dict[str, str]]) -> dg.MetadataValue:

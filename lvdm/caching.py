@@ -21,7 +21,7 @@ from lvdm.data.latent_plan import Plan, plan
 from lvdm.data.latent_store import LatentStore
 from lvdm.data.latents import LatentCache, write_index
 from lvdm.data.manifest import read_manifest
-from lvdm.models.checkpoint import load_autoencoder
+from lvdm.models.checkpoint import load_autoencoder, read_autoencoder_params
 from lvdm.parallel import Share, share_out
 from lvdm.params import Params
 from lvdm.progress import progress
@@ -67,7 +67,7 @@ def write_cache(folder: Path, planned: Plan, store: LatentStore, recipe: dict[st
 
 
 def _planned(params: Params, workspace: Workspace, name: str, recipe: dict[str, Any]) -> Plan:
-    manifest, network = read_manifest(workspace.validated), load_autoencoder(workspace.autoencoder(name)).config
+    manifest, network = read_manifest(workspace.validated), read_autoencoder_params(workspace.autoencoder(name)).network
     return plan(
         manifest,
         recipe,

@@ -29,7 +29,13 @@ from lvdm.diffusion.sampling import DenoiserSpec, VideoRequest, group_videos, sa
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import Autoencoder
-from lvdm.models.checkpoint import DenoiserRecord, load_autoencoder, load_denoiser, read_denoiser_record
+from lvdm.models.checkpoint import (
+    DenoiserRecord,
+    load_autoencoder,
+    load_denoiser,
+    read_autoencoder_params,
+    read_denoiser_record,
+)
 from lvdm.models.condition import Prompt
 from lvdm.models.inference import ready
 from lvdm.parallel import Share, share_out
@@ -74,7 +80,7 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     experiment = params.experiment(name)
     denoiser, autoencoder = workspace.denoiser(name), workspace.autoencoder(experiment.autoencoder)
     train, asked = read_denoiser_record(denoiser).params, experiment.sample
-    factor = load_autoencoder(autoencoder).config.time_factor
+    factor = read_autoencoder_params(autoencoder).network.time_factor
     long_latents = math.ceil(asked.long_frames / factor)
     plan = plan_long_video(long_latents, train.window, train.strides, asked.overlap, asked.scheme)
     return {

@@ -26,6 +26,7 @@ DENOISER = DOCUMENT["train_denoiser"]["network"]
         ("train_denoiser.network", DENOISER | {"channels": 9, "attention_levels": []}, "an even number of channels"),
         ("train_denoiser.network.attention_levels", [9], "attention_levels below the number of channel_multipliers"),
         ("sample", DOCUMENT["sample"] | {"sampler": "ddpm", "eta": 0.5}, "eta 0 with ddpm"),
+        ("clips.size", 14, "clips.size: expected greater than or equal to 16"),
         ("evaluate.metrics", ["beauty"], "evaluate.metrics.0: expected one of fd_tn2, "),
     ],
 )

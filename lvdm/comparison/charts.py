@@ -41,8 +41,7 @@ def chart_metrics(group: Group) -> str:
             place, colour = names.index(name), COLOURS[names.index(name) % len(COLOURS)]
             axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
             axes.plot([score.estimate.value], [place], "o", color=colour, markersize=5)
-        floor = next(iter(scores.values())).estimate.floor
-        axes.axvline(floor, color=GREY, linestyle="--", linewidth=1)
+        axes.axvline(group.floor(key), color=GREY, linestyle="--", linewidth=1)
         axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
         better = next(iter(scores.values())).estimate.better
         axes.set_title(f"{key}: {better} is better; dashed: real against real", fontsize=9, loc="left")

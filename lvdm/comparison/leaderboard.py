@@ -83,8 +83,7 @@ def _table(group: Group) -> list[str]:
     ]
     for row in group.rows:
         lines.append(f"| {row.experiment} | {' | '.join(_cell(row.scores.get(key)) for key in keys)} |")
-    floors = group.rows[0].result.floor
-    lines.append(f"| *real against real* | {' | '.join(f'{floors[k]:.4g}' if k in floors else '–' for k in keys)} |")
+    lines.append(f"| *real against real* | {' | '.join(f'{group.floor(key):.4g}' for key in keys)} |")
     if any(score.as_good for row in group.rows for score in row.scores.values()):
         lines += ["", "≈ cannot be told apart from the best: the interval of their difference holds 0."]
     if any(score.rank is None for row in group.rows for score in row.scores.values()):

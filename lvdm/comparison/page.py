@@ -88,7 +88,6 @@ def render_experiment(row: Row, group: Group, workspace: Workspace, params: Para
         .render(
             row=row,
             group=group,
-            place=group.rows.index(row) + 1,
             metrics=METRICS,
             made_by=made_by(row.lineage),
             chart=chart_metrics(Group(group.protocol, tuple(row.scores), (row,))),

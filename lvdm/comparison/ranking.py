@@ -39,7 +39,7 @@ class Score:
     @property
     def as_good(self) -> bool:
         """Whether it cannot be told apart from the best."""
-        return self.behind is not None and not self.behind.told_apart
+        return self.behind is not None and self.behind.interval is not None and not self.behind.told_apart
 
     @property
     def beaten(self) -> bool:
@@ -86,6 +86,11 @@ class Group:
     metrics: tuple[str, ...]  # the first one orders the rows
     rows: tuple[Row, ...]
     apart: tuple[str, ...] = ()
+
+    def floor(self, key: str) -> float:
+        """What `key` is between real clips, of the best that has it: comparable ones have the same."""
+        scores = [row.scores[key] for row in self.rows if key in row.scores]
+        return min(scores, key=lambda score: score.rank or math.inf).estimate.floor
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from lvdm.comparison.intervals import difference, in_words
 from lvdm.comparison.lineage import SHOWN, Node
 from lvdm.comparison.measured import NONE
 from lvdm.comparison.ranking import Group, Score
+from lvdm.evaluation.metrics import METRICS
 
 KNOWN_BY = {"protocol": "name", "real set": "real_set"}
 MAKING = ("train_denoiser", "sample", "evaluate")  # the stages that are an experiment's own
@@ -69,7 +70,8 @@ def cell(score: Score | None) -> str:
 
 def _data(group: Group, source: str) -> str:
     estimate, protocol = group.rows[0].scores[group.metrics[0]].estimate, group.protocol
-    real = f"{estimate.n_real} real clips of the {protocol.get('split', '')} split of {source}"
+    of_what = "long videos" if METRICS[group.metrics[0]].measure == "identity" else "clips"
+    real = f"{estimate.n_real} real {of_what} of the {protocol.get('split', '')} split of {source}"
     hashes = [f"{title} {str(protocol[key])[:SHOWN]}" for title, key in KNOWN_BY.items() if key in protocol]
     return f"{estimate.n_fake} samples against {real} ({', '.join(hashes)})"
 

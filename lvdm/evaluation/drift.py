@@ -155,7 +155,10 @@ def measure_drift(
     if problem := _too_little(real, fake):
         log.warning("drift: not available: %s", problem)
         return Drift({}, problem)
-    extract_all(((extractor, side.clips) for extractor in extractors for side in (fake, real)), workspace)
+    near = clips if clips is not None and len(clips) >= len(fake.counts) >= ENOUGH else None
+    every = [(extractor, side.clips) for extractor in extractors for side in (fake, real)]
+    every += [(extractor, near) for extractor in extractors if near is not None and extractor.num_features > 1]
+    extract_all(every, workspace)
     curves = {}
     for extractor in extractors:
         of_fake, of_real = (_by_video(extractor, side, workspace) for side in (fake, real))
@@ -169,8 +172,8 @@ def measure_drift(
             _mean(relative_distance(torch.cat(of_fake), torch.cat(of_real)).split([len(video) for video in of_fake])),
             _mean(_reaching(of_fake, [relative_distance(v, rest) for v, rest in zip(of_real, others, strict=True)])),
         )
-        if clips is not None and len(clips) >= len(of_fake) >= ENOUGH:
-            reference = _over_frames(extractor, clips, workspace)[: len(of_fake), None]
+        if near is not None:
+            reference = _over_frames(extractor, near, workspace)[: len(of_fake), None]
             whole = _reaching(of_fake, of_real)[: len(of_fake)]
             alike = whole if apart and len(whole) == len(of_fake) else []  # fewer would have another floor
             curves[f"fd_{extractor.name}"] = Pair(*(frechet_curve(side, reference) for side in (of_fake, alike)))

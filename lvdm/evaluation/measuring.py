@@ -91,9 +91,12 @@ def _estimate(
 ) -> Estimate:
     n, of_real = protocol.num_clips, of_reals[protocol.split]
     floor_n = n if len(of_real) >= 2 * n else len(of_real) // 2
+    first, second = of_real[:floor_n], of_real[floor_n : 2 * floor_n]
+    if metric.measure == "caption":  # no distance: what the real clips of the comparison have themselves
+        floor_n, second = n, of_real[:n]
     groups = groups_of(n)
     found = distance(metric, of_real[:n], of_fake, groups, protocol.covariance)
-    floor = distance(metric, of_real[:floor_n], of_real[floor_n : 2 * floor_n], covariance=protocol.covariance)
+    floor = distance(metric, first, second, covariance=protocol.covariance)
     others: dict[str, float] = {
         split: distance(metric, features[:n], of_fake, covariance=protocol.covariance).value
         for split, features in of_reals.items()

@@ -41,6 +41,7 @@ class Reconstruction:
     reconstructions: list[UInt8[Tensor, "t h w 3"]]
 
 
+@torch.compiler.set_stance("force_eager")  # for so few passes nothing is compiled again
 @torch.inference_mode()
 def measure_reconstruction(
     autoencoder: Autoencoder, clips: Iterable[UInt8[Tensor, "t h w 3"]], workspace: Workspace

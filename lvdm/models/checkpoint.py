@@ -67,16 +67,25 @@ def save_autoencoder(folder: Path, autoencoder: Autoencoder, params: TrainAutoen
     _save(folder, autoencoder, {"train_autoencoder": params.model_dump(mode="json")})
 
 
+def read_autoencoder_params(folder: Path) -> TrainAutoencoder:
+    """What the autoencoder of `folder` was trained by, without its weights.
+
+    Raises:
+        ArtefactError: the record is missing or not one of an autoencoder.
+    """
+    path = folder / PARAMS
+    document = _document(path, f"train_autoencoder {folder.name}", {"train_autoencoder"})
+    return parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
+
+
 def load_autoencoder(folder: Path) -> Autoencoder:
     """The autoencoder of `folder`, for inference.
 
     Raises:
         ArtefactError: files are missing, unreadable, or not of one autoencoder.
     """
-    path = folder / PARAMS
-    document = _document(path, f"train_autoencoder {folder.name}", {"train_autoencoder"})
-    params = parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
-    return _with_weights(build_autoencoder(params.network), folder / WEIGHTS, f"train_autoencoder {folder.name}")
+    empty = build_autoencoder(read_autoencoder_params(folder).network)
+    return _with_weights(empty, folder / WEIGHTS, f"train_autoencoder {folder.name}")
 
 
 def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:

@@ -193,7 +193,8 @@ def train_autoencoder(
         history = fit(task, clips, machine, scratch)
     leave_to_first_process()
     autoencoder.eval().requires_grad_(False)
-    with machine.autocast():  # the latents that are whitened are those that encoding makes
+    eager = torch.compiler.set_stance("force_eager")  # for few passes nothing is compiled again
+    with eager, machine.autocast():  # the latents that are whitened are those that encoding makes
         autoencoder.measure_latents(_batches(clips, params.training.batch_size, autoencoder.latent_mean.device))
     return autoencoder, history
 

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
@@ -40,11 +40,14 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
 
 def shares(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Tensors that every process has, equal, as if they were sharded by their first dimension, sharing their memory."""
-    return [_share(t) if dist.is_initialized() and not isinstance(t, DTensor) else t for t in tensors]
+    every = list(tensors)
+    if not dist.is_initialized() or not every:
+        return every
+    mesh = init_device_mesh(every[0].device.type, (dist.get_world_size(),))  # one: each may be a process group more
+    return [t if isinstance(t, DTensor) else _share(t, mesh) for t in every]
 
 
-def _share(tensor: Tensor) -> DTensor:
-    mesh = init_device_mesh(tensor.device.type, (dist.get_world_size(),))
+def _share(tensor: Tensor, mesh: DeviceMesh) -> DTensor:
     parts = tensor.detach().chunk(mesh.size())  # fewer where it is too short for all
     part = parts[mesh.get_rank()] if mesh.get_rank() < len(parts) else tensor.detach()[:0]
     return DTensor.from_local(part, mesh, [Shard(0)], shape=tensor.shape, stride=tensor.stride())

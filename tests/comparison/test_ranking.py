@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lvdm.comparison.leaderboard import write_leaderboard
+from lvdm.comparison.leaderboard import summary, write_leaderboard
 from lvdm.comparison.ranking import rank_experiments
 from lvdm.comparison.verdict import judge
 from lvdm.errors import ArtefactError
@@ -69,6 +69,28 @@ def test_a_difference_from_the_best_that_its_interval_does_not_tell_is_marked(
     assert (second.as_good, second.rank) == (True, 2)
     assert second.behind.value == pytest.approx(0.2)
     assert group.rows[0].scores["kd_efflite0"].beaten
+
+
+def test_what_has_no_interval_is_not_called_as_good(workspace: Workspace, params: Params) -> None:
+    for name, values in VALUES.items():
+        found = result(values)
+        few = {key: replace(estimate, interval=None) for key, estimate in found.estimates.items()}
+        replace(found, estimates=few).write(workspace.metrics(name))
+    (group,) = rank_experiments(workspace, params).groups
+    scores = [score for row in group.rows for score in row.scores.values()]
+    assert any(score.behind for score in scores) and not any(score.as_good or score.beaten for score in scores)
+
+
+def test_the_floor_is_that_of_the_best_that_has_the_metric(workspace: Workspace, params: Params) -> None:
+    """Not of the first row, which may lack it, nor of what is not comparable."""
+    result({"fd_tn2": 2.0}).write(workspace.metrics("perturbed"))
+    other = result(VALUES["unperturbed"])
+    elsewhere = replace(other.estimates["fd_tn2"], floor=9.0, sha256="another file", n_fake=32)
+    replace(other, estimates={**other.estimates, "fd_tn2": elsewhere}).write(workspace.metrics("unperturbed"))
+    board = rank_experiments(workspace, params)
+    assert [row.experiment for row in board.groups[0].rows] == ["perturbed", "unperturbed"]
+    assert [board.groups[0].floor(key) for key in ("fd_tn2", "kd_efflite0")] == [0.5, 0.01]
+    assert "| *real against real* | 0.5 | 0.01 | 0.001 |" in summary(board, "builtin")
 
 
 def test_where_higher_is_better_the_higher_one_leads(

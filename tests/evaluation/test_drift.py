@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lvdm.evaluation import extraction
 from lvdm.evaluation.drift import WINDOW, Curve, Drift, Pair, Windows, measure_drift, relative_distance
 from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.features import Extractor, load_extractor
@@ -163,6 +164,19 @@ def test_the_table_has_the_first_curve_in_columns_and_nan_where_real_video_has_e
     header, *rows = (tmp_path / "drift.csv").read_text().splitlines()
     assert header == "curve,frame,fake,fake_low,fake_high,real"
     assert rows == ["tn2,0,1.0,nan,nan,1.0", "tn2,16,2.0,nan,nan,nan"]
+
+
+def test_every_clip_is_extracted_in_one_go(
+    extractors: list[Extractor], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which reads each once, for however many networks."""
+    rounds: list[int] = []
+    extracting = extraction._extract
+    monkeypatch.setattr(extraction, "_extract", lambda jobs, *rest: rounds.append(len(jobs)) or extracting(jobs, *rest))
+    clips = ClipSet([moving_square(seed, WINDOW, 16) for seed in range(500, 532)])
+    curves = measure_drift(long_videos(600, 4, 16), long_videos(0, 32, 16), extractors, workspace, clips).curves
+    of_clips = sum(extractor.num_features > 1 for extractor in extractors)
+    assert rounds == [2 * len(extractors) + of_clips] and "fd_colour" in curves
 
 
 def test_many_videos_have_a_frechet_distance_a_window_that_sees_the_one_that_is_dark(

@@ -165,7 +165,9 @@ def test_every_true_network_runs_from_an_installed_file_of_its_format(workspace:
     result = evaluate({"test": real}, fake, protocol, asked, workspace, networks)
     assert result.not_available == {}
     assert all(result.estimates[key].sha256 == networks[result.estimates[key].extractor].sha256 for key in asked)
-    assert result.estimates["clipsim"].better == "higher"
+    clipsim = result.estimates["clipsim"]
+    assert (clipsim.better, clipsim.floor_n) == ("higher", 4)
+    assert clipsim.floor == pytest.approx(result.measured["clip"]["real"]), "that of the real clips, said once"
     for side in ("real", "fake"):
         assert result.measured["clipsim_x100"][side] == pytest.approx(100 * result.measured["clip"][side])
     refused = evaluate({"test": real}, fake, protocol, asked, workspace)

@@ -50,6 +50,23 @@ def test_a_perfect_autoencoder_has_no_distance_and_a_bad_one_has(with_weights: W
     assert torch.equal(torch.stack(perfect.clips), torch.stack(perfect.reconstructions))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch, where its compiler is loaded
+def test_nothing_is_compiled_for_a_few_passes_of_what_was_compiled_to_train(workspace: Workspace) -> None:
+    compiled: list[torch.fx.GraphModule] = []
+    autoencoder = build(Darker)
+    whole = autoencoder.reconstruct
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        compiled.append(graph)
+        return graph
+
+    autoencoder.reconstruct = torch.compile(whole, backend=backend)
+    measure_reconstruction(autoencoder, clips(), workspace)
+    assert compiled == []
+    autoencoder.reconstruct(torch.zeros(1, 3, 1, 4, 4))
+    assert len(compiled) == 1
+
+
 def test_the_similarity_of_plain_frames_has_the_closed_form_of_their_grey_levels(workspace: Workspace) -> None:
     """Not of values about zero, of which it is near 0 where mid-grey frames are a little off."""
     grey = [torch.full((4, 16, 16, 3), 126, dtype=torch.uint8)] * 2
