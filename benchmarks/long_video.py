@@ -24,7 +24,7 @@ from torch import nn
 from benchmarks.process import ROOT, Cost, cost_of
 from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import build_autoencoder
-from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
+from lvdm.models.checkpoint import AutoencoderRecord, TrainedDenoiser, save_autoencoder, save_denoiser, trained_with
 from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.params import parse_params
@@ -45,15 +45,17 @@ def write_untrained(root: Path, document: Mapping[str, Any], name: str, machine:
     labels = LABELS if train.network.condition == "label" else ()
     vocabulary, prompts = Vocabulary(labels=labels), tuple(Prompt(label) for label in labels)
     folder.mkdir(parents=True)
-    save_autoencoder(folder, randomised(build_autoencoder(settings.network)), settings)
+    record = AutoencoderRecord(settings, trained_with(settings.training, workspace.machine))
+    save_autoencoder(folder, randomised(build_autoencoder(settings.network)), record)
 
     def denoiser() -> Denoiser:
         return randomised(Denoiser(train.network, settings.network.latent_channels, vocabulary))
 
     interpolator = denoiser() if train.separate_interpolator else None
     workspace.denoiser(name).mkdir(parents=True)
-    record = train, settings.network.latent_shape(params.clips.size), vocabulary, prompts, fingerprint(files=[folder])
-    trained = TrainedDenoiser(*record, denoiser(), interpolator)
+    shape, made_for = settings.network.latent_shape(params.clips.size), fingerprint(files=[folder])
+    of_it = train, shape, vocabulary, prompts, made_for, trained_with(train.training, workspace.machine)
+    trained = TrainedDenoiser(*of_it, denoiser(), interpolator)
     save_denoiser(workspace.denoiser(name), trained)
 
 

@@ -21,7 +21,7 @@ from lvdm.data.latent_plan import Plan, plan
 from lvdm.data.latent_store import LatentStore
 from lvdm.data.latents import LatentCache, write_index
 from lvdm.data.manifest import read_manifest
-from lvdm.models.checkpoint import load_autoencoder, read_autoencoder_params
+from lvdm.models.checkpoint import load_autoencoder, read_autoencoder_record
 from lvdm.parallel import Share, share_out
 from lvdm.params import Params
 from lvdm.progress import progress
@@ -67,7 +67,10 @@ def write_cache(folder: Path, planned: Plan, store: LatentStore, recipe: dict[st
 
 
 def _planned(params: Params, workspace: Workspace, name: str, recipe: dict[str, Any]) -> Plan:
-    manifest, network = read_manifest(workspace.validated), read_autoencoder_params(workspace.autoencoder(name)).network
+    manifest, network = (
+        read_manifest(workspace.validated),
+        read_autoencoder_record(workspace.autoencoder(name)).params.network,
+    )
     return plan(
         manifest,
         recipe,

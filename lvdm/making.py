@@ -33,7 +33,7 @@ from lvdm.models.checkpoint import (
     DenoiserRecord,
     load_autoencoder,
     load_denoiser,
-    read_autoencoder_params,
+    read_autoencoder_record,
     read_denoiser_record,
 )
 from lvdm.models.condition import Prompt
@@ -79,8 +79,8 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
     """
     experiment = params.experiment(name)
     denoiser, autoencoder = workspace.denoiser(name), workspace.autoencoder(experiment.autoencoder)
-    train, asked = read_denoiser_record(denoiser).params, experiment.sample
-    factor = read_autoencoder_params(autoencoder).network.time_factor
+    trained, of_autoencoder = read_denoiser_record(denoiser), read_autoencoder_record(autoencoder)
+    train, asked, factor = trained.params, experiment.sample, of_autoencoder.params.network.time_factor
     long_latents = math.ceil(asked.long_frames / factor)
     plan = plan_long_video(long_latents, train.window, train.strides, asked.overlap, asked.scheme)
     return {
@@ -88,6 +88,8 @@ def made_with(params: Params, workspace: Workspace, name: str) -> dict[str, Any]
         "ema_decay": train.training.ema_decay,  # sampled is the average of the weights
         "denoiser": fingerprint(files=sorted(denoiser.iterdir())),
         "autoencoder": fingerprint(files=sorted(autoencoder.iterdir())),
+        "trained_with": {"denoiser": trained.trained_with, "autoencoder": of_autoencoder.trained_with},
+        "arithmetic": workspace.machine.arithmetic,
         "time_factor": factor,
         "long_latents": long_latents,
         "joins": list(plan.joins),

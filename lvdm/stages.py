@@ -48,7 +48,7 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: b
     from lvdm.data.manifest import read_manifest
     from lvdm.evaluation.perceptual import load_perceptual
     from lvdm.evaluation.reconstruction import measure_reconstruction
-    from lvdm.models.checkpoint import save_autoencoder
+    from lvdm.models.checkpoint import AutoencoderRecord, save_autoencoder, trained_with
     from lvdm.training import autoencoder as training
 
     settings, manifest = params.autoencoder(name), read_manifest(workspace.validated)
@@ -59,8 +59,9 @@ def train_autoencoder(params: Params, workspace: Workspace, name: str, resume: b
     held_out = [{"frames": frames} for frames in fixed_clips(test, params.clips, workspace.root, num_held_out, seed=0)]
     scratch = scratch_of("train_autoencoder", params, workspace, name, resume=resume)
     autoencoder, history = training.train_autoencoder(clips, settings, workspace.machine, scratch, perceptual, held_out)
+    record = AutoencoderRecord(settings, trained_with(settings.training, workspace.machine))
     with atomic_folder(workspace.autoencoder(name)) as folder:
-        save_autoencoder(folder, autoencoder, settings)
+        save_autoencoder(folder, autoencoder, record)
     autoencoder.to(workspace.machine.device)
     quality = measure_reconstruction(autoencoder, (example["frames"] for example in held_out), workspace)
     return reporting.of_train_autoencoder(name, autoencoder, history, quality, workspace)
@@ -77,7 +78,7 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     from lvdm.data.latents import LatentCache
     from lvdm.equal_work import take_denoiser
     from lvdm.freshness import check_current
-    from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser
+    from lvdm.models.checkpoint import TrainedDenoiser, save_denoiser, trained_with
     from lvdm.training import denoiser as training
 
     experiment = params.experiment(name)
@@ -91,7 +92,8 @@ def train_denoiser(params: Params, workspace: Workspace, name: str, resume: bool
     scratch = scratch_of("train_denoiser", params, workspace, name, resume=resume, beside=encoder)
     networks = training.train_networks(cache, settings, prompts, workspace.machine, scratch)
     in_turn = prompting.prompts_in_turn(settings.network, cache)
-    record = settings, cache.shape, prompts.vocabulary, in_turn, cache.made_by
+    beside = trained_with(settings.training, workspace.machine)
+    record = settings, cache.shape, prompts.vocabulary, in_turn, cache.made_by, beside
     trained = TrainedDenoiser(*record, networks.network, networks.interpolator)
     with atomic_folder(workspace.denoiser(name)) as folder:
         save_denoiser(folder, trained)

@@ -27,7 +27,7 @@ from lvdm.errors import ArtefactError
 from lvdm.freshness import check_current
 from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
-from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
+from lvdm.models.checkpoint import AutoencoderRecord, load_autoencoder, save_autoencoder
 from lvdm.params import Params, parse_params
 from lvdm.workspace import Workspace
 
@@ -50,7 +50,7 @@ def write_weights(workspace: Workspace, seed: int) -> None:
     for parameter in network.parameters():  # some begin at zero, where a video makes no difference
         torch.nn.init.normal_(parameter, std=0.2)
     workspace.autoencoder("small").mkdir(parents=True, exist_ok=True)
-    save_autoencoder(workspace.autoencoder("small"), network, settings)
+    save_autoencoder(workspace.autoencoder("small"), network, AutoencoderRecord(settings, {"examples_a_step": 16}))
 
 
 def write_videos(workspace: Workspace, *seeds: int, **columns: Any) -> None:

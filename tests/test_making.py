@@ -29,7 +29,7 @@ from lvdm.data.samples import VideoSample, gather_samples
 from lvdm.diffusion.sampling import VideoRequest
 from lvdm.errors import ArtefactError
 from lvdm.models.autoencoder import build_autoencoder
-from lvdm.models.checkpoint import load_autoencoder, save_autoencoder
+from lvdm.models.checkpoint import AutoencoderRecord, load_autoencoder, save_autoencoder
 from lvdm.models.condition import Prompt
 from lvdm.params import Clips, load_params, parse_params
 from lvdm.workspace import Workspace
@@ -106,9 +106,8 @@ def test_latents_are_scaled_by_what_was_measured_and_stored_with_the_weights(aut
     """The released code has scales typed by hand."""
     clips = [torch.rand(1, 3, 8, 16, 16, generator=torch.Generator().manual_seed(i)) * i - 1 for i in range(1, 4)]
     autoencoder.measure_latents(clips)
-    save_autoencoder(
-        tmp_path, autoencoder, PARAMS.autoencoder("small").model_copy(update={"network": autoencoder.config})
-    )
+    params = PARAMS.autoencoder("small").model_copy(update={"network": autoencoder.config})
+    save_autoencoder(tmp_path, autoencoder, AutoencoderRecord(params, {"examples_a_step": 16, "arithmetic": "float32"}))
     again = load_autoencoder(tmp_path)
     latents = torch.cat([again.encode(clip) for clip in clips])
     torch.testing.assert_close(latents.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)

@@ -16,7 +16,7 @@ from lvdm.__main__ import main
 from lvdm.data.inspection import probe
 from lvdm.fingerprints import fingerprint
 from lvdm.models.autoencoder import build_autoencoder
-from lvdm.models.checkpoint import TrainedDenoiser, save_autoencoder, save_denoiser
+from lvdm.models.checkpoint import AutoencoderRecord, TrainedDenoiser, save_autoencoder, save_denoiser, trained_with
 from lvdm.models.condition import Vocabulary
 from lvdm.models.denoiser import Denoiser
 from lvdm.models.text import find_text_encoder
@@ -60,7 +60,8 @@ def root(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     settings = params.autoencoder("small")
     workspace.autoencoder("small").mkdir(parents=True)
-    save_autoencoder(workspace.autoencoder("small"), build_autoencoder(settings.network), settings)
+    record = AutoencoderRecord(settings, trained_with(settings.training, workspace.machine))
+    save_autoencoder(workspace.autoencoder("small"), build_autoencoder(settings.network), record)
     for name in CONDITIONS:
         save_random_denoiser(name, params, workspace)
     return tmp_path
@@ -80,7 +81,8 @@ def save_random_denoiser(name: str, params, workspace: Workspace) -> None:
     made_for = fingerprint(files=[workspace.autoencoder("small")])
     workspace.denoiser(name).mkdir(parents=True)
     shape = params.autoencoder("small").network.latent_shape(params.clips.size)
-    save_denoiser(workspace.denoiser(name), TrainedDenoiser(train, shape, vocabulary, (), made_for, denoiser))
+    record = train, shape, vocabulary, (), made_for, trained_with(train.training, workspace.machine)
+    save_denoiser(workspace.denoiser(name), TrainedDenoiser(*record, denoiser))
 
 
 def lvdm(root: Path, *arguments: str) -> int:

@@ -113,7 +113,7 @@ def trained(cache: LatentCache, workspace: Workspace, condition: str) -> Trained
     network = network_of(condition)
     vocabulary = training_prompts(network, cache, workspace).vocabulary
     params = TRAIN.model_copy(update={"network": network})
-    return TrainedDenoiser(params, (2, 8, 8), vocabulary, (), "", Denoiser(network, 2, vocabulary))
+    return TrainedDenoiser(params, (2, 8, 8), vocabulary, (), "", {}, Denoiser(network, 2, vocabulary))
 
 
 def test_sampling_is_told_each_text_once_as_training_was(cache, workspace):

@@ -103,7 +103,7 @@ def test_a_separate_interpolator_makes_the_frames_between_the_key_frames_and_no_
     assert not any(torch.equal(after[:, i], before[:, i]) for i in range(1, 8, 2))
 
 
-def test_experiments_that_differ_in_sampling_alone_are_trained_once(workspace):
+def test_experiments_that_differ_in_sampling_alone_are_trained_withce(workspace):
     params = tiny_params(IDENTITY, {})
     for verb in ("train_autoencoder", "encode_latents"):
         run_stage(verb, params, workspace, "one")

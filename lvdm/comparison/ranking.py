@@ -136,7 +136,7 @@ def rank_experiments(workspace: Workspace, params: Params) -> Leaderboard:
         raise ArtefactError("no experiment has metrics", remedy="run `lvdm evaluate NAME` for each of experiments:")
     records = read_reports(workspace)
     lineages = {name: trace_file(workspace.metrics(name), workspace, records) for name in results}
-    differs = differing_params(lineages)
+    differs = differing_params(lineages, results)
     by_protocol: dict[str, list[Row]] = {}
     for name, result in results.items():
         row = Row(name, {}, result, lineages[name], differs[name], stale_runs(name, lineages[name], params))

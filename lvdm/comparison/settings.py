@@ -10,20 +10,24 @@ from typing import Any
 
 from lvdm.comparison.lineage import Node, title
 from lvdm.comparison.measured import NONE
+from lvdm.evaluation.result import Result
 from lvdm.graph import STAGES
 from lvdm.params import Params
 from lvdm.provenance import Provenance, flat
 
 UNKNOWN = "not on record"
+OF_THE_MACHINE = ("trained_with", "arithmetic")  # in made_with (lvdm/making.py)
 
 
-def differing_params(lineages: Mapping[str, Node]) -> dict[str, dict[str, str]]:
+def differing_params(lineages: Mapping[str, Node], results: Mapping[str, Result]) -> dict[str, dict[str, str]]:
     """For each experiment: of the parameters that its numbers were made with, those that are not the same in all.
 
+    So too on what its networks were trained, and in which arithmetic it was sampled, as its result says.
     `lineages` are the trees of the files of metrics; keys are dotted. A parameter that an experiment does not have is
     `NONE`; what a broken tree does not tell is `UNKNOWN`, and is no difference by itself.
     """
-    made_with = {name: _made_with(tree) for name, tree in lineages.items()}
+    machines = {n: {k: v for k, v in r.made_with.items() if k in OF_THE_MACHINE} for n, r in results.items()}
+    made_with = {name: {**_made_with(tree), **machines[name]} for name, tree in lineages.items()}
     flattened = {name: {k: str(v) for k, v in flat(sections)} for name, sections in made_with.items()}
 
     def value(name: str, key: str) -> str:

@@ -18,15 +18,26 @@ from torch import nn
 
 from lvdm.errors import ArtefactError
 from lvdm.fingerprints import fingerprint
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import Autoencoder, build_autoencoder
 from lvdm.models.condition import Prompt, Vocabulary
 from lvdm.models.denoiser import Denoiser
-from lvdm.params import TrainAutoencoder, TrainDenoiser
+from lvdm.params import TrainAutoencoder, TrainDenoiser, Training
 from lvdm.section import parse
 from lvdm.workspace import need, write_json
 
 WEIGHTS, INTERPOLATOR, PARAMS = "model.safetensors", "interpolator.safetensors", "params.json"
-DENOISER_KEYS = {"train_denoiser", "latent_shape", "vocabulary", "prompts", "autoencoder"}
+AUTOENCODER_KEYS = {"train_autoencoder", "trained_with"}
+DENOISER_KEYS = {"train_denoiser", "latent_shape", "vocabulary", "prompts", "autoencoder", "trained_with"}
+TrainedWith = dict[str, int | str]  # what the machine adds to the parameters: see `trained_with`
+
+
+@dataclass(frozen=True)
+class AutoencoderRecord:
+    """What one has to know of an autoencoder, besides its weights."""
+
+    params: TrainAutoencoder
+    trained_with: TrainedWith
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class DenoiserRecord:
     vocabulary: Vocabulary
     prompts: tuple[Prompt, ...]  # what samples are asked for, in turn
     autoencoder: str  # the fingerprint of the one whose latents it makes
+    trained_with: TrainedWith
 
     def check_autoencoder(self, folder: Path) -> None:
         """Refuses an autoencoder other than the one whose latents the denoiser makes.
@@ -62,20 +74,27 @@ class TrainedDenoiser(DenoiserRecord):
     interpolator: Denoiser | None = None  # fills the gaps; without one, `network` does
 
 
-def save_autoencoder(folder: Path, autoencoder: Autoencoder, params: TrainAutoencoder) -> None:
+def trained_with(training: Training, machine: Machine) -> TrainedWith:
+    """What a training on `machine` ends with depends on, besides parameters and data and but for rounding."""
+    return {"examples_a_step": training.examples_a_step(len(machine.shared_devices)), "arithmetic": machine.arithmetic}
+
+
+def save_autoencoder(folder: Path, autoencoder: Autoencoder, record: AutoencoderRecord) -> None:
     """Writes an autoencoder, its whitening included, into the existing `folder`."""
-    _save(folder, autoencoder, {"train_autoencoder": params.model_dump(mode="json")})
+    document = {"train_autoencoder": record.params.model_dump(mode="json"), "trained_with": record.trained_with}
+    _save(folder, autoencoder, document)
 
 
-def read_autoencoder_params(folder: Path) -> TrainAutoencoder:
-    """What the autoencoder of `folder` was trained by, without its weights.
+def read_autoencoder_record(folder: Path) -> AutoencoderRecord:
+    """What is on record of the autoencoder of `folder`, without its weights.
 
     Raises:
         ArtefactError: the record is missing or not one of an autoencoder.
     """
     path = folder / PARAMS
-    document = _document(path, f"train_autoencoder {folder.name}", {"train_autoencoder"})
-    return parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
+    document = _document(path, f"train_autoencoder {folder.name}", AUTOENCODER_KEYS)
+    params = parse(TrainAutoencoder, document["train_autoencoder"], file=str(path))
+    return AutoencoderRecord(params, document["trained_with"])
 
 
 def load_autoencoder(folder: Path) -> Autoencoder:
@@ -84,7 +103,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     Raises:
         ArtefactError: files are missing, unreadable, or not of one autoencoder.
     """
-    empty = build_autoencoder(read_autoencoder_params(folder).network)
+    empty = build_autoencoder(read_autoencoder_record(folder).params.network)
     return _with_weights(empty, folder / WEIGHTS, f"train_autoencoder {folder.name}")
 
 
@@ -96,6 +115,7 @@ def save_denoiser(folder: Path, trained: TrainedDenoiser) -> None:
         "vocabulary": asdict(trained.vocabulary),
         "prompts": [asdict(prompt) for prompt in trained.prompts],
         "autoencoder": trained.autoencoder,
+        "trained_with": trained.trained_with,
     }
     _save(folder, trained.network, document)
     if trained.interpolator is not None:
@@ -115,7 +135,8 @@ def read_denoiser_record(folder: Path) -> DenoiserRecord:
     said = document["vocabulary"]
     vocabulary = Vocabulary(tuple(said["labels"]), said["text_encoder"], said["token_channels"])
     prompts = tuple(Prompt(**prompt) for prompt in document["prompts"])
-    return DenoiserRecord(params, (channels, height, width), vocabulary, prompts, document["autoencoder"])
+    shape = channels, height, width
+    return DenoiserRecord(params, shape, vocabulary, prompts, document["autoencoder"], document["trained_with"])
 
 
 def load_denoiser(folder: Path) -> TrainedDenoiser:

@@ -118,6 +118,10 @@ class Training(Section):
     validation_examples: Count  # held-out clips or windows, always the same
     seed: Seed
 
+    def examples_a_step(self, devices: int) -> int:
+        """Clips or windows, over all devices and accumulated passes."""
+        return self.accumulate * self.batch_size * devices
+
 
 class TrainAutoencoder(Section):
     network: AutoencoderNetwork

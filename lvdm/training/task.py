@@ -92,8 +92,7 @@ class Task(pl.LightningModule):
     @property
     def examples_a_step(self) -> int:
         """Over all devices and accumulated batches."""
-        training = self.training_params
-        return training.batch_size * training.accumulate * self.trainer.world_size
+        return self.training_params.examples_a_step(self.trainer.world_size)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["examples_a_step"] = self.examples_a_step

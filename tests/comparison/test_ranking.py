@@ -140,6 +140,17 @@ def test_only_the_parameters_that_differ_are_shown_with_their_resolved_values(
     assert all(row.stale == () for row in rank_experiments(workspace, params).rows)
 
 
+def test_networks_whose_steps_saw_other_numbers_of_examples_differ(workspace: Workspace, params: Params) -> None:
+    """Of equal parameters: a batch is that of one device. Also where the chain to the parameters is broken, as here."""
+    examples = {"perturbed": 256, "unperturbed": 32}
+    for name, count in examples.items():
+        trained_with = {"denoiser": {"examples_a_step": count, "arithmetic": "bfloat16"}}
+        made_with = {"trained_with": trained_with, "arithmetic": "bfloat16", "denoiser": name}
+        replace(result(VALUES[name]), made_with=made_with).write(workspace.metrics(name))
+    expected = {name: {"trained_with.denoiser.examples_a_step": f"{count}"} for name, count in examples.items()}
+    assert differing(workspace, params) == expected
+
+
 def test_what_differs_is_what_made_the_numbers_and_a_change_since_makes_them_stale(
     workspace: Workspace, params: Params
 ) -> None:

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lvdm.errors import ArtefactError, ParamsError
+from lvdm.machine import Machine
 from lvdm.models.autoencoder import build_autoencoder
 from lvdm.models.checkpoint import (
+    AutoencoderRecord,
     DenoiserRecord,
     TrainedDenoiser,
     load_autoencoder,
@@ -19,6 +21,7 @@ from lvdm.models.checkpoint import (
     read_denoiser_record,
     save_autoencoder,
     save_denoiser,
+    trained_with,
 )
 from lvdm.models.condition import Condition, Prompt, Prompts, Vocabulary
 from lvdm.models.denoiser import Denoiser
@@ -27,6 +30,7 @@ from lvdm.params import TrainAutoencoder, TrainDenoiser, load_params
 LABELS = Vocabulary(labels=("blue circle", "red square"))
 PROMPTS = tuple(Prompt(label) for label in LABELS.labels)
 SHAPE = 4, 8, 8
+TRAINED_WITH: dict[str, int | str] = {"examples_a_step": 64, "arithmetic": "bfloat16"}
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
 
@@ -45,7 +49,7 @@ def small_denoiser() -> TrainDenoiser:
 def saved(tmp_path: Path) -> Path:
     autoencoder = build_autoencoder(small_autoencoder().network)
     autoencoder.latent_std.fill_(3)
-    save_autoencoder(tmp_path, autoencoder, small_autoencoder())
+    save_autoencoder(tmp_path, autoencoder, AutoencoderRecord(small_autoencoder(), TRAINED_WITH))
     return tmp_path
 
 
@@ -61,13 +65,14 @@ def test_the_identity_autoencoder_comes_back(tmp_path):
     changes = {"kind": "identity", "time_factor": 1, "space_factor": 1, "latent_channels": 3}
     params = small_autoencoder()
     params = params.model_copy(update={"network": params.network.model_copy(update=changes)})
-    save_autoencoder(tmp_path, build_autoencoder(params.network), params)
+    save_autoencoder(tmp_path, build_autoencoder(params.network), AutoencoderRecord(params, TRAINED_WITH))
     assert load_autoencoder(tmp_path).config == params.network
 
 
 def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
+    network = Denoiser(params.network, 4, LABELS)
+    trained = TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", TRAINED_WITH, network)
     torch.nn.init.normal_(trained.network.body.head.conv.weight)
     save_denoiser(tmp_path, trained)
     loaded = load_denoiser(tmp_path)
@@ -80,7 +85,14 @@ def test_a_denoiser_comes_back_with_what_sampling_has_to_know(tmp_path):
     )
     assert torch.equal(loaded.network(*batch), trained.network(*batch))
     (tmp_path / "model.safetensors").unlink()
-    assert read_denoiser_record(tmp_path) == DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "small")
+    assert read_denoiser_record(tmp_path) == DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "small", TRAINED_WITH)
+
+
+def test_it_is_on_record_how_many_examples_a_step_saw_and_in_which_arithmetic():
+    params = small_denoiser()
+    training = params.training.model_copy(update={"batch_size": 3, "accumulate": 5})
+    two = Machine(accelerator="cpu", devices=2, precision="bf16-mixed")
+    assert trained_with(training, two) == {"examples_a_step": 30, "arithmetic": "bfloat16"}
 
 
 def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
@@ -98,7 +110,8 @@ def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_an_error(saved):
 
 def test_weights_of_a_version_whose_parts_had_other_names_are_one_line_with_the_remedy(tmp_path):
     params = small_denoiser()
-    trained = TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", Denoiser(params.network, 4, LABELS))
+    network = Denoiser(params.network, 4, LABELS)
+    trained = TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", TRAINED_WITH, network)
     save_denoiser(tmp_path, trained)
     weights = load_file(tmp_path / "model.safetensors")
     renamed = {name.replace("head.conv", "last"): tensor for name, tensor in weights.items()}
@@ -123,7 +136,7 @@ def test_a_missing_file_is_an_error_that_names_it(saved, missing):
 
 def test_a_denoiser_without_its_autoencoder_says_which_stage_makes_it(tmp_path):
     params = small_denoiser()
-    trained = DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "1234")
+    trained = DenoiserRecord(params, SHAPE, LABELS, PROMPTS, "1234", TRAINED_WITH)
     with pytest.raises(ArtefactError, match="small: not there; run `lvdm train_autoencoder small` first"):
         trained.check_autoencoder(tmp_path / "small")
     (tmp_path / "small").mkdir()
@@ -142,7 +155,7 @@ def test_a_separate_interpolator_comes_back_beside_its_predictor_or_its_lack_is_
     networks = [Denoiser(params.network, 4, LABELS) for _ in range(2)]
     for mean, network in enumerate(networks):
         torch.nn.init.normal_(network.body.head.conv.weight, mean=mean)
-    save_denoiser(tmp_path, TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", *networks))
+    save_denoiser(tmp_path, TrainedDenoiser(params, SHAPE, LABELS, PROMPTS, "small", TRAINED_WITH, *networks))
     loaded = load_denoiser(tmp_path)
     for network, again in zip(networks, (loaded.network, loaded.interpolator), strict=True):
         assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in network.state_dict().items())
