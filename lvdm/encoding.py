@@ -18,6 +18,7 @@ from lvdm.data.clips import whole_video
 from lvdm.data.frames import as_clip
 from lvdm.data.video import check_unchanged
 from lvdm.fingerprints import fingerprint
+from lvdm.graph import READING
 from lvdm.models.autoencoder import Autoencoder
 from lvdm.params import Clips, Params
 from lvdm.workspace import Workspace
@@ -25,10 +26,7 @@ from lvdm.workspace import Workspace
 PACKAGE = Path(__file__).parent
 CODE = (  # that decides what the latents of a video are; tests/test_architecture.py compares it with what is imported
     "data/clips.py",
-    "data/decoding.py",
-    "data/frame_folders.py",
-    "data/frames.py",
-    "data/video.py",
+    *READING,
     "encoding.py",
     "models/autoencoder.py",
     "models/layers.py",

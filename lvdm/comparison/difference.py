@@ -16,7 +16,7 @@ import yaml
 from lvdm.comparison.intervals import difference, in_words
 from lvdm.comparison.lineage import title
 from lvdm.comparison.lock import LOCK, LockRecords
-from lvdm.comparison.measured import NONE, Measured, measured
+from lvdm.comparison.measured import NONE, Measured, measured, metrics_of
 from lvdm.comparison.snapshot import Snapshot
 from lvdm.errors import ArtefactError, ParamsError
 from lvdm.evaluation.result import Estimate
@@ -45,7 +45,7 @@ class Side:
         snapshot = Snapshot.at(root, revision)
         document = _params_document(snapshot)
         params = dict(flat(_effective(document, experiment)))
-        if snapshot.read(f"metrics/{experiment}.json") is None:
+        if snapshot.read(metrics_of(experiment)) is None:
             return cls(name, params, None, ("it has not been measured",))
         numbers = measured(experiment, snapshot)
         return cls(name, params, numbers, tuple(_cautions(numbers, document)))

@@ -30,7 +30,7 @@ class Measured:
 
     @property
     def path(self) -> str:
-        return f"metrics/{self.experiment}.json"
+        return metrics_of(self.experiment)
 
     @property
     def result(self) -> Result:
@@ -47,13 +47,18 @@ class Measured:
         return trace(self.path, md5(self.text), records)
 
 
+def metrics_of(experiment: str) -> str:
+    """The path of the file of metrics of an experiment, in any version of the project."""
+    return f"metrics/{experiment}.json"
+
+
 def measured(experiment: str, snapshot: Snapshot) -> Measured:
     """The numbers of an experiment.
 
     Raises:
         ArtefactError: there are none.
     """
-    text = snapshot.read(f"metrics/{experiment}.json")
+    text = snapshot.read(metrics_of(experiment))
     if text is None:
         known = ", ".join(_experiments(snapshot)) or "nothing measured yet"
         raise ArtefactError(
@@ -94,7 +99,7 @@ def _said(numbers: Measured, key: str) -> str:
 def _named(name: str, snapshot: Snapshot) -> Iterator[tuple[Measured, tuple[str, ...]]]:
     """The experiments that `name` means, each with the metrics asked for; () is all of them."""
     experiment, _, metric = name.partition(".")
-    if snapshot.read(f"metrics/{experiment}.json") is not None:
+    if snapshot.read(metrics_of(experiment)) is not None:
         numbers = measured(experiment, snapshot)
         known = numbers.result.metrics
         if metric and metric not in known:

@@ -71,13 +71,14 @@ def draw_frame_conditions(
     """
     tasks = objective.tasks
     assert window >= 3 or tasks.interpolate == 0, "a frame to make between the ends that interpolation is given"
+    assert objective.max_given < window, "a frame to make after those that prediction is given"
     drawn, t_of_frames = draw_uniform(generators, 5 + window).split([5, window], dim=1)
     task, count, t, s, raised = drawn.unsqueeze(-1).unbind(1)
     position = torch.arange(window, device=task.device)
     predict = task < tasks.predict
     interpolate = ~predict & (task < tasks.predict + tasks.interpolate)
     independent = task >= 1 - tasks.independent
-    first = position <= (count * min(objective.max_given, window - 1)).floor()
+    first = position <= (count * objective.max_given).floor()
     ends = (position == 0) | (position == window - 1)
     given = predict & first | interpolate & ends
     given_level = torch.where(raised < objective.raise_given, 1.0, s * objective.perturbation.max_level)

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lvdm.evaluation.features import Extractor
 from lvdm.fingerprints import fingerprint
+from lvdm.graph import READING
 from lvdm.machine import cores
 from lvdm.parallel import Share, share_out
 from lvdm.progress import progress
@@ -44,10 +45,7 @@ AHEAD = 2 * READERS  # clips read before a network wants them
 DAYS = 30  # for which features that nobody asks for are kept
 PACKAGE = Path(__file__).parents[1]
 CODE = (  # that decides what the features of a clip are; tests/test_architecture.py compares it with what is imported
-    "data/decoding.py",
-    "data/frame_folders.py",
-    "data/frames.py",
-    "data/video.py",
+    *READING,
     "evaluation/efficientnet.py",
     "evaluation/extraction.py",
     "evaluation/features.py",
