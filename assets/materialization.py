@@ -71,12 +71,13 @@ def inline_picture(path: Path) -> str:
 
 
 def check_results(report: Report) -> Iterator[dg.AssetCheckResult]:
-    """The gates of data and results as asset checks."""
+    """The gates of data and results as asset checks; Dagster shows the latest of any partition, so they say whose."""
+    whose = f"{report.name}: " if report.name else ""
     for check in report.checks:
         yield dg.AssetCheckResult(
             check_name=check.name,
             passed=check.passed,
             severity=dg.AssetCheckSeverity.ERROR if check.critical else dg.AssetCheckSeverity.WARN,
-            description=check.description,
+            description=f"{whose}{check.description}",
             metadata={"unexpected": check.unexpected, "examples": dg.MetadataValue.json(list(check.examples))},
         )

@@ -4,11 +4,14 @@ Dagster notices a step that dies, but not the death of a whole run (SIGKILL, pow
 ever and keeps its slot of the pool, for which the next run then waits. One host alone is looked after.
 """
 
+import os
 from collections.abc import Iterator
 
 import dagster as dg
 import psutil
 from dagster import DagsterEventType
+
+from lvdm.orphan import DIES_WITH
 
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -30,9 +33,11 @@ def reap(instance: dg.DagsterInstance) -> list[str]:
 def reaping_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """Each step in a process of its own, as Dagster has it, once dead runs have given up the slots they hold.
 
-    Else a run in a terminal, beside which no sensor looks after anything, would wait for them for ever.
+    Else a run in a terminal, beside which no sensor looks after anything, would wait for them for ever. Steps end with
+    this process, which alone knows what becomes of them (`DvcRunner` sees to that).
     """
     reap(context.instance)
+    os.environ[DIES_WITH] = str(os.getpid())
     create = dg.multiprocess_executor.executor_creation_fn
     assert create is not None
     return create(context)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -21,7 +22,7 @@ from assets.runner import StageFailed, StageRun
 from lvdm.errors import LvdmError
 from lvdm.nightly.night import Outcome, outcome_of, read_outcomes
 from lvdm.nightly.promotion import promote
-from lvdm.orphan import DIES_WITH
+from lvdm.orphan import DIES_WITH, watch_over_orderer
 from lvdm.params import load_params
 from lvdm.report import REPORT, Report
 from lvdm.workspace import Workspace
@@ -38,6 +39,10 @@ class DvcRunner(dg.ConfigurableResource):
 
     root: str
     echo: bool = False  # the stage's lines go to this terminal too
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """In the process of a step, ends it with the run that it is of; else a killed run would train on, unseen."""
+        watch_over_orderer()
 
     def run(self, stage: str, name: str, log: Callable[[str], None]) -> StageRun:
         target, workspace = f"{stage}@{name}" if name else stage, Workspace.at(Path(self.root))
@@ -144,7 +149,11 @@ def _written(path: Path) -> int | None:
 
 
 def _reason(target: str, lines: list[str]) -> str:
-    """The stage's own one-line error if it said one, else DVC's."""
+    """The stage's own one-line error if it said one, else DVC's, with who blocks it if it says that below."""
     own = [line for line in lines if line.startswith("lvdm: ")]
-    dvc = [line for line in lines if line.startswith("ERROR: ")]
+    dvc = [
+        f"{line} {more.strip()}" if line.endswith(":") else line
+        for line, more in pairwise([*lines, ""])
+        if line.startswith("ERROR: ")
+    ]
     return next(iter([*own, *dvc]), f"{target} failed without a word")

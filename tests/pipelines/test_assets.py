@@ -1,6 +1,7 @@
 """The assets in this process, without DVC: what they say of a run, and what a failed expectation does."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,16 +17,19 @@ from dagster._core.events import EngineEventData
 
 from assets.catalog import PAGES, SERVED
 from assets.data import manifest, validated
-from assets.materialization import link
+from assets.materialization import check_results, link
 from assets.runner import StageFailed, StageRun
 from lvdm.data.contract import Contract
 from lvdm.errors import LvdmError
+from lvdm.evaluation.gate import DRIFT
+from lvdm.orphan import DIES_WITH
 from lvdm.params import load_params
 from lvdm.provenance import Provenance
-from lvdm.report import Report
+from lvdm.report import Check, Report
 from lvdm.run import run_stage
 from lvdm.workspace import Workspace
 from pipelines.reaper import _lives, reap
+from pipelines.resources import _reason
 from pipelines.ui import serving
 
 ROOT = Path(__file__).parents[2]
@@ -151,9 +155,12 @@ def test_a_process_that_began_after_the_run_was_seen_is_not_the_one_of_the_run()
     assert not _lives(os.getpid(), 0.0)
 
 
-def test_a_run_in_a_terminal_ends_dead_runs_before_it_waits_for_what_they_hold():
+def test_a_run_in_a_terminal_ends_dead_runs_before_it_waits_for_what_they_hold_and_has_its_steps_die_with_it(
+    monkeypatch,
+):
     from pipelines.definitions import defs
 
+    monkeypatch.setenv(DIES_WITH, "")
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs.resolve_job_def("run_experiment")
         dead = instance.create_run_for_job(defs.resolve_job_def("everything"), status=dg.DagsterRunStatus.STARTED)
@@ -162,6 +169,48 @@ def test_a_run_in_a_terminal_ends_dead_runs_before_it_waits_for_what_they_hold()
         context = dg.InitExecutorContext(InMemoryJob(job), job.executor_def, config, instance)
         job.executor_def.executor_creation_fn(context)
         assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE
+    assert os.environ[DIES_WITH] == str(os.getpid())
+
+
+def test_a_step_dies_with_the_process_of_its_run():
+    run = subprocess.Popen(["sleep", "100"])
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import time; from pipelines.resources import DvcRunner; DvcRunner(root='.').setup_for_execution(None); "
+            "print('at work', flush=True); time.sleep(100)",
+        ],
+        cwd=ROOT,
+        env=os.environ | {DIES_WITH: str(run.pid)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as step:
+        assert step.stdout.readline() == "at work\n"
+        assert step.poll() is None
+        run.kill()
+        run.wait()
+        assert step.wait(20) == -signal.SIGKILL
+
+
+def test_a_stage_that_another_dvc_keeps_waiting_says_which():
+    said = [
+        "'x' didn't change, skipping",
+        "ERROR: 'a.csv' is busy, it is being blocked by:",
+        "  (PID 7): dvc repro",
+        "",
+    ]
+    assert _reason("x", said) == "ERROR: 'a.csv' is busy, it is being blocked by: (PID 7): dvc repro"
+    assert _reason("x", ["lvdm: no", *said]) == "lvdm: no"
+    assert _reason("x", ["ERROR: it ends here:"]).strip() == "ERROR: it ends here:"
+    assert _reason("x", []) == "x failed without a word"
+
+
+def test_a_check_says_of_which_experiment_it_is():
+    """Dagster shows the latest one of any partition."""
+    (shown,) = check_results(Report("evaluate", "perturbed", {}, checks=(Check(DRIFT, False, True, "far", 0, ()),)))
+    (of_all,) = check_results(Report("validate", "", {}, checks=(Check("decodable", True, True, "files", 0, ()),)))
+    assert (shown.description, of_all.description) == ("perturbed: far", "files")
 
 
 def test_all_assets_can_be_materialized_at_once_and_none_asks_for_anything():
