@@ -67,10 +67,8 @@ def write_cache(folder: Path, planned: Plan, store: LatentStore, recipe: dict[st
 
 
 def _planned(params: Params, workspace: Workspace, name: str, recipe: dict[str, Any]) -> Plan:
-    manifest, network = (
-        read_manifest(workspace.validated),
-        read_autoencoder_record(workspace.autoencoder(name)).params.network,
-    )
+    manifest = read_manifest(workspace.validated)
+    network = read_autoencoder_record(workspace.autoencoder(name)).params.network
     return plan(
         manifest,
         recipe,

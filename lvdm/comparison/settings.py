@@ -22,7 +22,7 @@ OF_THE_MACHINE = ("trained_with", "arithmetic")  # in made_with (lvdm/making.py)
 def differing_params(lineages: Mapping[str, Node], results: Mapping[str, Result]) -> dict[str, dict[str, str]]:
     """For each experiment: of the parameters that its numbers were made with, those that are not the same in all.
 
-    So too on what its networks were trained, and in which arithmetic it was sampled, as its result says.
+    So too what machines added to them, as its result says: examples a step of training, and arithmetic.
     `lineages` are the trees of the files of metrics; keys are dotted. A parameter that an experiment does not have is
     `NONE`; what a broken tree does not tell is `UNKNOWN`, and is no difference by itself.
     """

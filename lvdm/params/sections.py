@@ -38,9 +38,7 @@ class Clips(Section):
     """The geometry that every network sees."""
 
     frames: Annotated[int, Field(ge=2)]  # frames of a training clip
-    size: Annotated[
-        int, Field(ge=16, multiple_of=2)
-    ]  # side of the square, pixels: shorter side resized, centre cropped
+    size: Annotated[int, Field(ge=16, multiple_of=2)]  # pixels a side: shorter side resized, centre cropped
     stride: Count  # every n-th frame of the video
 
     @property
