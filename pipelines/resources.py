@@ -8,14 +8,16 @@ import contextlib
 import ctypes
 import datetime
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import yaml
 
 from assets.runner import StageFailed, StageRun
@@ -31,6 +33,8 @@ HINTS = (
     *("To track the changes with git", "To enable auto staging", "git add ", "dvc config ", "Use `dvc push`"),
     *("Updating lock file", "Generating lock file", "Data and pipelines are up to date", "> python", "Stage '"),
 )
+BLOCKER = re.compile(r"  \(PID (\d+)\): ")
+PAUSE_SECONDS = 1
 GRACE_SECONDS = 30  # between asking a cancelled stage to end and ending it
 
 
@@ -74,8 +78,15 @@ class DvcRunner(dg.ConfigurableResource):
             raise StageFailed(str(error), None) from error
 
     def _repro(self, target: str, log: Callable[[str], None]) -> tuple[int, list[str]]:
-        """Brings a stage up to date; returns the exit status and the lines."""
-        return self._run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", target], log)
+        """Brings a stage up to date, after whoever is at work on its files; returns the exit status and the lines."""
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", target]
+        status, said = self._run(command, log)
+        while status and (blockers := _blockers(said)):  # for which that option does not wait
+            self._say(f"{target}: waits for process {', '.join(map(str, blockers))} to end", log)
+            while any(psutil.pid_exists(pid) for pid in blockers):
+                time.sleep(PAUSE_SECONDS)
+            status, said = self._run(command, log)
+        return status, said
 
     def _run(self, command: list[str], log: Callable[[str], None]) -> tuple[int, list[str]]:
         """Runs a command and hands on what it prints, as it comes; returns the exit status and the lines.
@@ -109,7 +120,7 @@ def _started(command: list[str], root: str) -> Iterator[subprocess.Popen[str]]:
         DIES_WITH: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
     }
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         cwd=root,
         env=environment,
@@ -118,12 +129,12 @@ def _started(command: list[str], root: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            _end(process)
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -148,12 +159,14 @@ def _written(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
+def _blockers(lines: list[str]) -> list[int]:
+    """The processes that keep DVC from a stage, if that is its error."""
+    busy = any(line.startswith("ERROR: ") and line.endswith("is being blocked by:") for line in lines)
+    return [int(found[1]) for line in lines if busy and (found := BLOCKER.match(line))]
+
+
 def _reason(target: str, lines: list[str]) -> str:
-    """The stage's own one-line error if it said one, else DVC's, with who blocks it if it says that below."""
+    """The stage's own one-line error if it said one, else DVC's."""
     own = [line for line in lines if line.startswith("lvdm: ")]
-    dvc = [
-        f"{line} {more.strip()}" if line.endswith(":") else line
-        for line, more in pairwise([*lines, ""])
-        if line.startswith("ERROR: ")
-    ]
+    dvc = [line for line in lines if line.startswith("ERROR: ")]
     return next(iter([*own, *dvc]), f"{target} failed without a word")

@@ -1,5 +1,6 @@
 """The assets in this process, without DVC: what they say of a run, and what a failed expectation does."""
 
+import json
 import os
 import signal
 import socket
@@ -29,7 +30,7 @@ from lvdm.report import Check, Report
 from lvdm.run import run_stage
 from lvdm.workspace import Workspace
 from pipelines.reaper import _lives, reap
-from pipelines.resources import _reason
+from pipelines.resources import DvcRunner
 from pipelines.ui import serving
 
 ROOT = Path(__file__).parents[2]
@@ -193,17 +194,24 @@ def test_a_step_dies_with_the_process_of_its_run():
         assert step.wait(20) == -signal.SIGKILL
 
 
-def test_a_stage_that_another_dvc_keeps_waiting_says_which():
-    said = [
-        "'x' didn't change, skipping",
-        "ERROR: 'a.csv' is busy, it is being blocked by:",
-        "  (PID 7): dvc repro",
-        "",
-    ]
-    assert _reason("x", said) == "ERROR: 'a.csv' is busy, it is being blocked by: (PID 7): dvc repro"
-    assert _reason("x", ["lvdm: no", *said]) == "lvdm: no"
-    assert _reason("x", ["ERROR: it ends here:"]).strip() == "ERROR: it ends here:"
-    assert _reason("x", []) == "x failed without a word"
+def test_a_stage_whose_files_another_dvc_is_at_work_on_waits_for_it(tmp_path):
+    """DVC's own --wait-for-lock does not: it fails at once, and with it the run."""
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("stages: {write: {cmd: echo 1 > out, outs: [out]}}")
+    other, said = subprocess.Popen(["sleep", "100"]), []
+    at_work = {"pid": other.pid, "cmd": "dvc repro"}
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": {str(tmp_path / "out"): at_work}}))
+
+    def log(line: str) -> None:
+        said.append(line)
+        if "waits for" in line:
+            other.kill()
+            other.wait()
+
+    status, _ = DvcRunner(root=str(tmp_path))._repro("write", log)
+    assert f"write: waits for process {other.pid} to end" in said
+    assert (status, (tmp_path / "out").read_text()) == (0, "1\n")
 
 
 def test_a_check_says_of_which_experiment_it_is():
