@@ -159,10 +159,10 @@ def _written(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _blockers(lines: list[str]) -> list[int]:
+def _blockers(lines: list[str]) -> set[int]:
     """The processes that keep DVC from a stage, if that is its error."""
     busy = any(line.startswith("ERROR: ") and line.endswith("is being blocked by:") for line in lines)
-    return [int(found[1]) for line in lines if busy and (found := BLOCKER.match(line))]
+    return {int(found[1]) for line in lines if busy and (found := BLOCKER.match(line))}
 
 
 def _reason(target: str, lines: list[str]) -> str:
