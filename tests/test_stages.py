@@ -103,7 +103,7 @@ def test_a_separate_interpolator_makes_the_frames_between_the_key_frames_and_no_
     assert not any(torch.equal(after[:, i], before[:, i]) for i in range(1, 8, 2))
 
 
-def test_experiments_that_differ_in_sampling_alone_are_trained_withce(workspace):
+def test_experiments_that_differ_in_sampling_alone_are_trained_once(workspace):
     params = tiny_params(IDENTITY, {})
     for verb in ("train_autoencoder", "encode_latents"):
         run_stage(verb, params, workspace, "one")
@@ -114,6 +114,10 @@ def test_experiments_that_differ_in_sampling_alone_are_trained_withce(workspace)
     weights, others = (workspace.denoiser(name) / "model.safetensors" for name in ("guided", "all"))
     assert weights.read_bytes() == others.read_bytes()
     assert made_with(params, workspace, "guided")["denoiser"] == made_with(params, workspace, "all")["denoiser"]
+    training = params.experiment("all").train_denoiser.training
+    expected = {"examples_a_step": training.batch_size * training.accumulate, "arithmetic": "float32"}
+    assert made_with(params, workspace, "guided")["trained_with"]["denoiser"] == expected
+    assert set(made_with(params, workspace, "all")["trained_with"]) == {"denoiser", "autoencoder"}
     for curve in ("train_denoiser", "train_denoiser_held_out"):
         assert workspace.curve(curve, "guided").read_bytes() == workspace.curve(curve, "all").read_bytes()
     others.write_bytes(weights.read_bytes()[:-1])

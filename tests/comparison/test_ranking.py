@@ -57,6 +57,20 @@ def test_another_extractor_or_other_numbers_of_clips_have_no_rank(workspace: Wor
     ranks = {row.experiment: [score.rank for score in row.scores.values()] for row in group.rows}
     assert ranks == {"perturbed": [1, 1, 1], "unperturbed": [None, None, 1]}
     assert [row.experiment for row in group.rows] == ["perturbed", "unperturbed"]
+    write_leaderboard(params, workspace)
+    pages = workspace.leaderboard / "experiments"
+    assert "Place 1 of 2 comparable experiments" in (pages / "perturbed.html").read_text()
+    assert "Not ranked, one of 2 comparable experiments" in (pages / "unperturbed.html").read_text()
+
+
+def test_what_is_measured_of_long_videos_is_not_said_to_be_of_clips(
+    workspace: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FLOOR, "identity_64", 1.0)
+    for name in VALUES:
+        result({"identity_64": 0.5}).write(workspace.metrics(name))
+    (group,) = rank_experiments(workspace, params).groups
+    assert "real long videos of the test split" in judge(group, "builtin").data
 
 
 def test_a_difference_from_the_best_that_its_interval_does_not_tell_is_marked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
+from lvdm.training.callbacks import Average
 from lvdm.training.sharding import assign, laid_out_as, shard, shards, shares, whole
 
 
@@ -105,6 +107,26 @@ def test_processes_share_a_tensor_out_and_each_sees_its_own_memory(rows: int) ->
             distributed.destroy_process_group()
     assert torch.equal(torch.cat(seen) + 100, tensor), "every row once"
     assert shares([tensor])[0] is tensor, "alone"
+
+
+def test_each_process_averages_its_share_of_the_weights_alone() -> None:
+    """The second of two, in a fake group, which moves nothing."""
+    module, trainer = pl.LightningModule(), Mock(spec=pl.Trainer, global_step=1)
+    module.network = nn.Linear(2, 6, bias=False)
+    with torch.no_grad():
+        module.network.weight.zero_()
+    distributed.init_process_group("fake", store=distributed.HashStore(), rank=1, world_size=2)
+    try:
+        average = Average(0.5)
+        average.on_train_start(trainer, module)
+        assert [tuple(part.shape) for part in shards(average.weights)] == [(3, 2)]
+        with torch.no_grad():
+            module.network.weight.fill_(11)
+        average.after_step(trainer, module)
+        (part,) = shards(average.weights)
+    finally:
+        distributed.destroy_process_group()
+    torch.testing.assert_close(part, torch.full((3, 2), 11 * (1 - 2 / 11)))
 
 
 def test_a_parameter_takes_values_as_it_lies_itself(task: Task) -> None:
